@@ -1,0 +1,122 @@
+//! The words that all layers share: what a message, a cursor and the figures about them are.
+
+/// Whole seconds since the epoch, UTC, as nginx's cached clock gives them.
+pub type Seconds = i64;
+
+/// `~id~` of a ping.
+pub const PING_ID: i64 = -1;
+/// `~id~` of the notice that a channel was deleted.
+pub const DELETED_ID: i64 = -2;
+/// `~id~` of the answer of a long poll that timed out.
+pub const TIMEOUT_ID: i64 = -3;
+
+/// One message as templates and framings see it. All slices borrow from the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// 1 for the first message of a channel, then +1; negative for the special ones above.
+    pub id: i64,
+    /// Id of the channel, decoded; empty for pings and timeouts.
+    pub channel: &'a [u8],
+    /// When it was published; 0 for special messages.
+    pub time: Seconds,
+    /// Orders the messages of one second over all channels, from 1; 0 for special messages.
+    pub tag: u64,
+    /// `Event-Id` of the publisher; `Some(b"")` when it was given but empty.
+    pub event_id: Option<&'a [u8]>,
+    /// `Event-Type` of the publisher; `Some(b"")` when it was given but empty.
+    pub event_type: Option<&'a [u8]>,
+    /// The payload, any bytes.
+    pub text: &'a [u8],
+    /// It arrived as a binary WebSocket message.
+    pub binary: bool,
+}
+
+impl<'a> Message<'a> {
+    /// The message of id -1 that keeps a connection busy.
+    pub const fn ping(text: &'a [u8]) -> Self {
+        Self::special(PING_ID, b"", text)
+    }
+
+    /// The message of id -2 that subscribers of a deleted channel receive.
+    pub const fn deleted(channel: &'a [u8], text: &'a [u8]) -> Self {
+        Self::special(DELETED_ID, channel, text)
+    }
+
+    /// The message of id -3 that ends a long poll.
+    pub const fn timed_out() -> Self {
+        Self::special(TIMEOUT_ID, b"", b"Timed out")
+    }
+
+    const fn special(id: i64, channel: &'a [u8], text: &'a [u8]) -> Self {
+        Self { id, channel, time: 0, tag: 0, event_id: None, event_type: None, text, binary: false }
+    }
+}
+
+/// A subscriber's place in a channel, as it tells us itself: what it has already received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Since<'a> {
+    /// `If-Modified-Since` or its directive; `None` if absent or unparsable.
+    pub time: Option<Seconds>,
+    /// `If-None-Match` or its directive; `None` if absent or not a number.
+    pub tag: Option<u64>,
+    /// `Last-Event-Id` or its directive; `None` if absent or empty.
+    pub event_id: Option<&'a [u8]>,
+}
+
+/// What the statistics say about one channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelInfo {
+    /// Channel id, raw bytes.
+    pub id: Vec<u8>,
+    /// Id of its last message.
+    pub published: u64,
+    /// Messages now stored in it.
+    pub stored: u64,
+    /// Its subscriptions, in all workers.
+    pub subscribers: u64,
+    /// Counts up with each channel created in the zone: lists are in this order.
+    pub created: u64,
+}
+
+/// What the head of a list of channels says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Live channels that are not wildcard channels, the events channel included.
+    pub channels: u64,
+    /// Live wildcard channels.
+    pub wildcard_channels: u64,
+    /// Seconds since the zone was created.
+    pub uptime: u64,
+}
+
+/// What the summary says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// The figures that lists show too.
+    pub totals: Totals,
+    /// Messages published since the zone was created, the events channel's excluded.
+    pub published: u64,
+    /// Messages now stored, the events channel's excluded.
+    pub stored: u64,
+    /// Discarded messages whose memory is not free yet.
+    pub messages_in_trash: u64,
+    /// Channels deleted and not yet in the trash.
+    pub channels_in_delete: u64,
+    /// Channels whose memory is not free yet.
+    pub channels_in_trash: u64,
+    /// Open subscriber connections of all workers.
+    pub subscribers: u64,
+    /// One entry a live worker, in the order of their seats.
+    pub workers: Vec<WorkerInfo>,
+}
+
+/// What the summary says about one worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkerInfo {
+    /// Process id.
+    pub pid: u32,
+    /// Its open subscriber connections.
+    pub subscribers: u64,
+    /// Seconds since it started.
+    pub uptime: u64,
+}
