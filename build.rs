@@ -1,0 +1,98 @@
+//! Tells the shell which nginx it is compiled for, and the module which commit it is.
+//!
+//! ```text
+//!   cfg(ngx_feature = "…")     what nginx was configured with: "threads", "http_v2", "debug", …
+//!   cfg(ngx_os = "…")          "linux", "freebsd", …
+//!   cfg(nginx1_23_0)           nginx is at least that version; the list is VERSIONS
+//!   env!("PUSH_STREAM_COMMIT") 40 hex digits, all zeros outside a git checkout of this project
+//! ```
+//!
+//! The facts about nginx come from the build script of `nginx-sys`, as `DEP_NGINX_*`; cargo hands
+//! them only to a crate that depends on it directly. Without the feature `nginx` there is no nginx
+//! and nobody to ask for the commit: then only the names of the cfgs are declared.
+
+use std::env;
+use std::path::Path;
+use std::process::Command;
+
+/// Versions at which something that the shell uses changed: `nginx_version`, name of the cfg.
+const VERSIONS: &[(u64, &str)] = &[
+    // Headers that may repeat are linked by `ngx_table_elt_t.next`, no longer kept in arrays.
+    (1_023_000, "nginx1_23_0"),
+];
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    declare_cfgs();
+    if env::var_os("CARGO_FEATURE_NGINX").is_some() {
+        set_cfgs();
+        println!("cargo::rustc-env=PUSH_STREAM_COMMIT={}", commit());
+    }
+}
+
+/// Names the cfgs that may be asked for, so that a misspelt one is a warning.
+fn declare_cfgs() {
+    for (cfg, known) in
+        [("ngx_feature", "DEP_NGINX_FEATURES_CHECK"), ("ngx_os", "DEP_NGINX_OS_CHECK")]
+    {
+        let values = env::var(known).unwrap_or_else(|_| "any()".to_owned());
+        println!("cargo::rustc-check-cfg=cfg({cfg}, values({values}))");
+    }
+    for (_, cfg) in VERSIONS {
+        println!("cargo::rustc-check-cfg=cfg({cfg})");
+    }
+}
+
+fn set_cfgs() {
+    for feature in fact("FEATURES").split(',').filter(|name| !name.is_empty()) {
+        println!("cargo::rustc-cfg=ngx_feature=\"{}\"", feature.trim());
+    }
+    println!("cargo::rustc-cfg=ngx_os=\"{}\"", fact("OS"));
+
+    let version: u64 =
+        fact("VERSION_NUMBER").parse().expect("DEP_NGINX_VERSION_NUMBER is a number");
+    for (_, cfg) in VERSIONS.iter().filter(|(since, _)| version >= *since) {
+        println!("cargo::rustc-cfg={cfg}");
+    }
+}
+
+/// What `nginx-sys` found out. Missing means that it is no direct dependency any more.
+fn fact(name: &str) -> String {
+    let name = format!("DEP_NGINX_{name}");
+    println!("cargo::rerun-if-env-changed={name}");
+    env::var(&name).unwrap_or_else(|_| panic!("{name} is not set by nginx-sys"))
+}
+
+/// The commit that is checked out, or zeros: without git, or from an archive, also one that was
+/// unpacked inside somebody else's repository.
+fn commit() -> String {
+    let zeros = "0".repeat(40);
+    let Some(top) = git(&["rev-parse", "--show-toplevel"]) else { return zeros };
+    let here = env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
+    if Path::new(&top).canonicalize().ok() != Path::new(&here).canonicalize().ok() {
+        return zeros;
+    }
+    // A checkout rewrites HEAD; a commit appends to the log of HEAD or writes the branch's own
+    // file. A path that does not exist would make cargo run this script every time.
+    let branch = git(&["symbolic-ref", "-q", "HEAD"]);
+    for name in ["HEAD", "logs/HEAD"].into_iter().chain(branch.as_deref()) {
+        let path = git(&["rev-parse", "--git-path", name]);
+        if let Some(path) = path.filter(|path| Path::new(path).exists()) {
+            println!("cargo::rerun-if-changed={path}");
+        }
+    }
+    match git(&["rev-parse", "HEAD"]) {
+        Some(commit) if commit.len() == 40 && commit.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            commit
+        }
+        _ => zeros,
+    }
+}
+
+/// What git prints, trimmed. Build scripts run in the package's own directory.
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let text = text.trim();
+    (output.status.success() && !text.is_empty()).then(|| text.to_owned())
+}
