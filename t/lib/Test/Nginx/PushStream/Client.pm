@@ -1,0 +1,192 @@
+package Test::Nginx::PushStream::Client;
+
+# One TCP connection to nginx, and the event loop that all connections of a test share.
+#
+# Nothing here sleeps: whoever waits calls `until`, which selects over *all* open connections, so
+# that subscribers in the background go on reading while a publisher waits for its answer.
+#
+#   new ── send ──► {out} ── pump ──► socket ── pump ──► {in} ──► Exchange, WebSocket, or the test
+
+use strict;
+use warnings;
+
+use Errno qw(EAGAIN EWOULDBLOCK EINTR);
+use IO::Socket::INET ();
+use Socket qw(AF_INET SOCK_STREAM SOL_SOCKET SO_RCVBUF SO_LINGER IPPROTO_TCP TCP_NODELAY
+    inet_aton pack_sockaddr_in unpack_sockaddr_in);
+use Time::HiRes qw(time);
+use Test::More ();
+
+our $LIMIT = $ENV{TEST_NGINX_TIMEOUT} || 20;    # seconds any wait may take unless it says otherwise
+my $TIMEOUTS_MAX = 4;                            # a test that keeps timing out is given up
+
+my %open;                                        # fd => client
+my $timeouts = 0;
+
+# port => number; rcvbuf => bytes of receive buffer, set before connecting so that the window is
+# small from the start; tls => 1 needs IO::Socket::SSL.
+sub new {
+    my ($class, %o) = @_;
+    socket(my $sock, AF_INET, SOCK_STREAM, 0) or die "socket: $!";
+    bless $sock, 'IO::Socket::INET';
+    setsockopt($sock, SOL_SOCKET, SO_RCVBUF, pack('i', $o{rcvbuf})) if $o{rcvbuf};
+    setsockopt($sock, IPPROTO_TCP, TCP_NODELAY, pack('i', 1));
+    connect($sock, pack_sockaddr_in($o{port}, inet_aton($o{host} // '127.0.0.1')))
+        or do { Test::More::diag("connect to port $o{port}: $!") unless $o{quiet}; return };
+    if ($o{tls}) {
+        require IO::Socket::SSL;
+        $sock->autoflush(1);
+        $sock = IO::Socket::SSL->start_SSL($sock, SSL_verify_mode => 0,
+            $o{alpn} ? (SSL_alpn_protocols => $o{alpn}) : ())
+            or die "TLS: $IO::Socket::SSL::SSL_ERROR";
+    }
+    $sock->blocking(0);
+    my $self = bless {
+        sock => $sock, fd => fileno($sock), port => $o{port}, tls => $o{tls},
+        in => '', out => '', eof => 0, paused => $o{paused} ? 1 : 0, received => 0,
+    }, $class;
+    ($self->{local_port}) = unpack_sockaddr_in(getsockname($sock));
+    return $open{ $self->{fd} } = $self;
+}
+
+# The number of the port at our end: what nginx sees as $remote_port.
+sub local_port { return $_[0]{local_port} }
+
+# Queues bytes and writes what the socket takes at once; the rest leaves with the event loop.
+sub send {
+    my ($self, $bytes) = @_;
+    $self->{out} .= $bytes;
+    $self->_write;
+    return $self;
+}
+
+# Waits until everything queued has been handed to the kernel.
+sub flushed {
+    my ($self, $seconds) = @_;
+    return $self->until(sub { $self->{out} eq '' || $self->{eof} }, 'request to be sent', $seconds);
+}
+
+# Stops and starts reading: a paused client is a reader that does not take its bytes.
+sub pause  { $_[0]{paused} = 1; return $_[0] }
+sub resume { $_[0]{paused} = 0; return $_[0] }
+
+# True once the other side has ended the connection (and we have read up to that end).
+sub eof { return $_[0]{eof} }
+
+# Everything received and not yet taken.
+sub buffered { return $_[0]{in} }
+
+# Waits for the end of the connection.
+sub wait_closed {
+    my ($self, $seconds) = @_;
+    return $self->until(sub { $self->{eof} }, 'the connection to be closed', $seconds);
+}
+
+# Takes `n` bytes, or all up to and with the match of a regex, or all up to the end of the
+# connection ('eof'). Gives undef if that did not come in time.
+sub take {
+    my ($self, $what, $seconds) = @_;
+    my $end;
+    my $found = sub {
+        if (ref $what eq 'Regexp') { $end = $+[0] if $self->{in} =~ $what }
+        elsif ($what eq 'eof')     { $end = length $self->{in} if $self->{eof} }
+        else                       { $end = $what if length $self->{in} >= $what }
+        return defined $end;
+    };
+    $self->until(sub { $found->() || $self->{eof} }, "bytes ($what)", $seconds);
+    $found->();
+    return defined $end ? substr($self->{in}, 0, $end, '') : undef;
+}
+
+# Ends our side. `abort` does it with a reset instead of an orderly end.
+sub close {
+    my ($self) = @_;
+    return unless $self->{sock};
+    delete $open{ $self->{fd} };
+    close $self->{sock};
+    $self->{sock} = undef;
+    $self->{eof}  = 1;
+    return;
+}
+
+sub abort {
+    my ($self) = @_;
+    setsockopt($self->{sock}, SOL_SOCKET, SO_LINGER, pack('ii', 1, 0)) if $self->{sock};
+    return $self->close;
+}
+
+# Tells the server that no more bytes come, and goes on reading.
+sub half_close { my ($self) = @_; $self->flushed; shutdown($self->{sock}, 1); return $self }
+
+sub close_all { $_->close for values %open; return }
+
+# Waits until the condition holds. Soft: says what it waited for and gives false when the time is
+# over, so that the test's own assertion shows the difference.
+sub until {
+    my (undef, $condition, $what, $seconds) = @_;
+    $seconds //= $LIMIT;
+    my $end = time + $seconds;
+    while (1) {
+        my $value = $condition->();
+        return $value if $value;
+        my $left = $end - time;
+        last if $left <= 0;
+        pump($left < 0.05 ? $left : 0.05);
+    }
+    my $level = 0;
+    $level++ while (caller $level) && (caller $level)[0] =~ /\ATest::Nginx::PushStream/;
+    my (undef, $file, $line) = caller $level;
+    Test::More::diag(sprintf 'waited %s s in vain for %s, at %s line %s',
+        $seconds, $what // 'a condition', $file // '?', $line // '?');
+    die "too many waits in vain\n" if ++$timeouts >= $TIMEOUTS_MAX;
+    return;
+}
+
+# One turn of the event loop: waits at most that long for any connection, then reads and writes.
+sub pump {
+    my ($seconds) = @_;
+    my ($read, $write) = ('', '');
+    for my $c (values %open) {
+        next if $c->{eof};
+        vec($read,  $c->{fd}, 1) = 1 unless $c->{paused};
+        vec($write, $c->{fd}, 1) = 1 if $c->{out} ne '';
+    }
+    my $n = select($read, $write, undef, $seconds);
+    return 0 if !$n || $n < 0;
+    for my $c (values %open) {
+        $c->_write if vec($write, $c->{fd}, 1);
+        $c->_read  if vec($read,  $c->{fd}, 1);
+    }
+    return $n;
+}
+
+sub _write {
+    my ($self) = @_;
+    while ($self->{sock} && $self->{out} ne '') {
+        my $n = $self->{sock}->syswrite($self->{out}, 1 << 18);
+        if (defined $n) { substr($self->{out}, 0, $n, ''); next }
+        return if $! == EAGAIN || $! == EWOULDBLOCK || $! == EINTR;
+        $self->{out} = '';    # the peer is gone; what it sent before is still worth reading
+        return;
+    }
+    return;
+}
+
+sub _read {
+    my ($self) = @_;
+    my $n = $self->{sock} ? $self->{sock}->sysread($self->{in}, 1 << 18, length $self->{in}) : 0;
+    if (defined $n) {
+        $self->{received} += $n;
+        $self->{eof} = 1 if $n == 0;
+        return;
+    }
+    return if $! == EAGAIN || $! == EWOULDBLOCK || $! == EINTR;
+    $self->{eof}   = 1;
+    $self->{reset} = "$!";
+    return;
+}
+
+# A client nobody holds any more stays open on purpose (a subscriber may be wanted only for being
+# there); `close_all` at the end of the test ends it.
+
+1;
