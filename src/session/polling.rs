@@ -1,0 +1,85 @@
+//! One answer of polling and long polling: header, messages, footer, perhaps in a callback.
+//!
+//! ```text
+//!   <header template> [ <callback>([ ] <message> [,] <message> ... [ ]); ] <footer template>
+//! ```
+//!
+//! The messages are renderings of the location's form; [`Reply`] puts around them what belongs
+//! there, so that they may be shared with other subscribers.
+
+use crate::session::Layout;
+use crate::wire::jsonp::{self, Callback};
+
+/// An answer being written: [`Reply::open`], [`Reply::before_message`] ahead of each message,
+/// [`Reply::close`].
+#[derive(Debug)]
+pub struct Reply<'a> {
+    layout: &'a Layout,
+    callback: Option<&'a Callback>,
+    has_messages: bool,
+}
+
+impl<'a> Reply<'a> {
+    /// Appends what goes before the first message; maybe nothing.
+    pub fn open(layout: &'a Layout, callback: Option<&'a Callback>, out: &mut Vec<u8>) -> Self {
+        layout.open(None, out);
+        if let Some(callback) = callback {
+            callback.open(out);
+        }
+        Self { layout, callback, has_messages: false }
+    }
+
+    /// Appends what separates a message from the one before; maybe nothing.
+    pub fn before_message(&mut self, out: &mut Vec<u8>) {
+        if self.has_messages && self.callback.is_some() {
+            out.extend_from_slice(jsonp::SEPARATOR);
+        }
+        self.has_messages = true;
+    }
+
+    /// Appends what goes after the last message; maybe nothing.
+    pub fn close(self, out: &mut Vec<u8>) {
+        if let Some(callback) = self.callback {
+            callback.close(out);
+        }
+        self.layout.close(out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Message;
+    use crate::session::Framing;
+
+    fn answer(layout: &Layout, callback: Option<&Callback>, texts: &[&[u8]]) -> String {
+        let mut out = Vec::new();
+        let mut reply = Reply::open(layout, callback, &mut out);
+        for text in texts {
+            reply.before_message(&mut out);
+            layout.form().render(&Message::ping(text), &mut out);
+        }
+        reply.close(&mut out);
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn batches() {
+        let layout = Layout::new(Framing::Plain, b"HEAD", b"<~text~>", b"FOOT");
+        assert_eq!(answer(&layout, None, &[b"a", b"b"]), "HEAD<a><b>FOOT");
+        assert_eq!(answer(&layout, None, &[]), "HEADFOOT");
+    }
+
+    #[test]
+    fn callbacks_take_an_array() {
+        let callback = Callback::parse(b"cb").expect("a plain name");
+        let layout = Layout::new(Framing::Plain, b"", b"{\"text\":\"~text~\"}", b"");
+        assert_eq!(answer(&layout, Some(&callback), &[b"a"]), "cb([{\"text\":\"a\"}]);");
+        assert_eq!(
+            answer(&layout, Some(&callback), &[b"a", b"b"]),
+            "cb([{\"text\":\"a\"},{\"text\":\"b\"}]);"
+        );
+        let layout = Layout::new(Framing::Plain, b"H", b"~text~", b"F");
+        assert_eq!(answer(&layout, Some(&callback), &[b"a"]), "Hcb([a]);F");
+    }
+}

@@ -1,0 +1,43 @@
+//! A streaming body: rendered messages one after the other, each padded by line ends.
+
+use crate::model::Message;
+use crate::wire::padding;
+use crate::wire::template::Template;
+
+/// Appends one message, and as much padding as `padding_len` says for its length.
+pub(super) fn render(
+    template: &Template,
+    message: &Message<'_>,
+    padding_len: impl Fn(usize) -> usize,
+    out: &mut Vec<u8>,
+) {
+    let len = template.rendered_len(message);
+    let padding = padding_len(len);
+    out.reserve(len.saturating_add(padding));
+    template.render(message, out);
+    padding::push_line_ends(padding, out);
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::Message;
+    use crate::session::{Form, Framing, Padding};
+
+    #[test]
+    fn pads_messages_pings_and_the_deletion_notice() {
+        let padding = Padding { header_min: 0, message_min: 508, largest: 508 };
+        let form = Form::new(Framing::Plain, b"~text~").padded(&padding);
+        let mut out = Vec::new();
+        form.render(&Message::deleted(b"news", b"0123456789"), &mut out);
+        assert_eq!(out.len(), 510);
+        assert_eq!(&out[..12], b"0123456789\r\n");
+
+        out.clear();
+        form.ping(b" ", &mut out);
+        assert_eq!(out.len(), 1 + 508);
+
+        out.clear();
+        form.render(&Message::deleted(b"news", &[b'x'; 508]), &mut out);
+        assert_eq!(out.len(), 508);
+    }
+}
