@@ -1,0 +1,412 @@
+//! Settings as nginx's parser writes them, and how inner levels inherit from outer ones.
+//!
+//! nginx's slot functions write through an offset into these structs, so they are `#[repr(C)]`, hold
+//! the types that those functions expect, and know "not given" as the value that they test for.
+//! Nobody serves a request from them: when all is read, [`crate::nginx::validation`] checks them,
+//! and [`crate::nginx::location::Location`] is what requests see.
+
+use core::cell::Cell;
+use core::ptr::{self, NonNull};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use ngx::ffi::{
+    NGX_CONF_UNSET, ngx_flag_t, ngx_http_complex_value_t, ngx_int_t, ngx_msec_t, ngx_shm_zone_t,
+    ngx_str_t, time_t,
+};
+
+use crate::nginx::legacy::Occurrences;
+use crate::nginx::location::{Delivery, Framing, Location, MessageForm, Mode};
+use crate::nginx::parse::{Parse, Place};
+use crate::nginx::variables::LegacyVariables;
+use crate::wire::template::Template;
+
+/// "Not given", for [`ngx_flag_t`] and [`ngx_int_t`].
+pub(super) const UNSET: ngx_int_t = NGX_CONF_UNSET as ngx_int_t;
+/// "Not given", for `time_t`.
+pub(super) const UNSET_SECS: time_t = NGX_CONF_UNSET as time_t;
+/// "Not given", for [`ngx_msec_t`].
+pub(super) const UNSET_MSEC: ngx_msec_t = ngx_msec_t::MAX;
+/// "Not given", for sizes.
+pub(super) const UNSET_SIZE: usize = usize::MAX;
+
+const CHANNEL_INACTIVITY_SECS: time_t = 30;
+const MESSAGE_TTL_SECS: time_t = 30 * 60;
+const WEBSOCKET_MAX_MESSAGE_SIZE: usize = 16 << 20;
+const SUBSCRIBER_MAX_BUFFERED: usize = 1 << 20;
+
+/// What the publishing and subscribing rules need to know; the same for all locations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rules {
+    /// Bytes of a decoded channel id; `None` is no limit.
+    pub(crate) channel_id_len_max: Option<usize>,
+    /// Normal channels, the events channel included.
+    pub(crate) channels_max: Option<u64>,
+    /// Wildcard channels.
+    pub(crate) wildcard_channels_max: Option<u64>,
+    /// What the id of a wildcard channel begins with; empty: there are none.
+    pub(crate) wildcard_prefix: Vec<u8>,
+    /// Subscriptions of one channel.
+    pub(crate) subscribers_max: Option<u64>,
+    /// Messages stored in one channel.
+    pub(crate) stored_max: Option<u64>,
+    /// How long a message is stored; not zero.
+    pub(crate) message_ttl_secs: i64,
+    /// How long an unused channel stays; zero is allowed.
+    pub(crate) channel_inactivity_secs: i64,
+    /// Id of the events channel; empty: there is none.
+    pub(crate) events_channel: Vec<u8>,
+}
+
+/// Settings of `http`.
+#[repr(C)]
+pub(crate) struct MainConf {
+    pub(super) channel_deleted_message_text: ngx_str_t,
+    pub(super) channel_inactivity_time: time_t,
+    pub(super) ping_message_text: ngx_str_t,
+    pub(super) timeout_with_body: ngx_flag_t,
+    pub(super) message_ttl: time_t,
+    pub(super) max_subscribers_per_channel: ngx_int_t,
+    pub(super) max_messages_stored_per_channel: ngx_int_t,
+    pub(super) max_channel_id_length: ngx_int_t,
+    pub(super) max_number_of_channels: ngx_int_t,
+    pub(super) max_number_of_wildcard_channels: ngx_int_t,
+    pub(super) wildcard_channel_prefix: ngx_str_t,
+    pub(super) events_channel_id: ngx_str_t,
+
+    /// The zone, once `push_stream_shared_memory_size` was given.
+    pub(super) zone: Option<NonNull<ngx_shm_zone_t>>,
+    /// The zone's memory; set by nginx's call of `zone::on_init`.
+    pub(super) arena: Cell<Option<(NonNull<u8>, usize)>>,
+    /// All locations of ours, and their `if` and `limit_except` copies, in the order of merging.
+    pub(super) locations: Vec<NonNull<LocationConf>>,
+    /// A directive that makes a location ours was given.
+    pub(super) enabled: bool,
+    /// Where settings that old configurations could give at several levels were given.
+    pub(super) occurrences: Occurrences,
+    pub(super) legacy_variables: LegacyVariables,
+    /// Lines of level info to write when the error log is open.
+    pub(super) notes: Vec<String>,
+    /// Largest minimum length in any padding list of a subscriber location; 0 without one.
+    pub(super) padding_max: usize,
+    /// One form per framing and template of the configuration.
+    pub(super) forms: HashMap<(Framing, Template), Rc<MessageForm>>,
+}
+
+impl Default for MainConf {
+    fn default() -> Self {
+        Self {
+            channel_deleted_message_text: ngx_str_t::empty(),
+            channel_inactivity_time: UNSET_SECS,
+            ping_message_text: ngx_str_t::empty(),
+            timeout_with_body: UNSET,
+            message_ttl: UNSET_SECS,
+            max_subscribers_per_channel: UNSET,
+            max_messages_stored_per_channel: UNSET,
+            max_channel_id_length: UNSET,
+            max_number_of_channels: UNSET,
+            max_number_of_wildcard_channels: UNSET,
+            wildcard_channel_prefix: ngx_str_t::empty(),
+            events_channel_id: ngx_str_t::empty(),
+            zone: None,
+            arena: Cell::new(None),
+            locations: Vec::new(),
+            enabled: false,
+            occurrences: Occurrences::default(),
+            legacy_variables: LegacyVariables::default(),
+            notes: Vec::new(),
+            padding_max: 0,
+            forms: HashMap::new(),
+        }
+    }
+}
+
+impl MainConf {
+    /// Some location is ours. If none is, nothing is checked and nothing runs.
+    pub(crate) fn is_active(&self) -> bool {
+        self.enabled
+    }
+
+    /// Limits and times for the rules of publishing and subscribing.
+    pub(crate) fn rules(&self) -> Rules {
+        let limit = |value: ngx_int_t| u64::try_from(value).ok();
+        Rules {
+            channel_id_len_max: usize::try_from(self.max_channel_id_length).ok(),
+            channels_max: limit(self.max_number_of_channels),
+            wildcard_channels_max: limit(self.max_number_of_wildcard_channels),
+            wildcard_prefix: self.wildcard_channel_prefix.as_bytes().to_vec(),
+            subscribers_max: limit(self.max_subscribers_per_channel),
+            stored_max: limit(self.max_messages_stored_per_channel),
+            message_ttl_secs: self.message_ttl,
+            channel_inactivity_secs: self.channel_inactivity_time,
+            events_channel: self.events_channel_id.as_bytes().to_vec(),
+        }
+    }
+
+    /// Text of the message of id -1.
+    pub(crate) fn ping_message_text(&self) -> &[u8] {
+        self.ping_message_text.as_bytes()
+    }
+
+    /// Text of the message of id -2.
+    pub(crate) fn channel_deleted_message_text(&self) -> &[u8] {
+        self.channel_deleted_message_text.as_bytes()
+    }
+
+    /// A long poll that times out is answered with 200 and the message of id -3, not with 304.
+    pub(crate) fn timeout_with_body(&self) -> bool {
+        self.timeout_with_body == 1
+    }
+
+    /// The M of the padding rule: largest minimum over all padding lists; 0 without one.
+    pub(crate) fn padding_max(&self) -> usize {
+        self.padding_max
+    }
+
+    /// The memory of the zone: where it begins, how many bytes. `None` before nginx has mapped it.
+    pub(crate) fn arena(&self) -> Option<(NonNull<u8>, usize)> {
+        self.arena.get()
+    }
+
+    pub(super) fn apply_defaults(&mut self) {
+        default_str(&mut self.channel_deleted_message_text, "Channel deleted");
+        default_to(&mut self.channel_inactivity_time, UNSET_SECS, CHANNEL_INACTIVITY_SECS);
+        default_str(&mut self.ping_message_text, " ");
+        default_to(&mut self.timeout_with_body, UNSET, 0);
+        default_to(&mut self.message_ttl, UNSET_SECS, MESSAGE_TTL_SECS);
+    }
+}
+
+/// Settings of `http`, `server`, `location`, an `if` in a location, or `limit_except`.
+#[repr(C)]
+pub(crate) struct LocationConf {
+    pub(super) channels_path: *mut ngx_http_complex_value_t,
+    pub(super) store_messages: ngx_flag_t,
+    pub(super) channel_info_on_publish: ngx_flag_t,
+    pub(super) authorized_channels_only: ngx_flag_t,
+    /// Also holds the bytes of `push_stream_header_template_file`.
+    pub(super) header_template: ngx_str_t,
+    pub(super) message_template: ngx_str_t,
+    pub(super) footer_template: ngx_str_t,
+    pub(super) wildcard_channel_max_qtd: ngx_int_t,
+    pub(super) ping_message_interval: ngx_msec_t,
+    pub(super) subscriber_connection_ttl: ngx_msec_t,
+    pub(super) longpolling_connection_ttl: ngx_msec_t,
+    pub(super) websocket_allow_publish: ngx_flag_t,
+    pub(super) websocket_binary: ngx_flag_t,
+    pub(super) websocket_max_message_size: usize,
+    pub(super) allow_connections_to_events_channel: ngx_flag_t,
+    pub(super) last_received_message_time: *mut ngx_http_complex_value_t,
+    pub(super) last_received_message_tag: *mut ngx_http_complex_value_t,
+    pub(super) last_event_id: *mut ngx_http_complex_value_t,
+    pub(super) user_agent: *mut ngx_http_complex_value_t,
+    pub(super) padding_by_user_agent: ngx_str_t,
+    pub(super) allowed_origins: *mut ngx_http_complex_value_t,
+    pub(super) subscriber_max_buffered: usize,
+    pub(super) force_filters: ngx_flag_t,
+
+    // Settings of old configurations.
+    pub(super) content_type: ngx_str_t,
+    pub(super) event_source_support: ngx_flag_t,
+    pub(super) publisher_admin: ngx_flag_t,
+
+    /// What the location does; not inherited, except by its own `if` and `limit_except` blocks.
+    pub(super) mode: Option<Mode>,
+    /// Where the directive stands that says so.
+    pub(super) place: Place,
+    /// An `if` or `limit_except` block of a location of ours.
+    pub(super) is_copy: bool,
+    /// What requests see; made when everything is read and accepted.
+    pub(super) finished: Option<Box<Location>>,
+}
+
+impl Default for LocationConf {
+    fn default() -> Self {
+        Self {
+            channels_path: ptr::null_mut(),
+            store_messages: UNSET,
+            channel_info_on_publish: UNSET,
+            authorized_channels_only: UNSET,
+            header_template: ngx_str_t::empty(),
+            message_template: ngx_str_t::empty(),
+            footer_template: ngx_str_t::empty(),
+            wildcard_channel_max_qtd: UNSET,
+            ping_message_interval: UNSET_MSEC,
+            subscriber_connection_ttl: UNSET_MSEC,
+            longpolling_connection_ttl: UNSET_MSEC,
+            websocket_allow_publish: UNSET,
+            websocket_binary: UNSET,
+            websocket_max_message_size: UNSET_SIZE,
+            allow_connections_to_events_channel: UNSET,
+            last_received_message_time: ptr::null_mut(),
+            last_received_message_tag: ptr::null_mut(),
+            last_event_id: ptr::null_mut(),
+            user_agent: ptr::null_mut(),
+            padding_by_user_agent: ngx_str_t::empty(),
+            allowed_origins: ptr::null_mut(),
+            subscriber_max_buffered: UNSET_SIZE,
+            force_filters: UNSET,
+            content_type: ngx_str_t::empty(),
+            event_source_support: UNSET,
+            publisher_admin: UNSET,
+            mode: None,
+            place: Place::default(),
+            is_copy: false,
+            finished: None,
+        }
+    }
+}
+
+impl LocationConf {
+    /// How the messages of a location of this mode are wrapped.
+    pub(super) fn framing(&self, mode: Mode) -> Framing {
+        match mode {
+            Mode::Subscriber(Delivery::WebSocket) => Framing::WebSocket,
+            Mode::Subscriber(Delivery::EventSource) => Framing::EventSource,
+            Mode::Subscriber(_) if self.event_source_support == 1 => Framing::EventSource,
+            _ => Framing::Plain,
+        }
+    }
+
+    /// A subscriber location that can be told to frame its messages as server-sent events.
+    pub(super) fn is_subscriber_with_text(&self) -> bool {
+        matches!(self.mode, Some(Mode::Subscriber(delivery)) if delivery != Delivery::WebSocket)
+    }
+
+    /// Takes from the outer level what was not given at this one, and registers the location if it
+    /// is ours. Outer levels are merged before inner ones.
+    pub(super) fn merge(&mut self, outer: &Self, parse: &Parse) {
+        self.inherit(outer, parse.main_conf().max_number_of_wildcard_channels);
+        self.resolve_mode(outer, parse);
+        if self.mode.is_some() || self.event_source_support == 1 {
+            parse.main_conf().locations.push(NonNull::from(self));
+        }
+    }
+
+    fn inherit(&mut self, outer: &Self, max_number_of_wildcard_channels: ngx_int_t) {
+        inherit_pointer(&mut self.channels_path, outer.channels_path);
+        inherit(&mut self.store_messages, outer.store_messages, UNSET, 0);
+        inherit(&mut self.channel_info_on_publish, outer.channel_info_on_publish, UNSET, 1);
+        inherit(&mut self.authorized_channels_only, outer.authorized_channels_only, UNSET, 0);
+        inherit_str(&mut self.header_template, &outer.header_template, "");
+        inherit_str(&mut self.message_template, &outer.message_template, "~text~");
+        inherit_str(&mut self.footer_template, &outer.footer_template, "");
+        inherit(
+            &mut self.wildcard_channel_max_qtd,
+            outer.wildcard_channel_max_qtd,
+            UNSET,
+            max_number_of_wildcard_channels,
+        );
+        inherit(
+            &mut self.ping_message_interval,
+            outer.ping_message_interval,
+            UNSET_MSEC,
+            UNSET_MSEC,
+        );
+        inherit(
+            &mut self.subscriber_connection_ttl,
+            outer.subscriber_connection_ttl,
+            UNSET_MSEC,
+            UNSET_MSEC,
+        );
+        // Its default is what the line above has found, so an outer level's value, or an outer
+        // level's default, wins over a time that this level gives for all subscribers.
+        inherit(
+            &mut self.longpolling_connection_ttl,
+            outer.longpolling_connection_ttl,
+            UNSET_MSEC,
+            self.subscriber_connection_ttl,
+        );
+        inherit(&mut self.websocket_allow_publish, outer.websocket_allow_publish, UNSET, 0);
+        inherit(&mut self.websocket_binary, outer.websocket_binary, UNSET, 0);
+        inherit(
+            &mut self.websocket_max_message_size,
+            outer.websocket_max_message_size,
+            UNSET_SIZE,
+            WEBSOCKET_MAX_MESSAGE_SIZE,
+        );
+        inherit(
+            &mut self.allow_connections_to_events_channel,
+            outer.allow_connections_to_events_channel,
+            UNSET,
+            0,
+        );
+        inherit_pointer(&mut self.last_received_message_time, outer.last_received_message_time);
+        inherit_pointer(&mut self.last_received_message_tag, outer.last_received_message_tag);
+        inherit_pointer(&mut self.last_event_id, outer.last_event_id);
+        inherit_pointer(&mut self.user_agent, outer.user_agent);
+        inherit_str(&mut self.padding_by_user_agent, &outer.padding_by_user_agent, "");
+        inherit_pointer(&mut self.allowed_origins, outer.allowed_origins);
+        inherit(
+            &mut self.subscriber_max_buffered,
+            outer.subscriber_max_buffered,
+            UNSET_SIZE,
+            SUBSCRIBER_MAX_BUFFERED,
+        );
+        inherit(&mut self.force_filters, outer.force_filters, UNSET, 0);
+        if self.content_type.data.is_null() {
+            self.content_type = outer.content_type;
+        }
+    }
+
+    /// Old configurations spread a mode over two directives, in either order; and an `if` or
+    /// `limit_except` block does what the location around it does.
+    fn resolve_mode(&mut self, outer: &Self, parse: &Parse) {
+        let core = parse.core_location();
+        if self.mode.is_none() && core.noname() == 1 && core.handler.is_none() {
+            self.mode = outer.mode;
+            self.place = outer.place.clone();
+            self.is_copy = outer.mode.is_some();
+            // nginx keeps the handler of the location when it enters an `if`, but not when it
+            // enters a `limit_except`.
+            core.handler = outer.mode.map(|mode| mode.handler());
+        }
+        self.mode = match self.mode {
+            Some(Mode::Publisher { .. }) if self.publisher_admin == 1 => {
+                Some(Mode::Publisher { admin: true })
+            }
+            Some(Mode::Subscriber(Delivery::Streaming)) if self.event_source_support == 1 => {
+                Some(Mode::Subscriber(Delivery::EventSource))
+            }
+            other => other,
+        };
+        if self.is_copy {
+            inherit(&mut self.event_source_support, outer.event_source_support, UNSET, UNSET);
+        }
+    }
+}
+
+fn default_to<T: PartialEq>(value: &mut T, unset: T, default: T) {
+    if *value == unset {
+        *value = default;
+    }
+}
+
+fn default_str(value: &mut ngx_str_t, default: &'static str) {
+    if value.data.is_null() {
+        *value = static_str(default);
+    }
+}
+
+fn inherit<T: PartialEq + Copy>(value: &mut T, outer: T, unset: T, default: T) {
+    if *value == unset {
+        *value = if outer == unset { default } else { outer };
+    }
+}
+
+fn inherit_pointer<T>(value: &mut *mut T, outer: *mut T) {
+    if value.is_null() {
+        *value = outer;
+    }
+}
+
+/// An empty string that was given has a pointer; one that was not given has none.
+fn inherit_str(value: &mut ngx_str_t, outer: &ngx_str_t, default: &'static str) {
+    if value.data.is_null() {
+        *value = if outer.data.is_null() { static_str(default) } else { *outer };
+    }
+}
+
+fn static_str(text: &'static str) -> ngx_str_t {
+    ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() }
+}

@@ -1,0 +1,199 @@
+//! The directive that nginx is reading right now: its words, its level, where to complain.
+
+use core::ffi::{c_char, c_void};
+use core::fmt::{self, Display};
+use core::ptr::{self, NonNull};
+
+use ngx::ffi::{
+    NGX_HTTP_MAIN_CONF, ngx_conf_log_error, ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t,
+    ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_log_t, ngx_pool_t, ngx_str_t, ngx_uint_t,
+};
+
+use crate::nginx::config::{LocationConf, MainConf};
+use crate::nginx::ffi;
+use crate::nginx::log::{self, Level};
+use crate::nginx::module;
+
+/// What nginx takes a `char *` for "this directive is refused, and I have said why".
+pub(super) const NGX_CONF_ERROR: *mut c_char = ptr::without_provenance_mut(usize::MAX);
+
+/// Why a directive is refused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Refused {
+    /// nginx shall say `"<directive>" directive <this>`, at level emerg.
+    Because(&'static core::ffi::CStr),
+    /// The reason is in the log already.
+    Logged,
+}
+
+/// `"<directive>" directive is duplicate`
+pub(crate) const DUPLICATE: Refused = Refused::Because(c"is duplicate");
+
+/// Runs the body of a directive's setter and puts its outcome into nginx's words.
+///
+/// # Safety
+///
+/// `cf` is what nginx gave to the setter that calls this.
+pub(crate) unsafe fn setter(
+    name: &str,
+    cf: *mut ngx_conf_t,
+    body: impl FnOnce(&Parse) -> Result<(), Refused>,
+) -> *mut c_char {
+    ffi::guard(name, NGX_CONF_ERROR, || {
+        let Some(cf) = NonNull::new(cf) else { return NGX_CONF_ERROR };
+        // SAFETY: by this function's own contract.
+        let parse = unsafe { Parse::new(cf) };
+        match body(&parse) {
+            Ok(()) => ptr::null_mut(),
+            Err(Refused::Because(reason)) => reason.as_ptr().cast_mut(),
+            Err(Refused::Logged) => NGX_CONF_ERROR,
+        }
+    })
+}
+
+/// A place in a configuration file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    file: String,
+    line: usize,
+}
+
+impl Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// The state of nginx's configuration parser, for the length of one callback.
+pub(crate) struct Parse {
+    cf: NonNull<ngx_conf_t>,
+}
+
+impl Parse {
+    /// # Safety
+    ///
+    /// `cf` is the parser's state inside `http`, and the result does not outlive the callback.
+    pub(crate) unsafe fn new(cf: NonNull<ngx_conf_t>) -> Self {
+        Self { cf }
+    }
+
+    /// For nginx's own functions.
+    pub(crate) fn as_ptr(&self) -> *mut ngx_conf_t {
+        self.cf.as_ptr()
+    }
+
+    fn cf(&self) -> &ngx_conf_t {
+        // SAFETY: valid for the callback; nobody holds it `&mut` while we read it.
+        unsafe { self.cf.as_ref() }
+    }
+
+    /// The words after the directive's name.
+    pub(crate) fn arguments(&self) -> &[ngx_str_t] {
+        // SAFETY: while a directive is being set, `args` is the array of its words.
+        let words = unsafe { (*self.cf().args).as_slice::<ngx_str_t>() };
+        words.get(1..).unwrap_or_default()
+    }
+
+    /// The word with this number, from 0; empty if there is none.
+    pub(crate) fn argument(&self, index: usize) -> &[u8] {
+        self.arguments().get(index).map_or(&[], |word| word.as_bytes())
+    }
+
+    /// The directive stands directly in `http`.
+    pub(crate) fn in_http(&self) -> bool {
+        self.cf().cmd_type == NGX_HTTP_MAIN_CONF as ngx_uint_t
+    }
+
+    /// Tells one block from another: no two of a configuration have the same.
+    pub(crate) fn block(&self) -> usize {
+        self.cf().ctx.addr()
+    }
+
+    /// Lives as long as this configuration.
+    pub(crate) fn pool(&self) -> NonNull<ngx_pool_t> {
+        NonNull::new(self.cf().pool).expect("a configuration has a pool")
+    }
+
+    /// The cycle that is being built.
+    pub(crate) fn cycle(&self) -> NonNull<ngx_cycle_t> {
+        NonNull::new(self.cf().cycle).expect("a configuration belongs to a cycle")
+    }
+
+    /// The log of the cycle before this one, or of the start.
+    pub(crate) fn log(&self) -> NonNull<ngx_log_t> {
+        NonNull::new(self.cf().log).expect("a configuration has a log")
+    }
+
+    /// File and line of the directive.
+    pub(crate) fn place(&self) -> Place {
+        // SAFETY: null, or the file that the parser is reading.
+        let Some(file) = (unsafe { self.cf().conf_file.as_ref() }) else { return Place::default() };
+        let name = String::from_utf8_lossy(file.file.name.as_bytes()).into_owned();
+        Place { file: name, line: file.line }
+    }
+
+    /// Writes a line to which nginx adds ` in <file>:<line>`.
+    pub(crate) fn say(&self, level: Level, text: impl Display) {
+        self.say_errno(level, 0, text);
+    }
+
+    /// The same, with the meaning of a system error before the place; 0 is none.
+    pub(crate) fn say_errno(&self, level: Level, errno: i32, text: impl Display) {
+        let text = text.to_string();
+        // SAFETY: `%*s` takes a length and that many bytes; both live until the call returns.
+        unsafe {
+            ngx_conf_log_error(
+                level as ngx_uint_t,
+                self.as_ptr(),
+                errno,
+                c"%*s".as_ptr(),
+                text.len(),
+                text.as_ptr(),
+            );
+        }
+    }
+
+    /// Writes a line that ends in another place than the parser's, such as that of a location whose
+    /// settings are only known at the end.
+    pub(crate) fn say_at(&self, level: Level, place: &Place, text: impl Display) {
+        log::write(level, self.log(), format_args!("{text} in {place}"));
+    }
+
+    fn ctx(&self) -> &ngx_http_conf_ctx_t {
+        let ctx: *mut c_void = self.cf().ctx;
+        // SAFETY: inside `http`, nginx's parser keeps the block's context here.
+        unsafe { &*ctx.cast::<ngx_http_conf_ctx_t>() }
+    }
+
+    /// Settings of `http`, reached from any block in it.
+    ///
+    /// The caller must not hold two of them at a time, nor one across a call into nginx that runs
+    /// another setter.
+    #[allow(clippy::mut_from_ref, reason = "nginx owns it; see above")]
+    pub(crate) fn main_conf(&self) -> &mut MainConf {
+        // SAFETY: one slot per http module, and this is our module's number.
+        let conf = unsafe { *self.ctx().main_conf.add(module::ctx_index()) };
+        // SAFETY: our `create_main_conf` made it; one thread reads the configuration, see above.
+        unsafe { &mut *conf.cast::<MainConf>() }
+    }
+
+    /// Settings of the block that the directive stands in; the same care as with [`Self::main_conf`].
+    #[allow(clippy::mut_from_ref, reason = "nginx owns it; see above")]
+    pub(crate) fn location_conf(&self) -> &mut LocationConf {
+        // SAFETY: one slot per http module, and this is our module's number.
+        let conf = unsafe { *self.ctx().loc_conf.add(module::ctx_index()) };
+        // SAFETY: our `create_loc_conf` made it; one thread reads the configuration, see above.
+        unsafe { &mut *conf.cast::<LocationConf>() }
+    }
+
+    /// nginx's own settings of the location; the same care as with [`Self::main_conf`].
+    #[allow(clippy::mut_from_ref, reason = "nginx owns it; see above")]
+    pub(crate) fn core_location(&self) -> &mut ngx_http_core_loc_conf_t {
+        // SAFETY: a static of nginx's, set before any configuration is read.
+        let index = unsafe { ngx_http_core_module.ctx_index };
+        // SAFETY: one slot per http module, and this is the core module's number.
+        let conf = unsafe { *self.ctx().loc_conf.add(index) };
+        // SAFETY: the core module made it; one thread reads the configuration, see above.
+        unsafe { &mut *conf.cast::<ngx_http_core_loc_conf_t>() }
+    }
+}

@@ -1,0 +1,16 @@
+//! Publisher locations: POST, PUT, GET and DELETE.
+
+use ngx::ffi::{NGX_HTTP_INTERNAL_SERVER_ERROR, ngx_http_request_t, ngx_int_t};
+
+use crate::nginx::ffi;
+
+/// nginx calls this for a request to a location of this mode.
+///
+/// # Safety
+///
+/// `r` is a live request.
+pub(crate) unsafe extern "C" fn handle(_r: *mut ngx_http_request_t) -> ngx_int_t {
+    ffi::guard("publisher::handle", NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t, || {
+        NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t
+    })
+}

@@ -1,0 +1,175 @@
+//! Directives that are more than one value in one slot.
+
+use core::ffi::{c_char, c_void};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::{fs, io};
+
+use ngx::ffi::{NGX_OK, ngx_command_t, ngx_conf_full_name, ngx_conf_t, ngx_int_t, ngx_str_t};
+
+use crate::nginx::location::{Delivery, Mode};
+use crate::nginx::log::Level;
+use crate::nginx::parse::{self, DUPLICATE, Parse, Refused};
+
+/// Header template and header template file are one setting.
+const HEADER_GIVEN: Refused =
+    Refused::Because(c"is duplicate or template set by 'push_stream_header_template'");
+
+/// `push_stream_channels_statistics;`
+///
+/// # Safety
+///
+/// nginx calls it for a directive that it has found in our table.
+pub(super) unsafe extern "C" fn set_statistics(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    _conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx calls us with its parser's state, inside `http`.
+    unsafe { parse::setter("set_statistics", cf, |parse| choose_mode(parse, Mode::Statistics)) }
+}
+
+/// `push_stream_publisher [normal | admin];`
+///
+/// # Safety
+///
+/// nginx calls it for a directive that it has found in our table.
+pub(super) unsafe extern "C" fn set_publisher(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    _conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx calls us with its parser's state, inside `http`.
+    unsafe {
+        parse::setter("set_publisher", cf, |parse| {
+            let modes = [
+                ("normal", Mode::Publisher { admin: false }),
+                ("admin", Mode::Publisher { admin: true }),
+            ];
+            choose_mode_by_word(parse, "push_stream_publisher", &modes)
+        })
+    }
+}
+
+/// `push_stream_subscriber [streaming | polling | long-polling | eventsource | websocket];`
+///
+/// # Safety
+///
+/// nginx calls it for a directive that it has found in our table.
+pub(super) unsafe extern "C" fn set_subscriber(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    _conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx calls us with its parser's state, inside `http`.
+    unsafe {
+        parse::setter("set_subscriber", cf, |parse| {
+            let modes = [
+                ("streaming", Mode::Subscriber(Delivery::Streaming)),
+                ("polling", Mode::Subscriber(Delivery::Polling)),
+                ("long-polling", Mode::Subscriber(Delivery::LongPolling)),
+                ("eventsource", Mode::Subscriber(Delivery::EventSource)),
+                ("websocket", Mode::Subscriber(Delivery::WebSocket)),
+            ];
+            choose_mode_by_word(parse, "push_stream_subscriber", &modes)
+        })
+    }
+}
+
+/// The first mode is the one that is meant when there is no word.
+fn choose_mode_by_word(
+    parse: &Parse,
+    directive: &str,
+    modes: &[(&str, Mode)],
+) -> Result<(), Refused> {
+    if parse.location_conf().mode.is_some() {
+        return Err(DUPLICATE);
+    }
+    let word = parse.argument(0);
+    let wanted = if parse.arguments().is_empty() {
+        modes.first()
+    } else {
+        modes.iter().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(word))
+    };
+    let Some((_, mode)) = wanted else {
+        let accepted: Vec<&str> = modes.iter().map(|(name, _)| *name).collect();
+        parse.say(
+            Level::Error,
+            format_args!(
+                "push stream module: invalid {directive} mode value: {}, accepted values ({})",
+                String::from_utf8_lossy(word),
+                accepted.join(", ")
+            ),
+        );
+        return Err(Refused::Logged);
+    };
+    choose_mode(parse, *mode)
+}
+
+/// Makes the location one of ours.
+pub(super) fn choose_mode(parse: &Parse, mode: Mode) -> Result<(), Refused> {
+    let conf = parse.location_conf();
+    if conf.mode.is_some() {
+        return Err(DUPLICATE);
+    }
+    conf.mode = Some(mode);
+    conf.place = parse.place();
+    parse.main_conf().enabled = true;
+    parse.core_location().handler = Some(mode.handler());
+    Ok(())
+}
+
+/// `push_stream_header_template_file <path>;`
+///
+/// # Safety
+///
+/// nginx calls it for a directive that it has found in our table.
+pub(super) unsafe extern "C" fn set_header_template_file(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    _conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx calls us with its parser's state, inside `http`.
+    unsafe { parse::setter("set_header_template_file", cf, read_header_template) }
+}
+
+fn read_header_template(parse: &Parse) -> Result<(), Refused> {
+    if !parse.location_conf().header_template.data.is_null() {
+        return Err(HEADER_GIVEN);
+    }
+    let path = parse.argument(0);
+    let template = match full_name(parse, path).and_then(|path| fs::read(OsStr::from_bytes(&path)))
+    {
+        Ok(template) => template,
+        Err(error) => {
+            parse.say_errno(
+                Level::Error,
+                error.raw_os_error().unwrap_or(0),
+                format_args!(
+                    "push stream module: unable to open file \"{}\" for header template",
+                    String::from_utf8_lossy(path)
+                ),
+            );
+            return Err(Refused::Logged);
+        }
+    };
+    // SAFETY: the pool is live, and the copy lives as long as it.
+    let kept = unsafe { ngx_str_t::from_bytes(parse.pool().as_ptr(), &template) };
+    parse.location_conf().header_template = kept.ok_or(Refused::Logged)?;
+    Ok(())
+}
+
+/// A path as nginx's own directives take it: relative to the directory of the configuration.
+fn full_name(parse: &Parse, path: &[u8]) -> io::Result<Vec<u8>> {
+    // nginx writes the absolute name back, in memory of the cycle.
+    // SAFETY: the pool is live, and the copy lives as long as it.
+    let copy = unsafe { ngx_str_t::from_bytes(parse.pool().as_ptr(), path) };
+    let mut name = copy.ok_or(io::ErrorKind::OutOfMemory)?;
+    // SAFETY: the cycle is the one that is being built; 1 asks for the configuration's directory.
+    let found = unsafe { ngx_conf_full_name(parse.cycle().as_ptr(), &raw mut name, 1) };
+    if found == NGX_OK as ngx_int_t {
+        Ok(name.as_bytes().to_vec())
+    } else {
+        Err(io::ErrorKind::OutOfMemory.into())
+    }
+}

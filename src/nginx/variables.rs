@@ -1,0 +1,133 @@
+//! The variables that old configurations fill with `set` to name channels.
+//!
+//! They are declared changeable and without a source, so that `set` accepts them. The rewrite module
+//! (or a `map`, or a named capture) then fills the source in, and that is how we find out whether
+//! anybody sets them at all. Afterwards each gets our source, "not found": `set` writes its value into
+//! the request and needs no source, and without ours nginx would warn at every request about a
+//! location that sets only the other of the two.
+
+use core::ptr::NonNull;
+
+use ngx::ffi::{
+    NGX_ERROR, NGX_HTTP_VAR_CHANGEABLE, NGX_OK, ngx_http_add_variable, ngx_http_get_variable_index,
+    ngx_http_request_t, ngx_http_variable_t, ngx_http_variable_value_t, ngx_int_t, ngx_uint_t,
+};
+
+use crate::nginx::ffi;
+use crate::nginx::log::Level;
+use crate::nginx::parse::{Parse, Refused};
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Legacy {
+    /// For publishers and statistics.
+    ChannelId,
+    /// For subscribers.
+    ChannelsPath,
+}
+
+impl Legacy {
+    /// Its name, without the dollar sign.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::ChannelId => "push_stream_channel_id",
+            Self::ChannelsPath => "push_stream_channels_path",
+        }
+    }
+}
+
+/// The two variables of one configuration.
+#[derive(Default)]
+pub(crate) struct LegacyVariables {
+    channel_id: Option<NonNull<ngx_http_variable_t>>,
+    channels_path: Option<NonNull<ngx_http_variable_t>>,
+    channel_id_index: Option<usize>,
+    channels_path_index: Option<usize>,
+}
+
+impl LegacyVariables {
+    /// The variable's index in a request, if anything in the configuration gives it a value.
+    pub(crate) fn index(&self, which: Legacy) -> Option<usize> {
+        match which {
+            Legacy::ChannelId => self.channel_id_index,
+            Legacy::ChannelsPath => self.channels_path_index,
+        }
+    }
+}
+
+/// Before the first directive: makes `set` accept the names.
+pub(super) fn declare(parse: &Parse) -> Result<(), Refused> {
+    let channel_id = add(parse, Legacy::ChannelId)?;
+    let channels_path = add(parse, Legacy::ChannelsPath)?;
+    let variables = &mut parse.main_conf().legacy_variables;
+    variables.channel_id = Some(channel_id);
+    variables.channels_path = Some(channels_path);
+    Ok(())
+}
+
+/// After the last directive: finds out which of them have a value somewhere.
+pub(super) fn resolve(parse: &Parse) -> Result<(), Refused> {
+    let variables = &parse.main_conf().legacy_variables;
+    let (channel_id, channels_path) = (variables.channel_id, variables.channels_path);
+    let channel_id_index = adopt(parse, Legacy::ChannelId, channel_id)?;
+    let channels_path_index = adopt(parse, Legacy::ChannelsPath, channels_path)?;
+    let variables = &mut parse.main_conf().legacy_variables;
+    variables.channel_id_index = channel_id_index;
+    variables.channels_path_index = channels_path_index;
+    Ok(())
+}
+
+fn add(parse: &Parse, which: Legacy) -> Result<NonNull<ngx_http_variable_t>, Refused> {
+    let mut name = ffi::borrowed_str(which.name().as_bytes());
+    // SAFETY: nginx copies the name; the parser's state is valid for the callback.
+    let variable = unsafe {
+        ngx_http_add_variable(parse.as_ptr(), &raw mut name, NGX_HTTP_VAR_CHANGEABLE as ngx_uint_t)
+    };
+    NonNull::new(variable).ok_or(Refused::Logged)
+}
+
+/// The index of a variable that has a source, and `None` for one that has none.
+fn adopt(
+    parse: &Parse,
+    which: Legacy,
+    variable: Option<NonNull<ngx_http_variable_t>>,
+) -> Result<Option<usize>, Refused> {
+    let Some(mut variable) = variable else { return Ok(None) };
+    // SAFETY: nginx made it in `declare`, and it lives as long as the configuration is read.
+    let variable = unsafe { variable.as_mut() };
+    let Some(_source) = variable.get_handler else {
+        variable.get_handler = Some(not_found);
+        return Ok(None);
+    };
+    let mut name = ffi::borrowed_str(which.name().as_bytes());
+    // SAFETY: nginx copies the name; the parser's state is valid for the callback.
+    let index = unsafe { ngx_http_get_variable_index(parse.as_ptr(), &raw mut name) };
+    let Ok(index) = usize::try_from(index) else {
+        debug_assert_eq!(index, NGX_ERROR as ngx_int_t);
+        parse.say(Level::Emerg, format_args!("no index for variable \"{}\"", which.name()));
+        return Err(Refused::Logged);
+    };
+    // `set` leaves the variable's own index as the data of its source; a `map` or `geo` leaves a
+    // pointer and must keep its source.
+    if variable.data == index {
+        variable.get_handler = Some(not_found);
+    }
+    Ok(Some(index))
+}
+
+/// nginx calls this when a request reads a variable that nobody has set in it.
+///
+/// # Safety
+///
+/// `value` is the request's slot for the variable.
+unsafe extern "C" fn not_found(
+    _r: *mut ngx_http_request_t,
+    value: *mut ngx_http_variable_value_t,
+    _data: usize,
+) -> ngx_int_t {
+    // SAFETY: see above.
+    if let Some(value) = unsafe { value.as_mut() } {
+        value.set_not_found(1);
+    }
+    NGX_OK as ngx_int_t
+}

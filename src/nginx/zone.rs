@@ -1,0 +1,193 @@
+//! The shared memory zone: how large, what it is called, and what is in it after a reload.
+//!
+//! nginx maps the zone in the master, before the first worker, and keeps it over reloads as long as
+//! name, owner and size stay the same. Its slab allocator hands us everything it has as one block;
+//! inside that block the store rules ([`create_arena`], [`open_arena`]).
+
+use core::ffi::{c_char, c_void};
+use core::ptr::NonNull;
+
+use ngx::ffi::{
+    NGX_ERROR, NGX_OK, ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_int_t, ngx_pagesize,
+    ngx_parse_size, ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_page_t,
+    ngx_slab_pool_t, ngx_str_t,
+};
+
+use crate::nginx::config::MainConf;
+use crate::nginx::ffi;
+use crate::nginx::log::{self, Level};
+use crate::nginx::module;
+use crate::nginx::parse::{self, Parse, Refused};
+use crate::nginx::wake::Failed;
+
+/// Below this many pages there is no room for the store's own tables.
+const PAGES_MIN: usize = 32;
+/// What the zone is called if nobody names it.
+const NAME: &[u8] = b"push_stream_module";
+
+/// `push_stream_shared_memory_size <size> [<zone name>];`
+///
+/// # Safety
+///
+/// nginx calls it for a directive that it has found in our table.
+pub(super) unsafe extern "C" fn set_size(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    _conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx calls us with its parser's state, inside `http`.
+    unsafe { parse::setter("zone::set_size", cf, add) }
+}
+
+/// Asks nginx for the zone that the directive describes.
+pub(super) fn add(parse: &Parse) -> Result<(), Refused> {
+    let given = parse.argument(1);
+    let name = if given.is_empty() { NAME } else { given };
+    let printed = String::from_utf8_lossy(name);
+    if parse.main_conf().zone.is_some() {
+        parse.say(Level::Emerg, format_args!("duplicate zone \"{printed}\""));
+        return Err(Refused::Logged);
+    }
+    let Some(mut size) = size_of_argument(parse) else {
+        parse.say(
+            Level::Warn,
+            format_args!(
+                "The push_stream_shared_memory_size value must be at least {}KiB",
+                PAGES_MIN * page_size() / 1024
+            ),
+        );
+        return Err(Refused::Logged);
+    };
+    if let Some(mapped) = size_before_reload(parse, name)
+        && mapped != size
+    {
+        parse.say(
+            Level::Warn,
+            format_args!(
+                "Cannot change memory area size without restart, ignoring change on zone: {printed}"
+            ),
+        );
+        size = mapped;
+    }
+    let mut name = ffi::borrowed_str(name);
+    // SAFETY: the name is a word of the configuration, which lives as long as the cycle, or static;
+    // nginx reads it only.
+    let zone = unsafe { ngx_shared_memory_add(parse.as_ptr(), &raw mut name, size, module::tag()) };
+    let Some(zone) = NonNull::new(zone) else { return Err(Refused::Logged) };
+    let main = parse.main_conf();
+    // SAFETY: nginx has just given it to us; nobody else looks at it while we read.
+    let record = unsafe { &mut *zone.as_ptr() };
+    record.init = Some(on_init);
+    record.data = NonNull::from(&mut *main).as_ptr().cast();
+    main.zone = Some(zone);
+    main.notes.push(format!(
+        "Using {}KiB of shared memory for push stream module on zone: {printed}",
+        size / 1024
+    ));
+    Ok(())
+}
+
+/// The first word as a size in whole pages; `None` if it is none or too small.
+fn size_of_argument(parse: &Parse) -> Option<usize> {
+    let mut word: ngx_str_t = *parse.arguments().first()?;
+    // SAFETY: nginx only reads the word.
+    let size = unsafe { ngx_parse_size(&raw mut word) };
+    let size = usize::try_from(size).ok()?.checked_next_multiple_of(page_size())?;
+    (size >= PAGES_MIN * page_size()).then_some(size)
+}
+
+fn page_size() -> usize {
+    // SAFETY: a number that nginx sets before it reads any configuration.
+    unsafe { ngx_pagesize }
+}
+
+/// How large our zone of this name is in the cycle that is being replaced.
+///
+/// nginx would map a fresh zone if we asked for another size, and everything stored would be gone.
+fn size_before_reload(parse: &Parse, name: &[u8]) -> Option<usize> {
+    // SAFETY: the cycle that is being built names the one before it, which is still alive.
+    let old: *mut ngx_cycle_t = unsafe { parse.cycle().as_ref() }.old_cycle;
+    // SAFETY: as above.
+    let old = unsafe { old.as_ref() }?;
+    // SAFETY: this list of nginx's holds zones and does not change while we look.
+    let mut zones = unsafe { ffi::list_items::<ngx_shm_zone_t>(&old.shared_memory) };
+    zones
+        .find(|zone| zone.tag == module::tag() && zone.shm.name.as_bytes() == name)
+        .map(|zone| zone.shm.size)
+}
+
+/// nginx calls this when the zone is mapped: at the start, and again for each reload.
+///
+/// # Safety
+///
+/// `zone` is the record that [`add`] made.
+unsafe extern "C" fn on_init(zone: *mut ngx_shm_zone_t, _data: *mut c_void) -> ngx_int_t {
+    ffi::guard("zone::on_init", NGX_ERROR as ngx_int_t, || {
+        // SAFETY: see above; nobody else looks at it during the call.
+        let Some(zone) = (unsafe { zone.as_ref() }) else { return NGX_ERROR as ngx_int_t };
+        match take_arena(zone) {
+            Ok(()) => NGX_OK as ngx_int_t,
+            Err(Failed) => NGX_ERROR as ngx_int_t,
+        }
+    })
+}
+
+fn take_arena(zone: &ngx_shm_zone_t) -> Result<(), Failed> {
+    let log = NonNull::new(zone.shm.log).unwrap_or_else(log::cycle_log);
+    // SAFETY: `add` put our settings here, and they live as long as the cycle.
+    let main = unsafe { &*zone.data.cast::<MainConf>() };
+    // SAFETY: nginx puts its slab allocator at the beginning of each zone, and only the master runs.
+    let pool = unsafe { &mut *zone.shm.addr.cast::<ngx_slab_pool_t>() };
+    let len = slab_bytes(pool);
+    let (base, outcome) = match NonNull::new(pool.data.cast::<u8>()) {
+        Some(base) => (base, open_arena(base, len)),
+        None => {
+            // A refusal here is reported below, with more to say than "no memory".
+            pool.set_log_nomem(0);
+            // SAFETY: the allocator is fresh, so all its pages are one run.
+            let block = unsafe { ngx_slab_alloc(pool, len) };
+            let Some(base) = NonNull::new(block.cast::<u8>()) else {
+                log::alert!(log, "zone \"{}\" does not give its {len} bytes", printed_name(zone));
+                return Err(Failed);
+            };
+            pool.data = base.as_ptr().cast();
+            (base, create_arena(base, len))
+        }
+    };
+    if let Err(reason) = outcome {
+        log::log_at!(Level::Emerg, log, "zone \"{}\": {reason}", printed_name(zone));
+        return Err(Failed);
+    }
+    main.arena.set(Some((base, len)));
+    Ok(())
+}
+
+/// All that nginx's allocator has: every page of the zone except its own bookkeeping.
+///
+/// The number of pages never changes, so this need not be stored to be known after a reload.
+fn slab_bytes(pool: &ngx_slab_pool_t) -> usize {
+    let pages = (pool.last.addr() - pool.pages.addr()) / size_of::<ngx_slab_page_t>();
+    pages * page_size()
+}
+
+fn printed_name(zone: &ngx_shm_zone_t) -> String {
+    String::from_utf8_lossy(zone.shm.name.as_bytes()).into_owned()
+}
+
+/// Makes the store in memory that nobody has used: zeroed, page aligned, `len` bytes.
+fn create_arena(_base: NonNull<u8>, _len: usize) -> Result<(), &'static str> {
+    Ok(())
+}
+
+/// Finds the store in memory that an earlier configuration of this master has used.
+fn open_arena(_base: NonNull<u8>, _len: usize) -> Result<(), &'static str> {
+    Ok(())
+}
+
+/// In each worker, before its first request.
+pub(super) fn init_worker(_conf: &MainConf) -> Result<(), Failed> {
+    Ok(())
+}
+
+/// In each worker that ends in an orderly way.
+pub(super) fn exit_worker(_conf: &MainConf) {}
