@@ -13,6 +13,7 @@
 pub mod event_source;
 pub mod polling;
 pub mod streaming;
+pub mod websocket;
 
 use crate::model::Message;
 use crate::wire::frame::{self, Opcode};

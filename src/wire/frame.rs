@@ -81,10 +81,8 @@ pub fn encode(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
 /// Appends what goes before a payload of `len` bytes.
 pub fn encode_head(opcode: Opcode, len: usize, out: &mut Vec<u8>) {
     out.push(0x80 | opcode as u8);
-    if let Ok(len) = u8::try_from(len)
-        && usize::from(len) <= CONTROL_MAX
-    {
-        out.push(len);
+    if len <= CONTROL_MAX {
+        out.extend(u8::try_from(len));
     } else if let Ok(len) = u16::try_from(len) {
         out.push(0x7e);
         out.extend_from_slice(&len.to_be_bytes());
