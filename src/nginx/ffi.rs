@@ -73,6 +73,17 @@ fn report_panic(name: &str) {
     log::alert!(log::cycle_log(), "panic in \"{name}\": {what}");
 }
 
+/// What an array of module settings or contexts holds for the module with this number.
+///
+/// # Safety
+///
+/// `slots` is an array of nginx's with an element per module of that kind, holding a `T` or null.
+pub(crate) unsafe fn slot<T>(slots: *mut *mut c_void, index: usize) -> Option<NonNull<T>> {
+    let slot = slots.wrapping_add(index);
+    // SAFETY: the array has an element of this number.
+    NonNull::new(unsafe { *slot }.cast::<T>())
+}
+
 /// A string for nginx to read; it must not outlive `text`, and nginx must not write to it.
 pub(crate) fn borrowed_str(text: &[u8]) -> ngx_str_t {
     ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() }

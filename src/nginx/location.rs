@@ -11,7 +11,7 @@ use ngx::ffi::{ngx_http_complex_value_t, ngx_http_request_t, ngx_int_t, ngx_msec
 
 use crate::nginx::config::{LocationConf, MainConf, UNSET_MSEC};
 use crate::nginx::regex::Regex;
-use crate::nginx::{module, publisher, statistics, subscriber};
+use crate::nginx::{ffi, module, publisher, statistics, subscriber, variables};
 use crate::wire::frame::{self, Opcode};
 use crate::wire::sse;
 use crate::wire::template::Template;
@@ -100,6 +100,20 @@ pub(crate) enum ChannelsPath {
     Variables([Option<usize>; 2]),
 }
 
+impl ChannelsPath {
+    /// The path of this request, not decoded yet; empty if it has none. `None` when memory is short.
+    pub(crate) fn evaluate(&self, r: NonNull<ngx_http_request_t>) -> Option<Vec<u8>> {
+        match self {
+            Self::Directive(value) => variables::evaluate(r, *value),
+            Self::Variables(indexes) => {
+                let mut values = indexes.iter().flatten();
+                let first = values.find_map(|index| variables::indexed(r, *index));
+                Some(first.unwrap_or_default())
+            }
+        }
+    }
+}
+
 /// One group of a padding list.
 pub(crate) struct PaddingRule {
     /// Which user agents, unanchored.
@@ -112,8 +126,8 @@ pub(crate) struct PaddingRule {
 
 /// A location of ours, or an `if` block in one.
 ///
-/// Values that may hold variables are for `crate::nginx::ffi` or `ngx_http_complex_value`; `None`
-/// means "not given". Intervals and lifetimes are in milliseconds, never zero, `None` is "for ever".
+/// Values that may hold variables are evaluated by [`variables::evaluate`]; `None` means "not given".
+/// Intervals and lifetimes are in milliseconds, never zero, `None` is "for ever".
 pub(crate) struct Location {
     pub(crate) mode: Mode,
     /// Framing and template of its messages.
@@ -210,19 +224,18 @@ fn text_frame(text: &[u8]) -> Vec<u8> {
 pub(crate) fn of<'a>(r: NonNull<ngx_http_request_t>) -> Option<&'a Location> {
     // SAFETY: the caller's request is live.
     let slots = unsafe { (*r.as_ptr()).loc_conf };
-    // SAFETY: one slot per http module, and this is our module's number.
-    let conf = unsafe { *slots.add(module::ctx_index()) }.cast::<LocationConf>();
-    // SAFETY: our `create_loc_conf` made it; nobody writes to it after the configuration is read.
-    let conf = unsafe { conf.as_ref() }?;
-    conf.finished.as_deref()
+    // SAFETY: our `create_loc_conf` made what is in our slot.
+    let conf = unsafe { ffi::slot::<LocationConf>(slots, module::ctx_index()) }?;
+    // SAFETY: nobody writes to it after the configuration is read.
+    unsafe { conf.as_ref() }.finished.as_deref()
 }
 
 /// Our settings of the `http` block that the request belongs to.
 pub(crate) fn main_conf<'a>(r: NonNull<ngx_http_request_t>) -> &'a MainConf {
     // SAFETY: the caller's request is live.
     let slots = unsafe { (*r.as_ptr()).main_conf };
-    // SAFETY: one slot per http module, and this is our module's number.
-    let conf = unsafe { *slots.add(module::ctx_index()) }.cast::<MainConf>();
-    // SAFETY: our `create_main_conf` made it; nobody writes to it after the configuration is read.
-    unsafe { &*conf }
+    // SAFETY: our `create_main_conf` made what is in our slot.
+    let conf = unsafe { ffi::slot::<MainConf>(slots, module::ctx_index()) };
+    // SAFETY: nobody writes to it after the configuration is read.
+    unsafe { conf.expect("every http block has our settings").as_ref() }
 }

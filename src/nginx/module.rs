@@ -64,12 +64,12 @@ pub(crate) fn main_conf(cycle: NonNull<ngx_cycle_t>) -> Option<NonNull<MainConf>
     let contexts = unsafe { (*cycle.as_ptr()).conf_ctx };
     // SAFETY: a static of nginx's, set before any cycle has a configuration.
     let http = unsafe { ngx_http_module.index };
-    // SAFETY: the array has an element per module.
-    let context = unsafe { *contexts.add(http) }.cast::<ngx_http_conf_ctx_t>();
     // SAFETY: null without an `http` block, otherwise that block's context.
-    let context = unsafe { context.as_ref() }?;
-    // SAFETY: one slot per http module, and this is our module's number.
-    NonNull::new(unsafe { *context.main_conf.add(ctx_index()) }.cast::<MainConf>())
+    let context = unsafe { ffi::slot::<ngx_http_conf_ctx_t>(contexts.cast(), http) }?;
+    // SAFETY: as above; it lives as long as the cycle.
+    let context = unsafe { context.as_ref() };
+    // SAFETY: our `create_main_conf` made what is in our slot.
+    unsafe { ffi::slot(context.main_conf, ctx_index()) }
 }
 
 /// nginx calls this before it reads the first directive of `http`.
@@ -247,7 +247,8 @@ fn working<'a>(cycle: *mut ngx_cycle_t) -> Option<&'a MainConf> {
 
 /// The settings of a cycle that has at least one location of ours.
 fn active<'a>(cycle: NonNull<ngx_cycle_t>) -> Option<&'a MainConf> {
+    let conf = main_conf(cycle)?;
     // SAFETY: it lives as long as the cycle, and is not written to once it has been read.
-    let conf = unsafe { main_conf(cycle)?.as_ref() };
+    let conf = unsafe { conf.as_ref() };
     conf.is_active().then_some(conf)
 }

@@ -90,7 +90,9 @@ impl Parse {
     /// The words after the directive's name.
     pub(crate) fn arguments(&self) -> &[ngx_str_t] {
         // SAFETY: while a directive is being set, `args` is the array of its words.
-        let words = unsafe { (*self.cf().args).as_slice::<ngx_str_t>() };
+        let words = unsafe { &*self.cf().args };
+        // SAFETY: they are strings.
+        let words = unsafe { words.as_slice::<ngx_str_t>() };
         words.get(1..).unwrap_or_default()
     }
 
@@ -171,19 +173,21 @@ impl Parse {
     /// another setter.
     #[allow(clippy::mut_from_ref, reason = "nginx owns it; see above")]
     pub(crate) fn main_conf(&self) -> &mut MainConf {
-        // SAFETY: one slot per http module, and this is our module's number.
-        let conf = unsafe { *self.ctx().main_conf.add(module::ctx_index()) };
-        // SAFETY: our `create_main_conf` made it; one thread reads the configuration, see above.
-        unsafe { &mut *conf.cast::<MainConf>() }
+        // SAFETY: our `create_main_conf` made what is in our slot.
+        let conf = unsafe { ffi::slot::<MainConf>(self.ctx().main_conf, module::ctx_index()) };
+        let mut conf = conf.expect("every http block has our settings");
+        // SAFETY: one thread reads the configuration; see above.
+        unsafe { conf.as_mut() }
     }
 
     /// Settings of the block that the directive stands in; the same care as with [`Self::main_conf`].
     #[allow(clippy::mut_from_ref, reason = "nginx owns it; see above")]
     pub(crate) fn location_conf(&self) -> &mut LocationConf {
-        // SAFETY: one slot per http module, and this is our module's number.
-        let conf = unsafe { *self.ctx().loc_conf.add(module::ctx_index()) };
-        // SAFETY: our `create_loc_conf` made it; one thread reads the configuration, see above.
-        unsafe { &mut *conf.cast::<LocationConf>() }
+        // SAFETY: our `create_loc_conf` made what is in our slot.
+        let conf = unsafe { ffi::slot::<LocationConf>(self.ctx().loc_conf, module::ctx_index()) };
+        let mut conf = conf.expect("every block has our settings");
+        // SAFETY: one thread reads the configuration; see above.
+        unsafe { conf.as_mut() }
     }
 
     /// nginx's own settings of the location; the same care as with [`Self::main_conf`].
@@ -191,9 +195,10 @@ impl Parse {
     pub(crate) fn core_location(&self) -> &mut ngx_http_core_loc_conf_t {
         // SAFETY: a static of nginx's, set before any configuration is read.
         let index = unsafe { ngx_http_core_module.ctx_index };
-        // SAFETY: one slot per http module, and this is the core module's number.
-        let conf = unsafe { *self.ctx().loc_conf.add(index) };
-        // SAFETY: the core module made it; one thread reads the configuration, see above.
-        unsafe { &mut *conf.cast::<ngx_http_core_loc_conf_t>() }
+        // SAFETY: the core module made what is in its slot.
+        let conf = unsafe { ffi::slot::<ngx_http_core_loc_conf_t>(self.ctx().loc_conf, index) };
+        let mut conf = conf.expect("every block has the core module's settings");
+        // SAFETY: one thread reads the configuration; see above.
+        unsafe { conf.as_mut() }
     }
 }

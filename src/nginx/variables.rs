@@ -5,12 +5,16 @@
 //! anybody sets them at all. Afterwards each gets our source, "not found": `set` writes its value into
 //! the request and needs no source, and without ours nginx would warn at every request about a
 //! location that sets only the other of the two.
+//!
+//! Reading variables, for those and for every directive that may hold some, is here as well.
 
 use core::ptr::NonNull;
 
 use ngx::ffi::{
-    NGX_ERROR, NGX_HTTP_VAR_CHANGEABLE, NGX_OK, ngx_http_add_variable, ngx_http_get_variable_index,
-    ngx_http_request_t, ngx_http_variable_t, ngx_http_variable_value_t, ngx_int_t, ngx_uint_t,
+    NGX_ERROR, NGX_HTTP_VAR_CHANGEABLE, NGX_OK, ngx_http_add_variable, ngx_http_complex_value,
+    ngx_http_complex_value_t, ngx_http_get_indexed_variable, ngx_http_get_variable_index,
+    ngx_http_request_t, ngx_http_variable_t, ngx_http_variable_value_t, ngx_int_t, ngx_str_t,
+    ngx_uint_t,
 };
 
 use crate::nginx::ffi;
@@ -75,6 +79,28 @@ pub(super) fn resolve(parse: &Parse) -> Result<(), Refused> {
     variables.channel_id_index = channel_id_index;
     variables.channels_path_index = channels_path_index;
     Ok(())
+}
+
+/// The value, for this request, of a directive that may hold variables; not decoded. Asking twice
+/// can give two answers. `None` when memory is short.
+pub(crate) fn evaluate(
+    mut r: NonNull<ngx_http_request_t>,
+    mut value: NonNull<ngx_http_complex_value_t>,
+) -> Option<Vec<u8>> {
+    let mut text = ngx_str_t::empty();
+    // SAFETY: the request is live; the value is part of its configuration, and nginx only reads it.
+    let outcome = unsafe { ngx_http_complex_value(r.as_mut(), value.as_mut(), &raw mut text) };
+    (outcome == NGX_OK as ngx_int_t).then(|| text.as_bytes().to_vec())
+}
+
+/// The value of a variable, not decoded; `None` if it is empty or was not set in this request.
+pub(crate) fn indexed(mut r: NonNull<ngx_http_request_t>, index: usize) -> Option<Vec<u8>> {
+    // SAFETY: the request is live, and the index is one that its configuration has given out.
+    let value = unsafe { ngx_http_get_indexed_variable(r.as_mut(), index) };
+    // SAFETY: null, or the request's own copy of the value.
+    let value = unsafe { value.as_ref() }?;
+    let found = value.valid() == 1 && value.not_found() == 0;
+    Some(value.as_bytes()).filter(|bytes| found && !bytes.is_empty()).map(<[u8]>::to_vec)
 }
 
 fn add(parse: &Parse, which: Legacy) -> Result<NonNull<ngx_http_variable_t>, Refused> {
