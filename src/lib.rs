@@ -13,3 +13,6 @@ pub mod wire;
 
 #[cfg(feature = "nginx")]
 mod nginx;
+
+#[cfg(test)]
+mod tidy;

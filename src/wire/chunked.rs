@@ -46,6 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "large input")]
     fn frames_with_lower_case_sizes() {
         let cases: &[(usize, &str)] = &[
             (1, "1"),

@@ -261,6 +261,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "large input")]
     fn parse_undoes_render() {
         let mut time = 0;
         while time < 5_000_000_000 {

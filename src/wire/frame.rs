@@ -124,6 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "large input")]
     fn encodes_lengths() {
         let cases: &[(usize, &[u8])] = &[
             (0, &[0x81, 0]),

@@ -201,6 +201,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "large input")]
     fn many_channels_do_not_cost_their_square() {
         // 200,000 ids, each twice: a quadratic merge would take 4e10 comparisons.
         let mut path = Vec::new();

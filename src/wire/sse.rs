@@ -197,6 +197,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "large input")]
     fn many_short_lines_are_one_pass() {
         let text = b"a\n".repeat(1_000_000);
         let mut out = Vec::new();

@@ -269,6 +269,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "large input")]
     fn a_message_full_of_keywords_is_copied_once() {
         let text = b"~text~~".repeat(111_111);
         let template = Template::compile(b"<~text~>");
@@ -280,6 +281,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "large input")]
     fn a_template_of_many_tildes_is_compiled_in_one_pass() {
         let source = b"~".repeat(2_000_000);
         let template = Template::compile(&source);

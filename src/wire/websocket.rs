@@ -495,6 +495,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "large input")]
     fn reads_messages_in_any_split() {
         check(ECHO, &[(0x81, b"Ola")], &[text("Ola")]);
         check(ECHO, &[(0x81, b"")], &[text("")]);
@@ -512,6 +513,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "large input")]
     fn reads_all_length_encodings() {
         for len in [65_535, 65_536, 131_073] {
             let long = "y".repeat(len);
@@ -659,6 +661,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "large input")]
     fn discarded_messages_are_not_kept() {
         let mut decoder = Decoder::new(DISCARD);
         let bytes = frame(0x01, &[b'x'; 100_000], Some(MASK));
@@ -672,6 +675,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "large input")]
     fn many_tiny_fragments_are_one_pass() {
         let mut decoder = Decoder::new(ECHO);
         let mut bytes = frame(0x01, b"", Some(MASK));

@@ -1,0 +1,359 @@
+//! What no compiler checks: layers, heads of files, where unsafe code lives, the manual.
+//!
+//! ```text
+//!   nginx → all   session → wire, model   hub → store, model   store → model   wire → model
+//! ```
+//!
+//! Comments and literals are blanked out before a rule looks at code, so it can be talked about.
+//! Each finding is one line: file, line, what is wrong.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What each layer may name besides itself.
+const LAYERS: [(&str, &[&str]); 7] = [
+    ("lib", &["nginx", "session", "hub", "store", "wire", "model", "tidy"]),
+    ("nginx", &["session", "hub", "store", "wire", "model"]),
+    ("session", &["wire", "model"]),
+    ("hub", &["store", "model"]),
+    ("store", &["model"]),
+    ("wire", &["model"]),
+    ("model", &[]),
+];
+/// Layers that talk to memory or to C.
+const UNSAFE_LAYERS: [&str; 2] = ["store", "nginx"];
+/// What a pure layer does not do: clocks, files, sockets, terminals.
+const IMPURE: [&str; 8] = [
+    "SystemTime",
+    "Instant",
+    "std::fs",
+    "std::net",
+    "std::env",
+    "println!",
+    "eprintln!",
+    "std::process",
+];
+
+struct Source {
+    /// Relative to `src/`, with `/`.
+    name: String,
+    text: String,
+    /// The text with comments and literals blanked out, of the same length and lines.
+    code: String,
+}
+
+impl Source {
+    fn new(name: &str, text: String) -> Self {
+        Self { name: name.to_owned(), code: blank(&text), text }
+    }
+
+    /// `wire` for `wire.rs` and `wire/path.rs`.
+    fn layer(&self) -> &str {
+        self.name.split(['/', '.']).next().unwrap_or_default()
+    }
+
+    /// The code outside of the tests, which stand at the foot of a file.
+    fn shipped(&self) -> &str {
+        self.code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default()
+    }
+
+    fn finding(&self, at: usize, what: &str) -> String {
+        let line = self.code.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
+        format!("src/{}:{line}: {what}", self.name)
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "reads files")]
+fn sources_keep_the_rules() {
+    let sources = sources();
+    assert!(sources.len() > 20, "the sources are not where they should be");
+    let found: Vec<String> = sources.iter().flat_map(|s| findings(s, &sources)).collect();
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "reads files")]
+fn the_manual_has_every_directive() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(root.join(name)).expect(name);
+    let (table, manual) = (read("src/nginx/directives.rs"), read("docs/directives.md"));
+    let declared: BTreeSet<&str> = table
+        .split("ngx_string!(\"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .filter(|name| name.starts_with("push_stream_"))
+        .collect();
+    let described: BTreeSet<&str> =
+        manual.split(|c: char| c != '_' && !c.is_alphanumeric()).collect();
+    let titled: BTreeSet<&str> = manual
+        .lines()
+        .filter_map(|line| line.strip_prefix("### "))
+        .filter(|title| title.starts_with("push_stream_"))
+        .collect();
+    assert!(declared.len() > 30, "the command table is not where it should be");
+    let missing: Vec<_> = declared.difference(&described).collect();
+    assert!(missing.is_empty(), "not in the manual: {missing:?}");
+    let invented: Vec<_> = titled.difference(&declared).collect();
+    assert!(invented.is_empty(), "in the manual only: {invented:?}");
+}
+
+fn findings(source: &Source, all: &[Source]) -> Vec<String> {
+    let mut found = Vec::new();
+    let layer = source.layer();
+    if layer == "tidy" {
+        return found;
+    }
+    if !source.text.starts_with("//! ") {
+        found.push(source.finding(0, "no //! head"));
+    }
+    let Some((_, allowed)) = LAYERS.iter().find(|(name, _)| *name == layer) else {
+        found.push(source.finding(0, "belongs to no layer"));
+        return found;
+    };
+    for (at, named) in crate_paths(&source.code) {
+        let is_layer = LAYERS.iter().any(|(layer, _)| *layer == named);
+        if is_layer && named != layer && !allowed.contains(&named) {
+            found.push(source.finding(at, &format!("{layer} must not know {named}")));
+        }
+    }
+    let has_unsafe = words(&source.code, "unsafe").next();
+    if let Some(at) = has_unsafe {
+        if !UNSAFE_LAYERS.contains(&layer) {
+            found.push(source.finding(at, "unsafe outside of store and nginx"));
+        } else if !source.text.contains("// SAFETY:") && !source.text.contains("# Safety") {
+            found.push(source.finding(at, "unsafe without a SAFETY comment"));
+        }
+    }
+    if layer != "nginx" && layer != "lib" && !is_test_module(source, all) {
+        for name in ["ngx", "nginx_sys"] {
+            found.extend(
+                words(&source.code, name)
+                    .map(|at| source.finding(at, &format!("{name} outside of nginx"))),
+            );
+        }
+        for name in IMPURE {
+            found.extend(
+                words(source.shipped(), name)
+                    .map(|at| source.finding(at, &format!("{name} in a pure layer"))),
+            );
+        }
+    }
+    found
+}
+
+/// Is the whole file compiled for tests only? Its parent says so.
+fn is_test_module(source: &Source, all: &[Source]) -> bool {
+    let stem = source.name.trim_end_matches(".rs");
+    let (parent, module) = stem.rsplit_once('/').unwrap_or(("lib", stem));
+    let parent = all.iter().find(|other| other.name.trim_end_matches(".rs") == parent);
+    parent.is_some_and(|parent| {
+        let declared = format!("mod {module};");
+        let mut lines = parent.code.lines().map(str::trim);
+        let mut test_only = false;
+        lines.any(|line| {
+            let here = test_only && line.ends_with(&declared);
+            test_only = line == "#[cfg(test)]" || (test_only && line.starts_with("#["));
+            here
+        })
+    })
+}
+
+/// What follows each `crate::`, groups taken apart: `crate::{a::b, c}` names `a` and `c`.
+fn crate_paths(code: &str) -> Vec<(usize, &str)> {
+    let mut named = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        let Some(group) = rest.trim_start().strip_prefix('{') else {
+            named.push((at, first_word(rest)));
+            continue;
+        };
+        let (mut depth, mut expect) = (0_usize, true);
+        for (index, c) in group.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => expect = true,
+                _ if expect && !c.is_whitespace() => {
+                    named.push((at, first_word(&group[index..])));
+                    expect = false;
+                }
+                _ => {}
+            }
+        }
+    }
+    named
+}
+
+fn first_word(text: &str) -> &str {
+    text.split(|c: char| c != '_' && !c.is_alphanumeric()).next().unwrap_or_default()
+}
+
+/// Where `word` stands by itself.
+fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
+    let part_of_name = |c: char| c == '_' || c.is_alphanumeric();
+    code.match_indices(word).map(|(at, _)| at).filter(move |at| {
+        !code[..*at].ends_with(part_of_name) && !code[at + word.len()..].starts_with(part_of_name)
+    })
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut sources = Vec::new();
+    let mut folders: Vec<PathBuf> = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of sources") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(&root).expect("below src").to_string_lossy();
+                let text = fs::read_to_string(&path).expect("a source");
+                sources.push(Source::new(&name.replace('\\', "/"), text));
+            }
+        }
+    }
+    sources.sort_by(|a, b| a.name.cmp(&b.name));
+    sources
+}
+
+/// Blanks out comments, strings and characters; line ends stay.
+fn blank(text: &str) -> String {
+    let mut code = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let len = literal_len(rest, code.chars().next_back());
+        let (taken, after) = rest.split_at(len.unwrap_or(c.len_utf8()));
+        if len.is_some() {
+            code.extend(taken.chars().map(|c| if c == '\n' { c } else { ' ' }));
+        } else {
+            code.push(c);
+        }
+        rest = after;
+    }
+    code
+}
+
+/// Length of the comment or literal that `text` begins with.
+fn literal_len(text: &str, before: Option<char>) -> Option<usize> {
+    if text.starts_with("//") {
+        return Some(text.find('\n').unwrap_or(text.len()));
+    }
+    if text.starts_with("/*") {
+        return Some(text.find("*/").map_or(text.len(), |at| at + 2));
+    }
+    let in_name = before.is_some_and(|c| c == '_' || c.is_alphanumeric());
+    if let Some(raw) =
+        text.strip_prefix("br").or(text.strip_prefix("cr")).or(text.strip_prefix('r'))
+    {
+        let hashes = raw.bytes().take_while(|byte| *byte == b'#').count();
+        if !in_name && raw[hashes..].starts_with('"') {
+            let end = format!("\"{}", "#".repeat(hashes));
+            let opened = text.len() - raw.len() + hashes + 1;
+            let closed = text[opened..].find(&end);
+            return Some(closed.map_or(text.len(), |at| opened + at + end.len()));
+        }
+    }
+    if text.starts_with('"') {
+        return Some(quoted_len(text, '"'));
+    }
+    // A lifetime has no second quote right after its first character.
+    let mut after = text.strip_prefix('\'')?.chars();
+    let (first, second) = (after.next()?, after.next()?);
+    (first == '\\' || second == '\'').then(|| quoted_len(text, '\''))
+}
+
+fn quoted_len(text: &str, quote: char) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            _ if c == quote => return at + c.len_utf8(),
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(name: &str, text: &str) -> Vec<String> {
+        let source = Source::new(name, format!("//! Head.\n{text}"));
+        findings(&source, &[Source::new("hub.rs", "#[cfg(test)]\nmod sim;".to_owned())])
+    }
+
+    #[test]
+    fn finds_wrong_imports() {
+        assert_eq!(found("wire/a.rs", "use crate::model::Message;\nuse crate::wire::b;"), [""; 0]);
+        assert_eq!(
+            found("wire/a.rs", "\nuse crate::store::Zone;"),
+            ["src/wire/a.rs:3: wire must not know store"]
+        );
+        assert_eq!(
+            found(
+                "session.rs",
+                "use crate::{\n    model::{Message, hub},\n    hub::Roster, wire};"
+            ),
+            ["src/session.rs:2: session must not know hub"]
+        );
+        assert_eq!(found("hub/a.rs", "fn f() { crate::session::f() }").len(), 1);
+        assert_eq!(found("nginx/a.rs", "use crate::{hub, session, store, wire};"), [""; 0]);
+        assert_eq!(found("model.rs", "use crate::wire;").len(), 1);
+        assert_eq!(
+            found("wire/a.rs", "// use crate::store;\nconst A: &str = \"crate::hub\";"),
+            [""; 0]
+        );
+        assert_eq!(found("utils.rs", ""), ["src/utils.rs:1: belongs to no layer"]);
+    }
+
+    #[test]
+    fn finds_unsafe_code_where_it_must_not_be() {
+        assert_eq!(found("wire/a.rs", "fn f() { unsafe { g() } }").len(), 1);
+        assert_eq!(found("store/a.rs", "fn f() { unsafe { g() } }").len(), 1);
+        assert_eq!(found("store/a.rs", "// SAFETY: so.\nfn f() { unsafe { g() } }"), [""; 0]);
+        assert_eq!(
+            found("wire/a.rs", "// unsafe\nfn unsafely() { \"unsafe\"; r#\"\"unsafe\"#; }"),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn finds_impure_code() {
+        assert_eq!(found("hub/a.rs", "use std::time::Instant;").len(), 1);
+        assert_eq!(
+            found("hub/a.rs", "#[cfg(test)]\nmod tests {\n use std::time::Instant;\n}"),
+            [""; 0]
+        );
+        assert_eq!(found("hub/sim.rs", "use std::time::Instant;"), [""; 0]);
+        assert_eq!(found("store/a.rs", "use ngx::core::Pool;").len(), 1);
+        assert_eq!(found("nginx/a.rs", "use ngx::core::Pool;"), [""; 0]);
+    }
+
+    #[test]
+    fn finds_files_without_a_head() {
+        let source = Source::new("wire/a.rs", "use std::fmt;".to_owned());
+        assert_eq!(findings(&source, &[]), ["src/wire/a.rs:1: no //! head"]);
+    }
+
+    #[test]
+    fn blanks_out_comments_and_literals_only() {
+        let cases = [
+            ("a // b\nc", "a     \nc"),
+            ("a /* b\n */ c", "a     \n    c"),
+            ("f(\"x\\\"y\") z", "f(      ) z"),
+            ("'a' 'b: loop", "    'b: loop"),
+            ("'\\'' x '\"' y", "     x     y"),
+            ("r#\"a\"b\"# c", "         c"),
+            ("for r in x", "for r in x"),
+            ("b\"a\" br\"\\\" d", "b          d"),
+        ];
+        for (text, code) in cases {
+            assert_eq!(blank(text), code);
+        }
+    }
+}
