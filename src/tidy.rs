@@ -53,9 +53,16 @@ impl Source {
         self.name.split(['/', '.']).next().unwrap_or_default()
     }
 
-    /// The code outside of the tests, which stand at the foot of a file.
+    /// The code before the first module of tests: they stand at the foot of a file.
     fn shipped(&self) -> &str {
-        self.code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default()
+        let tests = self.code.match_indices("\n#[cfg(").find(|(at, _)| {
+            let rest = &self.code[at + 1..];
+            let mut lines = rest.lines();
+            let (attribute, next) = (lines.next(), lines.find(|line| !line.starts_with("#[")));
+            attribute.is_some_and(is_for_tests)
+                && next.is_some_and(|line| line.contains("mod ") && line.ends_with('{'))
+        });
+        tests.map_or(&self.code, |(at, _)| &self.code[..at])
     }
 
     fn finding(&self, at: usize, what: &str) -> String {
@@ -154,10 +161,15 @@ fn is_test_module(source: &Source, all: &[Source]) -> bool {
         let mut test_only = false;
         lines.any(|line| {
             let here = test_only && line.ends_with(&declared);
-            test_only = line == "#[cfg(test)]" || (test_only && line.starts_with("#["));
+            test_only = is_for_tests(line) || (test_only && line.starts_with("#["));
             here
         })
     })
+}
+
+/// `#[cfg(test)]`, `#[cfg(all(test, …))]`
+fn is_for_tests(attribute: &str) -> bool {
+    attribute.starts_with("#[cfg(test)") || attribute.starts_with("#[cfg(all(test")
 }
 
 /// What follows each `crate::`, groups taken apart: `crate::{a::b, c}` names `a` and `c`.
@@ -327,6 +339,11 @@ mod tests {
         assert_eq!(found("hub/a.rs", "use std::time::Instant;").len(), 1);
         assert_eq!(
             found("hub/a.rs", "#[cfg(test)]\nmod tests {\n use std::time::Instant;\n}"),
+            [""; 0]
+        );
+        assert_eq!(found("hub/a.rs", "#[cfg(test)]\nfn f() {\n}\nfn g() { println!() }").len(), 1);
+        assert_eq!(
+            found("hub/a.rs", "#[cfg(all(test, unix))]\n#[path]\nmod kills {\n println!() }"),
             [""; 0]
         );
         assert_eq!(found("hub/sim.rs", "use std::time::Instant;"), [""; 0]);
