@@ -59,7 +59,7 @@ $c->accepts({ bare => 1, http => $broken }, 'without a location of ours nothing 
 like($c->said({ bare => 1 }), $idle, 'an idle module says so');
 unlike($c->said('push_stream_publisher;'), $idle, 'a module in use does not');
 my ($ok, $said) = $c->t->try_config(
-    'load_module ' . Test::Nginx::PushStream::module_path() . ";\nerror_log error.log info;\nevents {}\n", raw => 1);
+    'load_module ' . Test::Nginx::PushStream::module_path() . ";\nerror_log error.log info;\npid nginx.pid;\nevents {}\n", raw => 1);
 ok($ok, 'a configuration without http');
 like($said, $idle, 'the module is idle then');
 
