@@ -1,0 +1,28 @@
+# Every configuration in nginx-conf/ is accepted; only the one in the old dialect brings warnings.
+#
+# Pins directives.md, section 7, "The two seed dialects": that they load. What they do is in
+# old_dialect.t and in the suites of the modes.
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::Nginx::PushStream;
+
+my $t = Test::Nginx::PushStream->new;
+my %warnings = ('old-dialect.conf' => 4);
+my @files = glob "$FindBin::Bin/../nginx-conf/*.conf";
+ok(@files >= 3, 'there are samples');
+
+for my $file (@files) {
+    my ($name) = $file =~ m{([^/]+)\z};
+    my $text = do { local (@ARGV, $/) = $file; <> };
+    my $module = Test::Nginx::PushStream::module_path();
+    # Where a file names a place of its own, nginx -t would touch it.
+    $text =~ s/^(load_module) \S*ngx_http_push_stream_module\.so;/$1 $module;/m or fail("$name loads the module");
+    $text =~ s/^\s*(?:pid|error_log|user|daemon)\s[^;]*;//mg;
+    $text =~ s/\b127\.0\.0\.1:\d+/127.0.0.1:%%PORT_8080%%/g;
+    my ($ok, $said) = $t->try_config("pid nginx.pid; error_log error.log;\n$text", raw => 1);
+    ok($ok, "$name is accepted") or diag $said;
+    is(() = $said =~ /^nginx: \[warn\]/mg, $warnings{$name} // 0, "$name: number of warnings") or diag $said;
+}
+
+$t->done;
