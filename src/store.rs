@@ -1,1 +1,21 @@
-//! store
+//! The store: channels, messages and workers in shared memory, in transactions.
+//!
+//! `undo` is the heart: everything changes in sections that are whole or undone. `arena` and `lock`
+//! hold what is unsafe about it. Rules (who may, how many, what then) live in `hub`.
+
+pub(crate) mod arena;
+pub(crate) mod channel;
+#[cfg(test)]
+pub(crate) mod check;
+pub(crate) mod index;
+pub(crate) mod interest;
+pub(crate) mod lock;
+pub(crate) mod message;
+pub(crate) mod pages;
+pub(crate) mod slab;
+pub(crate) mod trash;
+pub(crate) mod undo;
+pub(crate) mod zone;
+
+pub use channel::CHANNEL_ID_LEN_MAX;
+pub use zone::{ImageError, Store};

@@ -1,0 +1,76 @@
+//! The index: channels by id, in buckets of short lists.
+//!
+//! The hash is keyed with a random key of the zone, so nobody can choose ids that collide.
+
+use siphasher::sip::SipHasher13;
+
+use crate::store::arena::Handle;
+use crate::store::channel::Channel;
+use crate::store::undo::Section;
+use crate::store::zone::{Bucket, SHARDS, Store};
+
+impl Store {
+    /// Hash of a channel id.
+    pub(crate) fn hash(&self, id: &[u8]) -> u64 {
+        let [low, high] = self.hash_key();
+        SipHasher13::new_with_keys(low, high).hash(id)
+    }
+
+    /// The shard that a hash belongs to: each has a run of buckets of its own.
+    pub(crate) fn shard_of(&self, hash: u64) -> usize {
+        self.bucket_number(hash) / self.buckets_per_shard()
+    }
+
+    /// Buckets of one shard.
+    pub(crate) fn buckets_per_shard(&self) -> usize {
+        self.header().buckets.get() as usize / SHARDS
+    }
+
+    fn bucket_number(&self, hash: u64) -> usize {
+        // The number of buckets is a power of two.
+        (hash % u64::from(self.header().buckets.get())) as usize
+    }
+
+    fn bucket_of(&self, hash: u64) -> &Bucket {
+        self.bucket(self.bucket_number(hash))
+    }
+}
+
+impl Section<'_> {
+    /// The channel of this id.
+    pub(crate) fn find(&self, hash: u64, id: &[u8]) -> Option<Handle<Channel>> {
+        let mut at = self.store.bucket_of(hash).first.get();
+        while let Some(handle) = at {
+            let channel = self.get(handle);
+            if channel.hash.get() == hash && self.store.channel_id_is(handle, id) {
+                return Some(handle);
+            }
+            at = channel.hash_next.get();
+        }
+        None
+    }
+
+    /// Puts a new channel into the index.
+    pub(crate) fn index_insert(&self, handle: Handle<Channel>) {
+        let channel = self.get(handle);
+        let bucket = self.store.bucket_of(channel.hash.get());
+        self.link(&channel.hash_next, bucket.first.get());
+        self.link(&bucket.first, Some(handle));
+    }
+
+    /// Takes a channel out of the index.
+    pub(crate) fn index_remove(&self, handle: Handle<Channel>) {
+        let channel = self.get(handle);
+        let mut link = &self.store.bucket_of(channel.hash.get()).first;
+        while let Some(at) = link.get() {
+            let other = self.get(at);
+            if at == handle {
+                self.link(link, other.hash_next.get());
+                self.link(&channel.hash_next, None);
+                return;
+            }
+            link = &other.hash_next;
+        }
+        panic!("push stream: a channel is missing in its bucket");
+    }
+}

@@ -1,0 +1,330 @@
+//! Interests: one worker's stake in a channel, and how far it has read; inboxes of those with news.
+//!
+//! A message is freed when it is no longer stored and every interest's `read_to` has passed it.
+//! There is no count on the message that a dead worker could leave behind: its interests are
+//! dropped with it.
+//!
+//! ```text
+//!   channel ──interests──► interest ─► interest ─► ...      one live one a worker,
+//!                             │                             and one a backlog being read
+//!   seat ──inbox(shard)──► interest ─► ...                  each live one at most once
+//! ```
+
+use crate::model::Seconds;
+use crate::store::arena::{Handle, Link, Record, W32, W64};
+use crate::store::channel::{Channel, DELETED};
+use crate::store::message::{Message, STORED};
+use crate::store::undo::Section;
+use crate::store::zone::Store;
+
+/// It belongs to subscribers (the others belong to a backlog being read).
+pub(crate) const LIVE: u32 = 1;
+/// In its worker's inbox.
+const IN_INBOX: u32 = 2;
+/// Interests that one section tells of news: bounds its undo log, four words each.
+const TELL_PER_SECTION: usize = 4;
+/// Messages that one section passes: bounds its undo log, eight words each.
+const PASS_PER_SECTION: usize = 6;
+
+/// One worker's stake in one channel.
+#[repr(C)]
+pub(crate) struct Interest {
+    kind: W32,
+    /// Whose it is.
+    pub(crate) seat: W32,
+    pub(crate) channel: Link<Channel>,
+    channel_next: Link<Interest>,
+    channel_prev: Link<Interest>,
+    pub(crate) seat_next: Link<Interest>,
+    seat_prev: Link<Interest>,
+    pub(crate) inbox_next: Link<Interest>,
+    /// Id of the last message that this worker is done with.
+    pub(crate) read_to: W64,
+    /// First message of the log after `read_to`. 0: none when it was last told.
+    pub(crate) next: Link<Message>,
+    /// The worker's own number for the channel.
+    pub(crate) token: W32,
+    pub(crate) subscribers: W32,
+    pub(crate) flags: W32,
+}
+
+// SAFETY: `repr(C)`, words and links only, kind first.
+unsafe impl Record for Interest {
+    const KIND: u32 = u32::from_le_bytes(*b"intr");
+}
+
+const _: () = assert!(size_of::<Interest>() <= 64);
+
+impl Interest {
+    pub(crate) fn is_live(&self) -> bool {
+        self.flags.get() & LIVE != 0
+    }
+
+    pub(crate) fn is_in_inbox(&self) -> bool {
+        self.flags.get() & IN_INBOX != 0
+    }
+
+    pub(crate) fn channel_links(&self) -> (&Link<Interest>, &Link<Interest>) {
+        (&self.channel_next, &self.channel_prev)
+    }
+
+    pub(crate) fn seat_links(&self) -> (&Link<Interest>, &Link<Interest>) {
+        (&self.seat_next, &self.seat_prev)
+    }
+}
+
+impl Store {
+    /// Drops an interest, whoever's it is, after passing all that it pins, some messages a section.
+    pub(crate) fn retire(&self, shard: usize, handle: Handle<Interest>, now: Seconds) {
+        loop {
+            let section = self.section(shard);
+            section.unlink_inbox(handle);
+            let passed = section.pass_some(handle, u64::MAX, now);
+            if passed == 0 {
+                section.drop_interest(handle);
+            }
+            section.commit();
+            if passed == 0 {
+                return;
+            }
+        }
+    }
+}
+
+impl<'s> Section<'s> {
+    /// All interests in a channel.
+    pub(crate) fn interests(
+        &self,
+        channel: &Channel,
+    ) -> impl Iterator<Item = (Handle<Interest>, &'s Interest)> + use<'_, 's> {
+        let mut at = channel.interests.get();
+        core::iter::from_fn(move || {
+            let handle = at?;
+            let interest = self.get(handle);
+            at = interest.channel_next.get();
+            Some((handle, interest))
+        })
+    }
+
+    /// Subscriptions of a channel, in all workers.
+    pub(crate) fn subscribers(&self, channel: &Channel) -> u64 {
+        self.interests(channel).map(|(_, interest)| u64::from(interest.subscribers.get())).sum()
+    }
+
+    /// This worker's live interest in the channel.
+    pub(crate) fn my_interest(&self, channel: &Channel) -> Option<Handle<Interest>> {
+        self.interests(channel)
+            .find(|(_, interest)| interest.is_live() && interest.seat.get() == self.store.seat)
+            .map(|(handle, _)| handle)
+    }
+
+    /// A new interest of this worker that has read up to `read_to`. `None`: no memory.
+    pub(crate) fn make_interest(
+        &self,
+        channel: Handle<Channel>,
+        flags: u32,
+        token: u32,
+        read_to: u64,
+        next: Option<Handle<Message>>,
+    ) -> Option<Handle<Interest>> {
+        let slot = self.take_vital(size_of::<Interest>())?;
+        let arena = &self.store.arena;
+        let interest = arena.at::<Interest>(slot.offset());
+        let handle = slot.cast::<Interest>();
+        let mine = &self.seat().shards[self.shard_number()].interests;
+        let record = self.get(channel);
+        let (channel_first, seat_first) = (record.interests.get(), mine.get());
+        for (word, value) in [
+            (&interest.seat, self.store.seat),
+            (&interest.channel.0, channel.unit()),
+            (&interest.channel_next.0, channel_first.map_or(0, Handle::unit)),
+            (&interest.channel_prev.0, 0),
+            (&interest.seat_next.0, seat_first.map_or(0, Handle::unit)),
+            (&interest.seat_prev.0, 0),
+            (&interest.inbox_next.0, 0),
+            (&interest.next.0, next.map_or(0, Handle::unit)),
+            (&interest.token, token),
+            (&interest.subscribers, 0),
+            (&interest.flags, flags),
+            (&interest.kind, Interest::KIND),
+        ] {
+            arena.put32(word, value);
+        }
+        arena.put64(&interest.read_to, read_to);
+        if let Some(first) = channel_first {
+            self.link(&self.get(first).channel_prev, Some(handle));
+        }
+        self.link(&record.interests, Some(handle));
+        if let Some(first) = seat_first {
+            self.link(&self.get(first).seat_prev, Some(handle));
+        }
+        self.link(mine, Some(handle));
+        Some(handle)
+    }
+
+    /// Drops an interest that pins nothing any more (see `Store::retire`).
+    pub(crate) fn drop_interest(&self, handle: Handle<Interest>) {
+        let interest = self.get(handle);
+        let Some(channel_handle) = interest.channel.get() else {
+            panic!("push stream: an interest without a channel");
+        };
+        let channel = self.get(channel_handle);
+        let seat = self.store.seat_at(interest.seat.get()).expect("an interest's seat exists");
+        let lists = &seat.shards[self.shard_number()];
+        if channel.tell_next.get() == Some(handle) {
+            self.link(&channel.tell_next, interest.channel_next.get());
+        }
+        let (next, prev) = (interest.channel_next.get(), interest.channel_prev.get());
+        match prev {
+            Some(prev) => self.link(&self.get(prev).channel_next, next),
+            None => self.link(&channel.interests, next),
+        }
+        if let Some(next) = next {
+            self.link(&self.get(next).channel_prev, prev);
+        }
+        let (next, prev) = (interest.seat_next.get(), interest.seat_prev.get());
+        match prev {
+            Some(prev) => self.link(&self.get(prev).seat_next, next),
+            None => self.link(&lists.interests, next),
+        }
+        if let Some(next) = next {
+            self.link(&self.get(next).seat_prev, prev);
+        }
+        debug_assert!(!interest.is_in_inbox(), "taken out before");
+        self.commons();
+        self.give(handle);
+        if channel.has(DELETED) && channel.interests.get().is_none() {
+            self.push_deleted(channel_handle);
+        }
+        self.may_be_idle(channel_handle);
+    }
+
+    /// Puts the interests of a channel that have news into their workers' inboxes, a bounded number
+    /// of them, beginning at `tell_next`; the seats to wake are added to `wake`. True if some are
+    /// left: the channel then stands in the shard's list of untold ones.
+    pub(crate) fn tell(&self, channel: Handle<Channel>, wake: &mut Vec<u32>) -> bool {
+        let record = self.get(channel);
+        let mut at = record.tell_next.get();
+        let mut told = 0;
+        while let Some(handle) = at {
+            let interest = self.get(handle);
+            if interest.is_live() {
+                if told == TELL_PER_SECTION {
+                    break;
+                }
+                told += 1;
+                if interest.next.get().is_none() {
+                    self.link(&interest.next, self.first_unread(record, interest));
+                }
+                self.push_inbox(handle);
+                wake.push(interest.seat.get());
+            }
+            at = interest.channel_next.get();
+        }
+        self.link(&record.tell_next, at);
+        if at.is_some() {
+            self.push_untold(channel);
+            return true;
+        }
+        self.unlink_untold(channel);
+        false
+    }
+
+    /// The first message of the log that the interest has not read. It was up to date when last
+    /// told, so this looks at what was published since: a message or two.
+    fn first_unread(&self, channel: &Channel, interest: &Interest) -> Option<Handle<Message>> {
+        let read_to = interest.read_to.get();
+        let mut found = None;
+        let mut at = channel.last.get();
+        while let Some(handle) = at {
+            let message = self.get(handle);
+            if message.id.get() <= read_to {
+                break;
+            }
+            found = Some(handle);
+            at = message.prev.get();
+        }
+        found
+    }
+
+    fn push_inbox(&self, handle: Handle<Interest>) {
+        let interest = self.get(handle);
+        if interest.is_in_inbox() {
+            return;
+        }
+        let seat = self.store.seat_at(interest.seat.get()).expect("an interest's seat exists");
+        let lists = &seat.shards[self.shard_number()];
+        self.link(&interest.inbox_next, None);
+        match lists.inbox_last.get() {
+            Some(last) => self.link(&self.get(last).inbox_next, Some(handle)),
+            None => self.link(&lists.inbox_first, Some(handle)),
+        }
+        self.link(&lists.inbox_last, Some(handle));
+        self.flag(&interest.flags, IN_INBOX, true);
+    }
+
+    /// Takes an interest out of its inbox; it is nearly always the first.
+    pub(crate) fn unlink_inbox(&self, handle: Handle<Interest>) {
+        let interest = self.get(handle);
+        if !interest.is_in_inbox() {
+            return;
+        }
+        let seat = self.store.seat_at(interest.seat.get()).expect("an interest's seat exists");
+        let lists = &seat.shards[self.shard_number()];
+        let mut prev = None;
+        let mut link = &lists.inbox_first;
+        while let Some(at) = link.get() {
+            let other = self.get(at);
+            if at == handle {
+                let next = other.inbox_next.get();
+                self.link(link, next);
+                if next.is_none() {
+                    self.link(&lists.inbox_last, prev);
+                }
+                break;
+            }
+            prev = Some(at);
+            link = &other.inbox_next;
+        }
+        self.flag(&interest.flags, IN_INBOX, false);
+    }
+
+    /// Moves an interest to the end of its inbox: others have their turn first.
+    pub(crate) fn rotate_inbox(&self, handle: Handle<Interest>) {
+        self.unlink_inbox(handle);
+        self.push_inbox(handle);
+    }
+
+    /// Has every interest of the channel passed the message of this id?
+    pub(crate) fn all_passed(&self, channel: &Channel, id: u64) -> bool {
+        self.interests(channel).all(|(_, interest)| interest.read_to.get() >= id)
+    }
+
+    /// Passes messages up to the id `to`, as many as one section may; answers how many.
+    pub(crate) fn pass_some(&self, handle: Handle<Interest>, to: u64, now: Seconds) -> usize {
+        let interest = self.get(handle);
+        let channel = self.get(interest.channel.get().expect("an interest has a channel"));
+        for passed in 0..PASS_PER_SECTION {
+            let next = interest.next.get().or_else(|| self.first_unread(channel, interest));
+            match next {
+                Some(next) if self.get(next).id.get() <= to => self.pass(handle, next, now),
+                _ => return passed,
+            }
+        }
+        PASS_PER_SECTION
+    }
+
+    /// Moves `read_to` past one message, and puts that message into the trash if nobody else needs
+    /// it. The caller knows that it is `interest.next`.
+    fn pass(&self, handle: Handle<Interest>, message: Handle<Message>, now: Seconds) {
+        let interest = self.get(handle);
+        let record = self.get(message);
+        let channel = self.get(interest.channel.get().expect("an interest has a channel"));
+        self.link(&interest.next, record.next.get());
+        self.set64(&interest.read_to, record.id.get());
+        if !record.has(STORED) && self.all_passed(channel, record.id.get()) {
+            self.unlink_message(channel, message);
+            self.trash_message(message, now);
+        }
+    }
+}

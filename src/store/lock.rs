@@ -1,0 +1,167 @@
+//! Robust locks: a worker that dies holding one never blocks the others.
+//!
+//! Process-shared, robust pthread mutexes in the zone. The kernel marks the locks of a dead owner;
+//! the next locker gets them with [`Acquired::OwnerDied`], must undo what the owner left half done,
+//! and then says [`LockCell::repaired`]. (A spin lock without an owner would hang every worker for
+//! ever after one SIGKILL.)
+//!
+//! Tests run several workers in one thread, and Miri knows no robust mutexes, so under `cfg(test)`
+//! a lock can also be a plain word that behaves the same ([`Locking::Simulated`]).
+
+use core::cell::UnsafeCell;
+
+#[cfg(test)]
+use core::sync::atomic::{AtomicU32, Ordering};
+
+/// Room for a `pthread_mutex_t` (40 bytes on x86-64, 48 on aarch64) in the zone.
+#[repr(C, align(16))]
+pub(crate) struct LockCell(UnsafeCell<[u64; 8]>);
+
+const _: () = assert!(size_of::<libc::pthread_mutex_t>() <= size_of::<LockCell>());
+
+// SAFETY: the bytes are touched only by the pthread functions (or as one atomic word), which are
+// made for being called from several threads and processes at once.
+unsafe impl Sync for LockCell {}
+
+/// How a lock was got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acquired {
+    /// Its last owner had released it.
+    Clean,
+    /// Its last owner died in its section.
+    OwnerDied,
+}
+
+/// Which locks this process uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Locking {
+    /// Robust pthread mutexes.
+    Robust,
+    /// A word in place of a mutex, for workers that share one thread. The value is the worker.
+    #[cfg(test)]
+    Simulated(u32),
+}
+
+#[cfg(test)]
+const DEAD: u32 = 1 << 31;
+
+impl LockCell {
+    /// Makes the lock. Once, in the process that makes the zone.
+    pub(crate) fn make(&self, locking: Locking) {
+        match locking {
+            Locking::Robust => self.make_robust(),
+            #[cfg(test)]
+            Locking::Simulated(_) => self.word().store(0, Ordering::SeqCst),
+        }
+    }
+
+    /// Waits for the lock.
+    pub(crate) fn lock(&self, locking: Locking) -> Acquired {
+        match locking {
+            Locking::Robust => {
+                // SAFETY: `make` initialised the mutex before any process could get here.
+                let rc = unsafe { libc::pthread_mutex_lock(self.mutex()) };
+                Self::acquired(rc).unwrap_or_else(|| panic!("push stream: zone lock failed: {rc}"))
+            }
+            #[cfg(test)]
+            Locking::Simulated(me) => self.simulated(me).expect("a lock is held by a live worker"),
+        }
+    }
+
+    /// Takes the lock if it is free.
+    pub(crate) fn try_lock(&self, locking: Locking) -> Option<Acquired> {
+        match locking {
+            Locking::Robust => {
+                // SAFETY: `make` initialised the mutex before any process could get here.
+                let rc = unsafe { libc::pthread_mutex_trylock(self.mutex()) };
+                Self::acquired(rc)
+            }
+            #[cfg(test)]
+            Locking::Simulated(me) => self.simulated(me),
+        }
+    }
+
+    /// What a dead owner left is undone: the lock is good again. Only after `OwnerDied`.
+    pub(crate) fn repaired(&self, locking: Locking) {
+        match locking {
+            Locking::Robust => {
+                // SAFETY: this thread holds the mutex, got with `EOWNERDEAD`.
+                let rc = unsafe { libc::pthread_mutex_consistent(self.mutex()) };
+                assert!(rc == 0, "push stream: zone lock beyond repair: {rc}");
+            }
+            #[cfg(test)]
+            Locking::Simulated(_) => {}
+        }
+    }
+
+    /// Releases the lock.
+    pub(crate) fn unlock(&self, locking: Locking) {
+        match locking {
+            Locking::Robust => {
+                // SAFETY: this thread holds the mutex.
+                let rc = unsafe { libc::pthread_mutex_unlock(self.mutex()) };
+                debug_assert!(rc == 0, "push stream: zone lock released by a stranger: {rc}");
+            }
+            #[cfg(test)]
+            Locking::Simulated(me) => {
+                let old = self.word().swap(0, Ordering::SeqCst);
+                assert_eq!(old, me + 1, "a lock is released by its owner");
+            }
+        }
+    }
+
+    fn mutex(&self) -> *mut libc::pthread_mutex_t {
+        self.0.get().cast()
+    }
+
+    fn acquired(rc: i32) -> Option<Acquired> {
+        match rc {
+            0 => Some(Acquired::Clean),
+            libc::EOWNERDEAD => Some(Acquired::OwnerDied),
+            _ => None,
+        }
+    }
+
+    fn make_robust(&self) {
+        let mut attr = core::mem::MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
+        let attr = attr.as_mut_ptr();
+        // SAFETY: `attr` has room for the attributes, which this call initialises.
+        let a = unsafe { libc::pthread_mutexattr_init(attr) };
+        // SAFETY: initialised above.
+        let b = unsafe { libc::pthread_mutexattr_setpshared(attr, libc::PTHREAD_PROCESS_SHARED) };
+        // SAFETY: initialised above.
+        let c = unsafe { libc::pthread_mutexattr_setrobust(attr, libc::PTHREAD_MUTEX_ROBUST) };
+        // SAFETY: the cell has room for a mutex (asserted above) and nobody uses it yet.
+        let d = unsafe { libc::pthread_mutex_init(self.mutex(), attr) };
+        // SAFETY: initialised above, not used again.
+        unsafe { libc::pthread_mutexattr_destroy(attr) };
+        assert!([a, b, c, d] == [0; 4], "push stream: no robust locks on this system");
+    }
+
+    #[cfg(test)]
+    fn word(&self) -> &AtomicU32 {
+        // SAFETY: the cell is large and aligned enough for a word, and zero or a word always.
+        unsafe { &*self.0.get().cast::<AtomicU32>() }
+    }
+
+    #[cfg(test)]
+    fn simulated(&self, me: u32) -> Option<Acquired> {
+        let old = self.word().load(Ordering::SeqCst);
+        let acquired = match old {
+            0 => Acquired::Clean,
+            old if old & DEAD != 0 => Acquired::OwnerDied,
+            _ => return None,
+        };
+        self.word().store(me + 1, Ordering::SeqCst);
+        Some(acquired)
+    }
+
+    /// What the kernel does to the locks of a process that ends.
+    #[cfg(test)]
+    pub(crate) fn owner_ended(&self, worker: u32) {
+        let word = self.word().load(Ordering::SeqCst);
+        if word & !DEAD == worker + 1 {
+            self.word().store(word | DEAD, Ordering::SeqCst);
+        }
+    }
+}

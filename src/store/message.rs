@@ -1,0 +1,340 @@
+//! Messages: one record each, raw, written once and then immutable until it is freed.
+//!
+//! ```text
+//!   | head, 80 bytes | event id | event type | text ... |  ─► | block ... |  ─► | block ... |
+//! ```
+//!
+//! The content runs on from slot to slot, each filled to its end. A message is built in small
+//! sections while only its worker's `staging` list knows it, filled without a lock, and then
+//! becomes visible with one link.
+
+use crate::model::Seconds;
+use crate::store::arena::{Handle, Link, Record, UNIT, W32, W64};
+use crate::store::channel::Channel;
+use crate::store::slab::{BLOCK_HEAD, Block};
+use crate::store::undo::Section;
+use crate::store::zone::Store;
+
+/// Times to live in use at once that keep their own queue; see [`Section::enqueue_expiry`].
+pub(crate) const EXPIRY_QUEUES: usize = 4;
+/// Blocks that one section takes or frees: bounds its undo log.
+const BLOCKS_PER_SECTION: usize = 4;
+
+/// In place of a length: the publisher gave none.
+const ABSENT: u32 = u32::MAX;
+
+/// Kept for replay.
+pub(crate) const STORED: u32 = 1;
+/// It came as a binary WebSocket message.
+pub(crate) const BINARY: u32 = 2;
+/// The notice that its channel was deleted.
+pub(crate) const NOTICE: u32 = 4;
+/// It was stored once: a backlog that began before it was discarded still has it.
+pub(crate) const REPLAYABLE: u32 = 8;
+/// Which expiry queue, in two bits.
+const QUEUE_SHIFT: u32 = 8;
+
+/// One message.
+#[repr(C)]
+pub(crate) struct Message {
+    kind: W32,
+    /// Bytes of the slot.
+    pub(crate) size: W32,
+    /// Next in the channel's log, in the trash, or under construction.
+    pub(crate) next: Link<Message>,
+    /// Previous in the channel's log.
+    pub(crate) prev: Link<Message>,
+    /// The rest of the content.
+    pub(crate) chain: Link<Block>,
+    pub(crate) channel: Link<Channel>,
+    pub(crate) expiry_next: Link<Message>,
+    pub(crate) expiry_prev: Link<Message>,
+    /// Its number in the channel, from 1.
+    pub(crate) id: W64,
+    pub(crate) time: W64,
+    pub(crate) tag: W64,
+    /// When it is no longer to be replayed; in the trash: when it came there.
+    pub(crate) expires: W64,
+    pub(crate) flags: W32,
+    event_id_len: W32,
+    event_type_len: W32,
+    text_len: W32,
+}
+
+// SAFETY: `repr(C)`, words and links only, kind first.
+unsafe impl Record for Message {
+    const KIND: u32 = u32::from_le_bytes(*b"mesg");
+}
+
+pub(crate) const MESSAGE_HEAD: usize = size_of::<Message>();
+const _: () = assert!(MESSAGE_HEAD == 80);
+
+/// Stored messages of one time to live, the next to expire first.
+#[repr(C)]
+pub(crate) struct ExpiryQueue {
+    /// Seconds; means nothing while the queue is empty.
+    ttl: W64,
+    pub(crate) first: Link<Message>,
+    pub(crate) last: Link<Message>,
+}
+
+/// What a message under construction is made of.
+#[derive(Clone, Copy)]
+pub(crate) struct Content<'a> {
+    pub(crate) event_id: Option<&'a [u8]>,
+    pub(crate) event_type: Option<&'a [u8]>,
+    /// The text, in pieces.
+    pub(crate) text: &'a [&'a [u8]],
+    pub(crate) flags: u32,
+}
+
+/// Lengths of the parts of a message's content.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lengths {
+    pub(crate) event_id: Option<usize>,
+    pub(crate) event_type: Option<usize>,
+    pub(crate) text: usize,
+}
+
+impl Message {
+    pub(crate) fn has(&self, flag: u32) -> bool {
+        self.flags.get() & flag != 0
+    }
+
+    pub(crate) fn lengths(&self) -> Lengths {
+        let optional = |len: &W32| (len.get() != ABSENT).then_some(len.get() as usize);
+        Lengths {
+            event_id: optional(&self.event_id_len),
+            event_type: optional(&self.event_type_len),
+            text: self.text_len.get() as usize,
+        }
+    }
+
+    /// Bytes of all content.
+    pub(crate) fn content_len(&self) -> usize {
+        let lengths = self.lengths();
+        lengths.event_id.unwrap_or(0) + lengths.event_type.unwrap_or(0) + lengths.text
+    }
+}
+
+impl Store {
+    /// Builds a message that only we know yet: takes its slots, a few a section, and fills them.
+    /// `None`: there is not enough memory; nothing is left behind.
+    pub(crate) fn stage(&self, content: Content<'_>) -> Option<Handle<Message>> {
+        let text: usize = content.text.iter().map(|piece| piece.len()).sum();
+        let id = content.event_id.map_or(0, <[u8]>::len);
+        let kind = content.event_type.map_or(0, <[u8]>::len);
+        let total = text.checked_add(id)?.checked_add(kind)?;
+        // Lengths are 32 bits; the largest number says "absent".
+        if total >= ABSENT as usize {
+            return None;
+        }
+        let len = |part: Option<&[u8]>| part.map_or(ABSENT, |part| part.len() as u32);
+
+        let section = self.commons_section();
+        let slot = section.take_some(MESSAGE_HEAD, MESSAGE_HEAD + total)?;
+        let handle = slot.cast::<Message>();
+        let message = self.arena.at::<Message>(slot.offset());
+        for (word, value) in [
+            (&message.size, slot.size as u32),
+            (&message.prev.0, 0),
+            (&message.chain.0, 0),
+            (&message.channel.0, 0),
+            (&message.expiry_next.0, 0),
+            (&message.expiry_prev.0, 0),
+            (&message.flags, content.flags),
+            (&message.event_id_len, len(content.event_id)),
+            (&message.event_type_len, len(content.event_type)),
+            (&message.text_len, text as u32),
+            (&message.kind, Message::KIND),
+        ] {
+            self.arena.put32(word, value);
+        }
+        self.arena.put_link(&message.next, section.seat().staging.get());
+        section.link(&section.seat().staging, Some(handle));
+        let room = slot.size - MESSAGE_HEAD;
+        section.commit();
+
+        if !self.extend(message, total.saturating_sub(room)) {
+            self.unstage(handle);
+            return None;
+        }
+        let parts = [content.event_id.unwrap_or(b""), content.event_type.unwrap_or(b"")];
+        self.fill(handle, parts.iter().chain(content.text).copied());
+        Some(handle)
+    }
+
+    /// Chains blocks for `missing` more bytes to a message under construction.
+    fn extend(&self, message: &Message, mut missing: usize) -> bool {
+        let mut tail = &message.chain;
+        while missing > 0 {
+            let section = self.commons_section();
+            for _ in 0..BLOCKS_PER_SECTION {
+                let Some(slot) = section.take_some(BLOCK_HEAD + 1, BLOCK_HEAD + missing) else {
+                    return false;
+                };
+                let block = self.arena.at::<Block>(slot.offset());
+                self.arena.put32(&block.size, slot.size as u32);
+                self.arena.put_link(&block.next, None);
+                self.arena.put32(self.arena.kind_word(block), Block::KIND);
+                section.link(tail, Some(slot.cast()));
+                tail = &block.next;
+                missing = missing.saturating_sub(slot.size - BLOCK_HEAD);
+                if missing == 0 {
+                    break;
+                }
+            }
+            section.commit();
+        }
+        true
+    }
+
+    /// Gives a message under construction back.
+    pub(crate) fn unstage(&self, handle: Handle<Message>) {
+        let seat = self.my_seat();
+        while self.free_step(handle, |section| section.unlink_staged(seat, handle)) {}
+    }
+
+    /// Frees some blocks of a message, or at last the message itself, whose `unlink` runs in the
+    /// same section. True if there is more to free.
+    pub(crate) fn free_step(
+        &self,
+        handle: Handle<Message>,
+        unlink: impl FnOnce(&Section<'_>),
+    ) -> bool {
+        let section = self.commons_section();
+        let more = section.shrink(handle);
+        if !more {
+            unlink(&section);
+            section.give(handle);
+        }
+        section.commit();
+        more
+    }
+
+    /// Copies the content of a message, as one run of bytes, to the end of `out`.
+    pub(crate) fn read_content(&self, handle: Handle<Message>, out: &mut Vec<u8>) {
+        let mut left = self.arena.get(handle).content_len();
+        out.reserve(left);
+        self.each_run(handle, |offset, room| {
+            let len = room.min(left);
+            self.arena.read_bytes(offset, len, out);
+            left -= len;
+            left > 0
+        });
+        assert!(left == 0, "push stream: a message in the zone is cut short");
+    }
+
+    fn fill<'a>(&self, handle: Handle<Message>, pieces: impl Iterator<Item = &'a [u8]>) {
+        let mut pieces = pieces.filter(|piece| !piece.is_empty());
+        let mut piece: &[u8] = pieces.next().unwrap_or(b"");
+        self.each_run(handle, |mut offset, mut room| {
+            while room > 0 && !piece.is_empty() {
+                let (now, later) = piece.split_at(piece.len().min(room));
+                self.arena.write_bytes(offset, now);
+                offset += now.len();
+                room -= now.len();
+                piece = if later.is_empty() { pieces.next().unwrap_or(b"") } else { later };
+            }
+            !piece.is_empty()
+        });
+    }
+
+    /// Calls `each` with offset and length of each run of content bytes, until it answers false.
+    fn each_run(&self, handle: Handle<Message>, mut each: impl FnMut(usize, usize) -> bool) {
+        let message = self.arena.get(handle);
+        let offset = handle.unit() as usize * UNIT;
+        if !each(offset + MESSAGE_HEAD, message.size.get() as usize - MESSAGE_HEAD) {
+            return;
+        }
+        let mut next = message.chain.get();
+        while let Some(block) = next {
+            let offset = block.unit() as usize * UNIT;
+            let record = self.arena.get(block);
+            if !each(offset + BLOCK_HEAD, record.size.get() as usize - BLOCK_HEAD) {
+                return;
+            }
+            next = record.next.get();
+        }
+    }
+}
+
+impl Section<'_> {
+    /// Takes a message out of a staging list; it is nearly always the first.
+    pub(crate) fn unlink_staged(&self, seat: &crate::store::undo::Seat, handle: Handle<Message>) {
+        let mut link = &seat.staging;
+        while let Some(at) = link.get() {
+            let message = self.get(at);
+            if at == handle {
+                self.link(link, message.next.get());
+                return;
+            }
+            link = &message.next;
+        }
+    }
+
+    /// Frees up to [`BLOCKS_PER_SECTION`] blocks of a message; true if it still has some.
+    pub(crate) fn shrink(&self, handle: Handle<Message>) -> bool {
+        let message = self.get(handle);
+        for _ in 0..BLOCKS_PER_SECTION {
+            let Some(block) = message.chain.get() else { return false };
+            self.link(&message.chain, self.get(block).next.get());
+            self.give(block);
+        }
+        message.chain.get().is_some()
+    }
+
+    /// Puts a stored message, whose `expires` is set, at the end of the queue of its time to live.
+    ///
+    /// Each queue has one time to live, so its end is where the latest expiry belongs. A reload may
+    /// change the directive; there is a queue for [`EXPIRY_QUEUES`] values at a time. One value
+    /// more shares the queue that delays it least: the messages are then swept later than they
+    /// might be, but never replayed after their time.
+    pub(crate) fn enqueue_expiry(&self, handle: Handle<Message>, ttl: Seconds) {
+        let queues = &self.shard().expiry;
+        let ttl = ttl.max(0).cast_unsigned();
+        let same = |queue: &ExpiryQueue| queue.first.get().is_some() && queue.ttl.get() == ttl;
+        let number = queues
+            .iter()
+            .position(same)
+            .or_else(|| queues.iter().position(|queue| queue.first.get().is_none()))
+            .unwrap_or_else(|| {
+                let mut numbers = 0..queues.len();
+                numbers.next();
+                numbers.fold(0, |best, number| {
+                    let key = |queue: &ExpiryQueue| queue.ttl.get().abs_diff(ttl);
+                    if key(&queues[number]) < key(&queues[best]) { number } else { best }
+                })
+            });
+        let queue = &queues[number];
+        let message = self.get(handle);
+        self.set32(&message.flags, message.flags.get() | (number as u32) << QUEUE_SHIFT);
+        let last = queue.last.get();
+        self.link(&message.expiry_prev, last);
+        self.link(&message.expiry_next, None);
+        match last {
+            Some(last) => self.link(&self.get(last).expiry_next, Some(handle)),
+            None => {
+                self.set64(&queue.ttl, ttl);
+                self.link(&queue.first, Some(handle));
+            }
+        }
+        self.link(&queue.last, Some(handle));
+    }
+
+    /// Takes a message out of its expiry queue.
+    pub(crate) fn dequeue_expiry(&self, handle: Handle<Message>) {
+        let message = self.get(handle);
+        let number = (message.flags.get() >> QUEUE_SHIFT) as usize % EXPIRY_QUEUES;
+        let queue = &self.shard().expiry[number];
+        let (next, prev) = (message.expiry_next.get(), message.expiry_prev.get());
+        match prev {
+            Some(prev) => self.link(&self.get(prev).expiry_next, next),
+            None => self.link(&queue.first, next),
+        }
+        match next {
+            Some(next) => self.link(&self.get(next).expiry_prev, prev),
+            None => self.link(&queue.last, prev),
+        }
+    }
+}

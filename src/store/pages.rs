@@ -1,0 +1,98 @@
+//! Pages: the arena's memory in pieces of 4 KiB, the free ones in one list.
+//!
+//! Each page has a descriptor outside of it, so a page's own bytes are all the user's. Free pages
+//! are taken and given back in constant time; no allocation ever needs two adjacent ones.
+
+use crate::store::arena::{PAGE, Record, W32, W64};
+use crate::store::undo::Section;
+use crate::store::zone::Store;
+
+/// What is known about one page.
+#[repr(C)]
+pub(crate) struct Descriptor {
+    /// [`FREE`], [`SEATS`], or the size class + [`SLAB`].
+    pub(crate) state: W32,
+    /// Next in the list that the page is in, its number + 1; 0 = last or in none.
+    pub(crate) next: W32,
+    /// Free slots, a bit each.
+    pub(crate) free: W64,
+    /// Previous in the list of pages with a free slot, its number + 1.
+    pub(crate) prev: W32,
+    _spare: W32,
+}
+
+// SAFETY: `repr(C)`, words only; it has no kind, its place is fixed.
+unsafe impl Record for Descriptor {
+    const KIND: u32 = 0;
+}
+
+pub(crate) const DESCRIPTOR_SIZE: usize = size_of::<Descriptor>();
+
+/// In the list of free pages.
+pub(crate) const FREE: u32 = 0;
+/// Holds seats, for ever.
+pub(crate) const SEATS: u32 = 1;
+/// Cut into slots of class 0; + 1 for class 1, and so on.
+pub(crate) const SLAB: u32 = 2;
+
+impl Store {
+    /// Links all pages into the free list; while the zone is made.
+    pub(crate) fn make_pages(&self) {
+        let pages = self.header().pages.get();
+        for page in 0..pages {
+            let next = if page + 1 < pages { page + 2 } else { 0 };
+            self.arena.put32(&self.descriptor(page).next, next);
+        }
+        self.arena.put32(&self.header().commons.free_first, 1);
+        self.arena.put32(&self.header().commons.free_pages, pages);
+    }
+
+    /// Takes the first page; while the zone is made, before there is a log.
+    pub(crate) fn take_page_unlogged(&self) -> u32 {
+        let commons = &self.header().commons;
+        let page = commons.free_first.get() - 1;
+        let descriptor = self.descriptor(page);
+        self.arena.put32(&commons.free_first, descriptor.next.get());
+        self.arena.put32(&commons.free_pages, commons.free_pages.get() - 1);
+        self.arena.put32(&descriptor.state, SEATS);
+        self.arena.put32(&descriptor.next, 0);
+        page
+    }
+}
+
+impl Section<'_> {
+    /// Takes a free page, state and links still to be set. `None`: there is none, or only the
+    /// reserve is left and this is not `vital`.
+    pub(crate) fn take_page(&self, vital: bool) -> Option<u32> {
+        let commons = self.commons();
+        let free = commons.free_pages.get();
+        if free == 0 || (!vital && free <= self.store.header().reserve.get()) {
+            return None;
+        }
+        let page = commons.free_first.get().checked_sub(1)?;
+        let descriptor = self.store.descriptor(page);
+        assert!(descriptor.state.get() == FREE, "push stream: a page in use is in the free list");
+        self.set32(&commons.free_first, descriptor.next.get());
+        self.set32(&commons.free_pages, free - 1);
+        Some(page)
+    }
+
+    /// Takes a page for seats; they start out as zeroes.
+    pub(crate) fn take_seat_page(&self) -> Option<u32> {
+        let page = self.take_page(false)?;
+        self.set32(&self.store.descriptor(page).state, SEATS);
+        self.set32(&self.store.descriptor(page).next, 0);
+        self.store.arena.write_bytes(self.store.page_offset(page), &[0; PAGE]);
+        Some(page)
+    }
+
+    /// Gives a page back.
+    pub(crate) fn give_page(&self, page: u32) {
+        let commons = self.commons();
+        let descriptor = self.store.descriptor(page);
+        self.set32(&descriptor.state, FREE);
+        self.set32(&descriptor.next, commons.free_first.get());
+        self.set32(&commons.free_first, page + 1);
+        self.set32(&commons.free_pages, commons.free_pages.get() + 1);
+    }
+}

@@ -1,0 +1,219 @@
+//! The slab: pages cut into slots of one size class each.
+//!
+//! A page's free slots are the bits of one word, so a page has at most 64 slots. Pages of a class
+//! with a free slot stand in a list; a page whose slots are all free goes back at once. Nothing is
+//! ever split or merged, and nothing needs neighbours, so free memory cannot become unusable:
+//! what does not fit one slot is a chain of [`Block`]s of any size.
+
+use crate::store::arena::{Handle, Link, PAGE, Record, UNIT, W32};
+use crate::store::pages::SLAB;
+use crate::store::undo::Section;
+use crate::store::zone::Store;
+
+/// Slot sizes, ascending. Class 0 is the interests' own: their pages may come out of the reserve,
+/// so messages must not fill them up. Each is a multiple of 16 and as large as its number of slots
+/// to a page allows.
+const SIZES: [usize; CLASSES] = [
+    64, 80, 96, 112, 128, 144, 160, 192, 224, 256, 304, 368, 448, 576, 672, 816, 1024, 1360, 2048,
+    4096,
+];
+/// Number of size classes.
+pub(crate) const CLASSES: usize = 20;
+/// The interests' class.
+const VITAL: usize = 0;
+/// Smallest class for everything else.
+const ORDINARY: usize = 1;
+
+/// A piece of a record that does not fit one slot.
+#[repr(C)]
+pub(crate) struct Block {
+    kind: W32,
+    /// Bytes of the slot, this head included.
+    pub(crate) size: W32,
+    pub(crate) next: Link<Block>,
+    _spare: W32,
+}
+
+// SAFETY: `repr(C)`, words only, kind first.
+unsafe impl Record for Block {
+    const KIND: u32 = u32::from_le_bytes(*b"blok");
+}
+
+/// Bytes of a block that are not content.
+pub(crate) const BLOCK_HEAD: usize = size_of::<Block>();
+/// Most that one slot can hold.
+pub(crate) const SLOT_MAX: usize = PAGE;
+
+/// A slot just taken: nobody else knows it.
+#[derive(Clone, Copy)]
+pub(crate) struct Slot {
+    offset: usize,
+    /// Bytes of it.
+    pub(crate) size: usize,
+}
+
+impl Slot {
+    /// Where its bytes begin.
+    pub(crate) const fn offset(self) -> usize {
+        self.offset
+    }
+
+    /// The slot as a record of type `T`, which the caller fills in.
+    pub(crate) fn cast<T: Record>(self) -> Handle<T> {
+        debug_assert!(size_of::<T>() <= self.size, "a record fits its slot");
+        let unit = u32::try_from(self.offset / UNIT).expect("inside the arena");
+        Handle::from_unit(unit).expect("never the first byte")
+    }
+}
+
+impl Store {
+    /// Bytes of one page that slots of the page's class cannot use, at the most, and of the pages
+    /// that may be partly filled: what "free bytes" overstates.
+    pub(crate) fn size_of_class(class: usize) -> usize {
+        SIZES.get(class).copied().unwrap_or(SLOT_MAX)
+    }
+
+    /// Slots to a page of this class.
+    pub(crate) fn slots_of_class(class: usize) -> u32 {
+        u32::try_from(PAGE / Self::size_of_class(class)).unwrap_or(1)
+    }
+
+    /// The bits of a page of this class with all slots free.
+    pub(crate) fn all_free(class: usize) -> u64 {
+        u64::MAX >> (64 - Self::slots_of_class(class))
+    }
+
+    /// Page and slot number of a slot's first byte, and its class.
+    pub(crate) fn slot_at(&self, offset: usize) -> Option<(u32, u32, usize)> {
+        let first = self.page_offset(0);
+        let inside = offset.checked_sub(first)?;
+        let page = u32::try_from(inside / PAGE).ok()?;
+        if page >= self.header().pages.get() {
+            return None;
+        }
+        let class = self.descriptor(page).state.get().checked_sub(SLAB)? as usize;
+        let size = *SIZES.get(class)?;
+        let within = inside % PAGE;
+        let slot = u32::try_from(within / size).ok()?;
+        (within.is_multiple_of(size) && slot < Self::slots_of_class(class))
+            .then_some((page, slot, class))
+    }
+}
+
+impl Section<'_> {
+    /// A slot for an interest, out of the reserve if need be.
+    pub(crate) fn take_vital(&self, size: usize) -> Option<Slot> {
+        debug_assert!(size <= SIZES[VITAL], "interests have a class of their own");
+        self.take_of_class(VITAL, true)
+    }
+
+    /// A slot of at least `size` bytes (at most [`SLOT_MAX`]).
+    pub(crate) fn take(&self, size: usize) -> Option<Slot> {
+        let class = class_for(size)?;
+        self.take_of_class(class, false).or_else(|| {
+            // No page left: any larger slot will do.
+            (class + 1..CLASSES).find_map(|larger| self.take_partial(larger))
+        })
+    }
+
+    /// A slot of at least `least` bytes, `wish` or more if possible: for chains, which can go on
+    /// in another slot. The largest smaller one if nothing else is left.
+    pub(crate) fn take_some(&self, least: usize, wish: usize) -> Option<Slot> {
+        let smallest = class_for(least)?;
+        self.take(wish.min(SLOT_MAX).max(least)).or_else(|| {
+            (smallest..CLASSES).rev().find_map(|class| self.take_partial(class))
+        })
+    }
+
+    fn take_of_class(&self, class: usize, vital: bool) -> Option<Slot> {
+        if let Some(slot) = self.take_partial(class) {
+            return Some(slot);
+        }
+        let page = self.take_page(vital)?;
+        let descriptor = self.store.descriptor(page);
+        self.set32(&descriptor.state, SLAB + u32::try_from(class).ok()?);
+        self.set64(&descriptor.free, Store::all_free(class) & !1);
+        self.set32(&descriptor.next, 0);
+        self.set32(&descriptor.prev, 0);
+        if Store::slots_of_class(class) > 1 {
+            self.push_partial(class, page);
+        }
+        Some(Slot { offset: self.store.page_offset(page), size: SIZES[class] })
+    }
+
+    /// A slot of a page of this class that is in use already.
+    fn take_partial(&self, class: usize) -> Option<Slot> {
+        let page = self.commons().partial[class].get().checked_sub(1)?;
+        let descriptor = self.store.descriptor(page);
+        let free = descriptor.free.get();
+        assert!(
+            descriptor.state.get() as usize == SLAB as usize + class && free != 0,
+            "push stream: a page is in the wrong list"
+        );
+        let slot = free.trailing_zeros();
+        let left = free & (free - 1);
+        self.set64(&descriptor.free, left);
+        if left == 0 {
+            self.unlink_partial(class, page);
+        }
+        let size = SIZES[class];
+        Some(Slot { offset: self.store.page_offset(page) + slot as usize * size, size })
+    }
+
+    /// Gives the slot of a record back. The record's kind is wiped, so no stale handle finds it.
+    pub(crate) fn give<T: Record>(&self, handle: Handle<T>) {
+        let record = self.get(handle);
+        self.set32(self.store.arena.kind_word(record), 0);
+        let offset = handle.unit() as usize * UNIT;
+        let place = self.store.slot_at(offset);
+        let (page, slot, class) = place.expect("push stream: a record outside of all slots");
+        let descriptor = self.store.descriptor(page);
+        let old = descriptor.free.get();
+        let free = old | 1 << slot;
+        assert!(free != old, "push stream: a slot is freed twice");
+        let all = Store::all_free(class);
+        if free == all {
+            if old != 0 {
+                self.unlink_partial(class, page);
+            }
+            self.set64(&descriptor.free, 0);
+            self.give_page(page);
+        } else {
+            self.set64(&descriptor.free, free);
+            if old == 0 {
+                self.push_partial(class, page);
+            }
+        }
+    }
+
+    fn push_partial(&self, class: usize, page: u32) {
+        let head = &self.commons().partial[class];
+        let descriptor = self.store.descriptor(page);
+        let old = head.get();
+        self.set32(&descriptor.next, old);
+        self.set32(&descriptor.prev, 0);
+        if let Some(old) = old.checked_sub(1) {
+            self.set32(&self.store.descriptor(old).prev, page + 1);
+        }
+        self.set32(head, page + 1);
+    }
+
+    fn unlink_partial(&self, class: usize, page: u32) {
+        let descriptor = self.store.descriptor(page);
+        let (next, prev) = (descriptor.next.get(), descriptor.prev.get());
+        match prev.checked_sub(1) {
+            Some(prev) => self.set32(&self.store.descriptor(prev).next, next),
+            None => self.set32(&self.commons().partial[class], next),
+        }
+        if let Some(next) = next.checked_sub(1) {
+            self.set32(&self.store.descriptor(next).prev, prev);
+        }
+        self.set32(&descriptor.next, 0);
+        self.set32(&descriptor.prev, 0);
+    }
+}
+
+/// The smallest ordinary class that holds `size` bytes.
+fn class_for(size: usize) -> Option<usize> {
+    (ORDINARY..CLASSES).find(|class| SIZES[*class] >= size)
+}

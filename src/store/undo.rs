@@ -1,0 +1,312 @@
+//! Sections and the undo log: what a worker changes under a lock happens as a whole or not at all.
+//!
+//! Each worker sits in a [`Seat`], which holds its log. Inside a section, every word that others
+//! can see is changed by [`Section::set32`] and its siblings, which note the old value first.
+//! [`Section::commit`] empties the log with one store. A worker that dies before that is undone by
+//! whoever gets one of its locks next, before that one reads anything.
+//!
+//! ```text
+//!   lock shard ─► holds |= shard ─► set, set ... ─► lock commons ─► holds |= commons ─► set ...
+//!              ─► log_len = 0 (this is the commit) ─► holds = 0 ─► unlock both
+//! ```
+//!
+//! Lock order: at most one shard, then the commons, then recovery (innermost, held only while a
+//! dead worker's log is rolled back). Both locks stay held up to the commit, so nobody can have
+//! changed a word that a rollback restores.
+//!
+//! Whose log? `holds` is written after a lock was got and cleared before it is released. So of all
+//! seats that claim a lock which we got from a dead owner, none can be alive: we hold it.
+
+use core::cell::Cell;
+
+use crate::store::arena::{Handle, Link, Record, W32, W64};
+use crate::store::interest::Interest;
+use crate::store::lock::{Acquired, LockCell};
+use crate::store::message::Message;
+use crate::store::zone::{Commons, SHARDS, Shard, Store};
+
+/// Words that one section may change. The largest, a publish with its first interests, takes
+/// about 60; `hub`'s tests run every operation and a larger one would fail them.
+pub(crate) const UNDO_MAX: usize = 72;
+
+/// Bit of the commons' lock in [`Seat::holds`]; the shards have the low bits.
+const COMMONS: u64 = 1 << 63;
+
+/// One process's place in the zone. Its number is nginx's process slot.
+#[repr(C)]
+pub(crate) struct Seat {
+    kind: W32,
+    /// Process id; 0 = nobody sits here.
+    pub(crate) pid: W32,
+    /// Locks that this process holds, a bit each.
+    holds: W64,
+    /// Entries of `log` in use; 0 between sections.
+    log_len: W32,
+    /// "Already told to look": a publisher writes the wake descriptor only when it was 0.
+    pub(crate) woken: W32,
+    /// Messages under construction, linked by `next`; nobody else sees them.
+    pub(crate) staging: Link<Message>,
+    _spare: W32,
+    /// Subscriber connections, written by the process itself.
+    pub(crate) subscribers: W64,
+    /// When it sat down.
+    pub(crate) started: W64,
+    /// Its lists in each shard, covered by that shard's lock.
+    pub(crate) shards: [SeatShard; SHARDS],
+    /// Words that the open section has changed, with their old values; empty between sections.
+    ///
+    /// INVARIANT: replaying the entries backwards gives the arena as it was when the section began.
+    ///
+    /// Holds because: `Section::set*` is the only way to change a word that others can see, and it
+    /// records the old value before it stores the new one; a new block is filled before it is
+    /// linked. Needed because: a worker can be killed between any two stores. Checked by:
+    /// `hub::sim::every_stop`, which stops each operation at its k-th store for every k.
+    log: [Entry; UNDO_MAX],
+}
+
+/// A seat's lists in one shard.
+#[repr(C)]
+pub(crate) struct SeatShard {
+    /// Interests with news, oldest first.
+    pub(crate) inbox_first: Link<Interest>,
+    pub(crate) inbox_last: Link<Interest>,
+    /// All its interests here.
+    pub(crate) interests: Link<Interest>,
+}
+
+#[repr(C)]
+struct Entry {
+    /// Offset of the word, shifted left by one; the low bit is 1 for a 64-bit word.
+    place: W64,
+    old: W64,
+}
+
+// SAFETY: `repr(C)`, words only, kind first.
+unsafe impl Record for Seat {
+    const KIND: u32 = u32::from_le_bytes(*b"seat");
+}
+
+/// Bytes from one seat to the next: three to a page.
+pub(crate) const SEAT_SIZE: usize = 1360;
+const _: () = assert!(size_of::<Seat>() <= SEAT_SIZE);
+
+impl Seat {
+    /// No section of this seat is open.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.log_len.get() == 0 && self.holds.get() == 0
+    }
+}
+
+/// What runs under a lock. Dropped without [`Section::commit`], it is undone.
+pub(crate) struct Section<'s> {
+    pub(crate) store: &'s Store,
+    seat: &'s Seat,
+    shard: Option<usize>,
+    commons: Cell<bool>,
+    committed: bool,
+}
+
+impl Store {
+    /// Opens a section under the lock of `shard`. The commons are added by [`Section::commons`].
+    pub(crate) fn section(&self, shard: usize) -> Section<'_> {
+        let section = self.open_section(Some(shard));
+        section.acquire(&section.shard().lock, 1 << shard);
+        section
+    }
+
+    /// Opens a section under the lock of the commons alone.
+    pub(crate) fn commons_section(&self) -> Section<'_> {
+        let section = self.open_section(None);
+        section.commons();
+        section
+    }
+
+    fn open_section(&self, shard: Option<usize>) -> Section<'_> {
+        assert!(!self.in_section.replace(true), "push stream: a section inside a section");
+        let seat = self.my_seat();
+        Section { store: self, seat, shard, commons: Cell::new(false), committed: false }
+    }
+
+    /// Undoes what the dead holder of the lock `bit` left half done.
+    fn repair(&self, bit: u64) {
+        self.with_recovery(|| {
+            for (number, seat) in self.seats() {
+                if number != self.seat && seat.holds.get() & bit != 0 {
+                    self.roll_back(seat);
+                    self.arena.put64(&seat.holds, 0);
+                }
+            }
+        });
+    }
+
+    /// Undoes what a dead process left half done in this seat. The caller knows that it is dead.
+    pub(crate) fn repair_seat(&self, seat: &Seat) {
+        self.with_recovery(|| {
+            self.roll_back(seat);
+            self.arena.put64(&seat.holds, 0);
+        });
+    }
+
+    /// Runs `body` as the only process that rolls back. Two at once, each with one lock of the
+    /// same dead worker, would otherwise undo what the faster one has done since.
+    fn with_recovery(&self, body: impl FnOnce()) {
+        let bomb = AbortOnUnwind(self);
+        let lock = &self.header().recovery;
+        if lock.lock(self.locking) == Acquired::OwnerDied {
+            // Its rollback is simply done again: restoring a word twice gives the same.
+            lock.repaired(self.locking);
+        }
+        body();
+        lock.unlock(self.locking);
+        core::mem::forget(bomb);
+    }
+
+    fn roll_back(&self, seat: &Seat) {
+        let len = (seat.log_len.get() as usize).min(UNDO_MAX);
+        for entry in seat.log.iter().take(len).rev() {
+            let place = entry.place.get();
+            let offset = usize::try_from(place >> 1).unwrap_or(usize::MAX);
+            if place & 1 == 1 {
+                self.arena.put64(self.arena.word64(offset), entry.old.get());
+            } else {
+                let old = u32::try_from(entry.old.get()).unwrap_or(0);
+                self.arena.put32(self.arena.word32(offset), old);
+            }
+        }
+        self.arena.put32(&seat.log_len, 0);
+    }
+}
+
+impl<'s> Section<'s> {
+    /// The shard that this section has locked.
+    pub(crate) fn shard(&self) -> &'s Shard {
+        &self.store.header().shards[self.shard_number()]
+    }
+
+    /// Number of the shard that this section has locked.
+    pub(crate) fn shard_number(&self) -> usize {
+        self.shard.expect("a section that asks for its shard has one")
+    }
+
+    /// What all shards share; locked from here to the end of the section.
+    pub(crate) fn commons(&self) -> &'s Commons {
+        let commons = &self.store.header().commons;
+        if !self.commons.get() {
+            self.acquire(&commons.lock, COMMONS);
+            self.commons.set(true);
+        }
+        commons
+    }
+
+    /// Our own seat.
+    pub(crate) fn seat(&self) -> &'s Seat {
+        self.seat
+    }
+
+    /// The record behind a handle.
+    pub(crate) fn get<T: Record>(&self, handle: Handle<T>) -> &'s T {
+        self.store.arena.get(handle)
+    }
+
+    /// Changes a word; undone if the section does not commit.
+    pub(crate) fn set32(&self, word: &W32, value: u32) {
+        let old = word.get();
+        if old != value {
+            let offset = self.store.arena.offset_of(word) as u64;
+            self.note(offset << 1, u64::from(old));
+            self.store.arena.put32(word, value);
+        }
+    }
+
+    /// As [`Section::set32`], for 64 bits.
+    pub(crate) fn set64(&self, word: &W64, value: u64) {
+        let old = word.get();
+        if old != value {
+            let offset = self.store.arena.offset_of(word) as u64;
+            self.note(offset << 1 | 1, old);
+            self.store.arena.put64(word, value);
+        }
+    }
+
+    /// Changes a link.
+    pub(crate) fn link<T>(&self, link: &Link<T>, to: Option<Handle<T>>) {
+        self.set32(&link.0, to.map_or(0, Handle::unit));
+    }
+
+    /// Adds to a counter.
+    pub(crate) fn add(&self, counter: &W64, more: u64) {
+        self.set64(counter, counter.get().saturating_add(more));
+    }
+
+    /// Takes from a counter, which never wraps.
+    pub(crate) fn sub(&self, counter: &W64, less: u64) {
+        debug_assert!(counter.get() >= less, "a counter never falls below zero");
+        self.set64(counter, counter.get().saturating_sub(less));
+    }
+
+    /// Sets or clears bits of a word of flags.
+    pub(crate) fn flag(&self, flags: &W32, bits: u32, on: bool) {
+        let old = flags.get();
+        self.set32(flags, if on { old | bits } else { old & !bits });
+    }
+
+    /// Everything that this section changed is now so, at once.
+    pub(crate) fn commit(mut self) {
+        self.store.arena.put32(&self.seat.log_len, 0);
+        self.committed = true;
+    }
+
+    /// Notes the old value of a word before it changes.
+    fn note(&self, place: u64, old: u64) {
+        let len = self.seat.log_len.get() as usize;
+        assert!(len < UNDO_MAX, "push stream: a section changes too many words");
+        let entry = &self.seat.log[len];
+        let arena = &self.store.arena;
+        arena.put64(&entry.place, place);
+        arena.put64(&entry.old, old);
+        arena.put32(&self.seat.log_len, u32::try_from(len + 1).unwrap_or(u32::MAX));
+    }
+
+    fn acquire(&self, lock: &LockCell, bit: u64) {
+        let store = self.store;
+        if lock.lock(store.locking) == Acquired::OwnerDied {
+            let bomb = AbortOnUnwind(store);
+            store.repair(bit);
+            lock.repaired(store.locking);
+            core::mem::forget(bomb);
+        }
+        store.arena.put64(&self.seat.holds, self.seat.holds.get() | bit);
+    }
+}
+
+impl Drop for Section<'_> {
+    fn drop(&mut self) {
+        let store = self.store;
+        if store.arena.is_dead() {
+            return; // A test has "killed" this worker: its locks go the way of a dead process's.
+        }
+        if !self.committed {
+            store.roll_back(self.seat);
+        }
+        store.arena.put64(&self.seat.holds, 0);
+        if self.commons.get() {
+            store.header().commons.lock.unlock(store.locking);
+        }
+        if let Some(shard) = self.shard {
+            store.header().shards[shard].lock.unlock(store.locking);
+        }
+        store.in_section.set(false);
+    }
+}
+
+/// Ends the process if repairing panics: a live process that keeps a lock would hang all others,
+/// a dead one does not.
+struct AbortOnUnwind<'s>(&'s Store);
+
+impl Drop for AbortOnUnwind<'_> {
+    fn drop(&mut self) {
+        if !self.0.arena.is_dead() {
+            std::process::abort();
+        }
+    }
+}

@@ -1,0 +1,465 @@
+//! The zone's image: what lies where, and how a process opens it.
+//!
+//! ```text
+//!   0            header: magic, version, sizes, commons, shards, directory of seats
+//!   buckets      one link each: the index of channels
+//!   descriptors  one a page
+//!   first_page   pages, from here to the end
+//! ```
+
+use core::cell::Cell;
+use core::fmt;
+use core::ptr::NonNull;
+
+use crate::model::Seconds;
+use crate::store::arena::{Arena, Link, PAGE, Record, UNIT, W32, W64};
+use crate::store::channel::Channel;
+use crate::store::lock::{LockCell, Locking};
+use crate::store::message::{EXPIRY_QUEUES, ExpiryQueue, Message};
+use crate::store::pages::{DESCRIPTOR_SIZE, Descriptor};
+use crate::store::slab::CLASSES;
+use crate::store::undo::{SEAT_SIZE, Seat};
+
+/// Channels are spread over this many shards by a hash of the id. A power of two; 1 works too.
+pub(crate) const SHARDS: usize = 8;
+/// Seats to a page.
+const SEATS_PER_PAGE: usize = PAGE / SEAT_SIZE;
+/// Pages of seats at the most: room for 1,026 processes; nginx has 1,024 slots.
+const SEAT_PAGES_MAX: usize = 342;
+/// Bytes of the zone to one bucket of the index. The smallest channel takes 144 bytes.
+const BYTES_PER_BUCKET: usize = 512;
+/// Smallest arena: header, seats for a few workers, and some pages of messages.
+const LEN_MIN: usize = 16 * PAGE;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"pushstrm");
+/// Counts up when the meaning of a byte changes.
+const VERSION: u32 = 1;
+
+/// The first bytes of the zone.
+#[repr(C)]
+pub(crate) struct Header {
+    kind: W32,
+    version: W32,
+    magic: W64,
+    /// Sizes of all records, folded: an image of another build is refused.
+    layout: W64,
+    len: W64,
+    buckets_at: W32,
+    pub(crate) buckets: W32,
+    descriptors_at: W32,
+    pub(crate) pages: W32,
+    /// Number of the first page, counted from the base.
+    pub(crate) first_page: W32,
+    /// Pages that only vital allocations may use.
+    pub(crate) reserve: W32,
+    hash_key: [W64; 2],
+    pub(crate) created: W64,
+    /// Held while a dead worker's log is rolled back.
+    pub(crate) recovery: LockCell,
+    /// Held by the worker that does the shared part of a tick.
+    pub(crate) sweeping: LockCell,
+    pub(crate) commons: Commons,
+    pub(crate) shards: [Shard; SHARDS],
+    /// Pages of the seats, as numbers from the base; 0 = none yet.
+    seat_pages: [W32; SEAT_PAGES_MAX],
+}
+
+// SAFETY: `repr(C)`, words, links and locks only, kind first.
+unsafe impl Record for Header {
+    const KIND: u32 = u32::from_le_bytes(*b"zone");
+}
+
+/// What all shards share, under one lock.
+#[repr(C)]
+pub(crate) struct Commons {
+    pub(crate) lock: LockCell,
+    /// First free page, its number + 1.
+    pub(crate) free_first: W32,
+    pub(crate) free_pages: W32,
+    /// Per size class, first page with a free slot, its number + 1.
+    pub(crate) partial: [W32; CLASSES],
+    /// Time and tag of the newest message of the zone.
+    pub(crate) time: W64,
+    pub(crate) tag: W64,
+    /// Counts the channels ever created.
+    pub(crate) created: W64,
+    pub(crate) channels: W64,
+    pub(crate) wildcard_channels: W64,
+    /// Discarded messages whose memory is not free, those still being read included.
+    pub(crate) messages_in_trash: W64,
+    pub(crate) channels_in_trash: W64,
+    /// The trash: first in, first out. Linked by `next` and by `hash_next`.
+    pub(crate) trash_first: Link<Message>,
+    pub(crate) trash_last: Link<Message>,
+    pub(crate) trash_channel_first: Link<Channel>,
+    pub(crate) trash_channel_last: Link<Channel>,
+    /// The events channel, if there is one.
+    pub(crate) events: Link<Channel>,
+}
+
+/// The channels whose ids hash here, under one lock.
+#[repr(C)]
+pub(crate) struct Shard {
+    pub(crate) lock: LockCell,
+    /// Messages published, the events channel's excluded.
+    pub(crate) published: W64,
+    /// Messages stored, the events channel's excluded.
+    pub(crate) stored: W64,
+    pub(crate) channels_in_delete: W64,
+    /// Channels that may become idle, least recently active first.
+    pub(crate) idle_first: Link<Channel>,
+    pub(crate) idle_last: Link<Channel>,
+    /// Deleted channels that nobody reads any more, for the next tick, linked by `hash_next`.
+    /// (A deleted channel that somebody still reads hangs on that worker's interest.)
+    pub(crate) deleted: Link<Channel>,
+    /// Channels whose workers are not all told yet, linked by `untold_next`.
+    pub(crate) untold: Link<Channel>,
+    /// Stored messages in order of expiry, one queue per time to live.
+    pub(crate) expiry: [ExpiryQueue; EXPIRY_QUEUES],
+}
+
+/// A bucket of the index.
+#[repr(C)]
+pub(crate) struct Bucket {
+    pub(crate) first: Link<Channel>,
+}
+
+// SAFETY: `repr(transparent)`-like, one word.
+unsafe impl Record for Bucket {
+    const KIND: u32 = 0;
+}
+
+/// Why an arena cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageError {
+    /// Less than the smallest arena, or more than handles can reach (64 GiB).
+    Size,
+    /// The bytes are not a zone.
+    NotAZone,
+    /// A zone made by another build of this module.
+    OtherVersion,
+    /// No seat of this number.
+    NoSeat,
+}
+
+impl fmt::Display for ImageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Size => "its size is out of range",
+            Self::NotAZone => "it does not hold a zone",
+            Self::OtherVersion => "another version of the module made it",
+            Self::NoSeat => "it has no seat for this process",
+        })
+    }
+}
+
+/// One process's view of the zone.
+pub struct Store {
+    pub(crate) arena: Arena,
+    pub(crate) locking: Locking,
+    /// Number of our seat.
+    pub(crate) seat: u32,
+    /// A section is open: a second one would wait for itself.
+    pub(crate) in_section: Cell<bool>,
+    hash_key: [u64; 2],
+}
+
+impl Store {
+    /// Formats `len` bytes at `base` as an empty zone with room for at least `seats` processes.
+    /// Once, before any other process uses it. `hash_key` should be random.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError::Size`]; nothing was written then.
+    ///
+    /// # Safety
+    ///
+    /// `base..base + len` is page aligned memory, shared by all processes that will open it,
+    /// mapped for as long as they live, and nobody else uses it.
+    pub unsafe fn create(
+        base: NonNull<u8>,
+        len: usize,
+        seats: u32,
+        hash_key: [u8; 16],
+        now: Seconds,
+    ) -> Result<(), ImageError> {
+        // SAFETY: the caller's promise.
+        unsafe { Self::create_with(base, len, seats, hash_key, now, Locking::Robust) }
+    }
+
+    /// At each later load, in the master: makes room for more processes, if there is memory.
+    ///
+    /// # Errors
+    ///
+    /// The image is not usable.
+    ///
+    /// # Safety
+    ///
+    /// As [`Store::create`]; the bytes may be anything, but no process has the last seat, which
+    /// the master borrows.
+    pub unsafe fn grow_seats(base: NonNull<u8>, len: usize, seats: u32) -> Result<(), ImageError> {
+        // SAFETY: the caller's promise.
+        let store = unsafe { Self::open_with(base, len, MASTER, Locking::Robust) }?;
+        store.add_seats(seats);
+        Ok(())
+    }
+
+    /// Checks the image and binds this process to `seat`, which is nginx's process slot.
+    ///
+    /// # Errors
+    ///
+    /// The image is not usable, or has no such seat.
+    ///
+    /// # Safety
+    ///
+    /// As [`Store::create`]; no other live process is bound to this seat.
+    pub unsafe fn open(base: NonNull<u8>, len: usize, seat: u32) -> Result<Self, ImageError> {
+        // Seat 0 is the master's: see `MASTER`.
+        let seat = seat.checked_add(1).ok_or(ImageError::NoSeat)?;
+        // SAFETY: the caller's promise.
+        unsafe { Self::open_with(base, len, seat, Locking::Robust) }
+    }
+
+    /// # Safety
+    ///
+    /// As [`Store::create`].
+    pub(crate) unsafe fn create_with(
+        base: NonNull<u8>,
+        len: usize,
+        seats: u32,
+        hash_key: [u8; 16],
+        now: Seconds,
+        locking: Locking,
+    ) -> Result<(), ImageError> {
+        let len = len & !(PAGE - 1);
+        if len < LEN_MIN || len / UNIT > u32::MAX as usize {
+            return Err(ImageError::Size);
+        }
+        // SAFETY: the caller's promise.
+        let arena = unsafe { Arena::new(base, len) };
+        arena.clear();
+        let plan = Plan::of(len);
+        let key = split_key(hash_key);
+        let header = arena.at::<Header>(0);
+        for (word, value) in [
+            (&header.kind, Header::KIND),
+            (&header.version, VERSION),
+            (&header.buckets_at, word(plan.buckets_at)),
+            (&header.buckets, word(plan.buckets)),
+            (&header.descriptors_at, word(plan.descriptors_at)),
+            (&header.pages, word(plan.pages)),
+            (&header.first_page, word(plan.first_page)),
+            (&header.reserve, word((plan.pages / 128).max(1))),
+        ] {
+            arena.put32(word, value);
+        }
+        for (word, value) in [
+            (&header.layout, layout()),
+            (&header.len, len as u64),
+            (&header.created, now.cast_unsigned()),
+            (&header.hash_key[0], key[0]),
+            (&header.hash_key[1], key[1]),
+        ] {
+            arena.put64(word, value);
+        }
+        header.recovery.make(locking);
+        header.sweeping.make(locking);
+        header.commons.lock.make(locking);
+        for shard in &header.shards {
+            shard.lock.make(locking);
+        }
+        let store = Self {
+            arena,
+            locking,
+            seat: MASTER,
+            in_section: Cell::new(false),
+            hash_key: key,
+        };
+        store.make_pages();
+        store.make_seat_page();
+        store.add_seats(seats);
+        // Last: an image without its magic is not a zone.
+        store.arena.put64(&store.header().magic, MAGIC);
+        Ok(())
+    }
+
+    /// # Safety
+    ///
+    /// As [`Store::open`].
+    pub(crate) unsafe fn open_with(
+        base: NonNull<u8>,
+        len: usize,
+        seat: u32,
+        locking: Locking,
+    ) -> Result<Self, ImageError> {
+        let len = len & !(PAGE - 1);
+        if len < LEN_MIN || len / UNIT > u32::MAX as usize {
+            return Err(ImageError::Size);
+        }
+        // SAFETY: the caller's promise.
+        let arena = unsafe { Arena::new(base, len) };
+        let header = arena.at::<Header>(0);
+        if header.magic.get() != MAGIC || header.kind.get() != Header::KIND {
+            return Err(ImageError::NotAZone);
+        }
+        if header.version.get() != VERSION || header.layout.get() != layout() {
+            return Err(ImageError::OtherVersion);
+        }
+        let plan = Plan::of(len);
+        let same = header.len.get() == len as u64
+            && header.buckets_at.get() == word(plan.buckets_at)
+            && header.buckets.get() == word(plan.buckets)
+            && header.descriptors_at.get() == word(plan.descriptors_at)
+            && header.pages.get() == word(plan.pages)
+            && header.first_page.get() == word(plan.first_page);
+        if !same {
+            return Err(ImageError::NotAZone);
+        }
+        let hash_key = [header.hash_key[0].get(), header.hash_key[1].get()];
+        let store = Self { arena, locking, seat, in_section: Cell::new(false), hash_key };
+        if store.seat_at(seat).is_none() {
+            return Err(ImageError::NoSeat);
+        }
+        Ok(store)
+    }
+
+    /// The first bytes of the zone.
+    pub(crate) fn header(&self) -> &Header {
+        self.arena.at::<Header>(0)
+    }
+
+    /// The key of the index's hash.
+    pub(crate) const fn hash_key(&self) -> [u64; 2] {
+        self.hash_key
+    }
+
+    /// When the zone was made.
+    pub(crate) fn created(&self) -> Seconds {
+        self.header().created.time()
+    }
+
+    /// The seat of this process.
+    pub(crate) fn my_seat(&self) -> &Seat {
+        self.seat_at(self.seat).expect("`open` has checked it")
+    }
+
+    /// All seats there are, with their numbers.
+    pub(crate) fn seats(&self) -> impl Iterator<Item = (u32, &Seat)> {
+        let pages = self.header().seat_pages.iter().take_while(|page| page.get() != 0).count();
+        let seats = u32::try_from(pages * SEATS_PER_PAGE).unwrap_or(0);
+        (0..seats).filter_map(|number| self.seat_at(number).map(|seat| (number, seat)))
+    }
+
+    /// The seat of this number.
+    pub(crate) fn seat_at(&self, number: u32) -> Option<&Seat> {
+        let number = number as usize;
+        let page = self.header().seat_pages.get(number / SEATS_PER_PAGE)?.get() as usize;
+        if page == 0 {
+            return None;
+        }
+        let seat = self.arena.at::<Seat>(page * PAGE + number % SEATS_PER_PAGE * SEAT_SIZE);
+        (self.arena.kind_of(seat) == Seat::KIND).then_some(seat)
+    }
+
+    /// The bucket of this number.
+    pub(crate) fn bucket(&self, number: usize) -> &Bucket {
+        assert!(number < self.header().buckets.get() as usize, "push stream: no such bucket");
+        self.arena.at::<Bucket>(self.header().buckets_at.get() as usize + number * 4)
+    }
+
+    /// The descriptor of the page of this number, counted from the first page.
+    pub(crate) fn descriptor(&self, page: u32) -> &Descriptor {
+        assert!(page < self.header().pages.get(), "push stream: no such page");
+        let at = self.header().descriptors_at.get() as usize;
+        self.arena.at::<Descriptor>(at + page as usize * DESCRIPTOR_SIZE)
+    }
+
+    /// Where the page of this number begins.
+    pub(crate) fn page_offset(&self, page: u32) -> usize {
+        (self.header().first_page.get() as usize + page as usize) * PAGE
+    }
+
+    /// Adds pages of seats until there are `seats` besides the master's, or no page is left.
+    fn add_seats(&self, seats: u32) {
+        let wanted = (seats as usize + 1).div_ceil(SEATS_PER_PAGE).min(SEAT_PAGES_MAX);
+        for slot in self.header().seat_pages.iter().take(wanted) {
+            if slot.get() != 0 {
+                continue;
+            }
+            let section = self.commons_section();
+            let Some(page) = section.take_seat_page() else { return };
+            let page = self.header().first_page.get() + page;
+            self.format_seats(page);
+            section.set32(slot, page);
+            section.commit();
+        }
+    }
+
+    /// The very first page of seats: there is no log to open a section with before it.
+    fn make_seat_page(&self) {
+        let page = self.take_page_unlogged();
+        let page = self.header().first_page.get() + page;
+        self.format_seats(page);
+        self.arena.put32(&self.header().seat_pages[0], page);
+    }
+
+    fn format_seats(&self, page: u32) {
+        for number in 0..SEATS_PER_PAGE {
+            let seat = self.arena.at::<Seat>(page as usize * PAGE + number * SEAT_SIZE);
+            self.arena.put32(self.arena.kind_word(seat), Seat::KIND);
+        }
+    }
+}
+
+/// Seat 0 belongs to the master process, which makes the zone and adds seats.
+pub(crate) const MASTER: u32 = 0;
+
+/// Where the parts of a zone of a given length lie.
+struct Plan {
+    buckets_at: usize,
+    buckets: usize,
+    descriptors_at: usize,
+    first_page: usize,
+    pages: usize,
+}
+
+impl Plan {
+    fn of(len: usize) -> Self {
+        let total = len / PAGE;
+        let buckets = (len / BYTES_PER_BUCKET).next_power_of_two().max(SHARDS);
+        let buckets_at = size_of::<Header>().next_multiple_of(UNIT);
+        let descriptors_at = (buckets_at + buckets * 4).next_multiple_of(UNIT);
+        let first_page = (descriptors_at + total * DESCRIPTOR_SIZE).div_ceil(PAGE);
+        Self { buckets_at, buckets, descriptors_at, first_page, pages: total - first_page }
+    }
+}
+
+fn word(value: usize) -> u32 {
+    u32::try_from(value).expect("a zone is at most 64 GiB, its tables less than 4 GiB")
+}
+
+fn split_key(key: [u8; 16]) -> [u64; 2] {
+    let (mut low, mut high) = ([0; 8], [0; 8]);
+    low.copy_from_slice(&key[..8]);
+    high.copy_from_slice(&key[8..]);
+    [u64::from_le_bytes(low), u64::from_le_bytes(high)]
+}
+
+/// The sizes of everything, folded into one number.
+fn layout() -> u64 {
+    [
+        size_of::<Header>(),
+        size_of::<Seat>(),
+        size_of::<Channel>(),
+        size_of::<Message>(),
+        size_of::<crate::store::interest::Interest>(),
+        size_of::<Descriptor>(),
+        CLASSES,
+        SHARDS,
+        SEAT_SIZE,
+    ]
+    .iter()
+    .fold(0xcbf2_9ce4_8422_2325, |hash: u64, size| {
+        (hash ^ *size as u64).wrapping_mul(0x0100_0000_01b3)
+    })
+}
