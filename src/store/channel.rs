@@ -65,6 +65,11 @@ impl Channel {
     pub(crate) fn has(&self, flag: u32) -> bool {
         self.flags.get() & flag != 0
     }
+
+    #[cfg(test)]
+    pub(crate) fn idle_links(&self) -> (&Link<Channel>, &Link<Channel>) {
+        (&self.idle_next, &self.idle_prev)
+    }
 }
 
 impl Store {

@@ -6,7 +6,7 @@
 use crate::model::Seconds;
 use crate::store::arena::Handle;
 use crate::store::channel::{Channel, WILDCARD};
-use crate::store::message::{Message, STORED};
+use crate::store::message::{Message, NOTICE, STORED};
 use crate::store::undo::Section;
 use crate::store::zone::Store;
 
@@ -35,7 +35,9 @@ impl Store {
             if next.is_none() {
                 section.link(&commons.trash_last, None);
             }
-            section.sub(&commons.messages_in_trash, 1);
+            if !message.has(NOTICE) {
+                section.sub(&commons.messages_in_trash, 1);
+            }
             section.give(handle);
         }
         section.commit();

@@ -76,6 +76,14 @@ impl<'a> Selection<'a> {
         self.state == State::Nothing
     }
 
+    /// The backtrack in effect, if it is one that selects.
+    pub fn last(&self) -> Option<u64> {
+        match self.state {
+            State::Last(last) => Some(last),
+            _ => None,
+        }
+    }
+
     /// How many of the newest messages suffice to decide, if `total` are stored.
     pub fn span(&self, total: u64) -> u64 {
         match self.state {

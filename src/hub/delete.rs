@@ -1,0 +1,75 @@
+//! Deleting channels.
+
+use crate::hub::{Hub, Rules};
+use crate::model::Seconds;
+use crate::store::arena::Handle;
+use crate::store::channel::DELETED;
+use crate::store::message::{Content, Message, NOTICE};
+
+impl Hub {
+    /// Deletes those of the channels that exist; answers how many did. Never fails for memory: if
+    /// a text of its own does not fit, subscribers are told the configured one.
+    pub fn delete(&mut self, channels: &[&[u8]], text: &[u8], rules: &Rules, now: Seconds) -> usize {
+        channels.iter().filter(|id| self.delete_one(id, text, rules, now)).count()
+    }
+
+    fn delete_one(&mut self, id: &[u8], text: &[u8], rules: &Rules, now: Seconds) -> bool {
+        if rules.is_events(id) {
+            return false;
+        }
+        let notice = self.stage_notice(id, text, rules, now);
+        let hash = self.store.hash(id);
+        let shard = self.store.shard_of(hash);
+        let mut wake = Vec::new();
+        let section = self.store.section(shard);
+        let found = section.find(hash, id);
+        let mut used = false;
+        if let Some(handle) = found {
+            let channel = section.get(handle);
+            section.index_remove(handle);
+            section.unlink_idle(handle);
+            section.uncount_channel(channel);
+            section.flag(&channel.flags, DELETED, true);
+            section.add(&section.shard().channels_in_delete, 1);
+            if channel.interests.get().is_none() {
+                section.unlink_untold(handle);
+                section.push_deleted(handle);
+            } else {
+                if let Some(notice) = notice {
+                    used = true;
+                    let record = section.get(notice);
+                    let number = channel.published.get() + 1;
+                    self.store.arena.put64(&record.id, number);
+                    self.store.arena.put_link(&record.channel, Some(handle));
+                    section.unlink_staged(section.seat(), notice);
+                    section.append(channel, notice);
+                }
+                section.link(&channel.tell_next, channel.interests.get());
+                section.tell(handle, &mut wake);
+            }
+        }
+        section.commit();
+        if let Some(notice) = notice.filter(|_| !used) {
+            self.store.unstage(notice);
+        }
+        self.wake(&wake);
+        self.tell_all(shard);
+        found.is_some()
+    }
+
+    /// The text for the subscribers, if it is not the configured one, which all workers know.
+    fn stage_notice(
+        &mut self,
+        id: &[u8],
+        text: &[u8],
+        rules: &Rules,
+        now: Seconds,
+    ) -> Option<Handle<Message>> {
+        if text == rules.deleted_text || !self.is_wanted(id) {
+            return None;
+        }
+        let text = [text];
+        let content = Content { event_id: None, event_type: None, text: &text, flags: NOTICE };
+        self.with_room(now, |hub| hub.store.stage(content))
+    }
+}

@@ -1,0 +1,372 @@
+//! Publishing: checks, staging, and the one section that makes a message part of its channel.
+
+use crate::hub::{Found, Hub, Refusal, Rules};
+use crate::model::Seconds;
+use crate::store::arena::Handle;
+use crate::store::channel::{Channel, EVENTS, WILDCARD};
+use crate::store::message::{BINARY, Content, Message, REPLAYABLE, STORED};
+use crate::store::undo::Section;
+
+/// Messages that one section discards: bounds its undo log, thirteen words each.
+const DISCARDS_PER_SECTION: usize = 3;
+
+/// What a publisher posts.
+#[derive(Clone, Copy, Debug)]
+pub struct Post<'a> {
+    /// `Event-Id`.
+    pub event_id: Option<&'a [u8]>,
+    /// `Event-Type`.
+    pub event_type: Option<&'a [u8]>,
+    /// The body, in pieces; the sum of their lengths is the message's size.
+    pub body: &'a [&'a [u8]],
+    /// It came as a binary WebSocket message.
+    pub binary: bool,
+    /// Keep it for replay.
+    pub store: bool,
+}
+
+impl<'a> Post<'a> {
+    fn content(&self) -> Content<'a> {
+        Content {
+            event_id: self.event_id,
+            event_type: self.event_type,
+            text: self.body,
+            flags: if self.binary { BINARY } else { 0 },
+        }
+    }
+}
+
+/// How an attempt to publish to one channel ended.
+enum Attempt {
+    Done {
+        /// The staged message, if any, is in the log now.
+        used: bool,
+    },
+    /// The channel does not exist.
+    NoChannel,
+    /// Somebody listens, so the message must be in the zone after all.
+    NeedsStaging,
+}
+
+impl Hub {
+    /// The checks that need no body: they change nothing. `changes`: POST, PUT or DELETE;
+    /// `creates`: POST or PUT.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Refusal`] in the order of the channels and, for each, of `publisher.md` 2.
+    pub fn check_publisher(
+        &mut self,
+        channels: &[&[u8]],
+        changes: bool,
+        creates: bool,
+        rules: &Rules,
+    ) -> Result<(), Refusal> {
+        if channels.is_empty() {
+            return Err(Refusal::NoChannelId);
+        }
+        let mut new = (0, 0);
+        for id in channels {
+            rules.check_id(id)?;
+            if creates {
+                self.check_room_for(id, &mut new, rules)?;
+            }
+            if changes && rules.is_events(id) {
+                return Err(Refusal::EventsChannelIsInternal);
+            }
+        }
+        Ok(())
+    }
+
+    /// May this channel be created, if it does not exist, besides the `new` ones before it?
+    pub(super) fn check_room_for(
+        &self,
+        id: &[u8],
+        new: &mut (u64, u64),
+        rules: &Rules,
+    ) -> Result<(), Refusal> {
+        let wildcard = rules.is_wildcard(id);
+        if (if wildcard { rules.wildcard_channels_max } else { rules.channels_max }).is_none()
+            || self.exists(id)
+        {
+            return Ok(());
+        }
+        let commons = &self.store.header().commons;
+        let (there, new, max) = if wildcard {
+            (commons.wildcard_channels.get(), &mut new.1, rules.wildcard_channels_max)
+        } else {
+            (commons.channels.get(), &mut new.0, rules.channels_max)
+        };
+        if max.is_some_and(|max| there + *new >= max) {
+            return Err(Refusal::TooManyChannels);
+        }
+        *new += 1;
+        Ok(())
+    }
+
+    /// Publishes to each channel in order, creating those that are absent. Where memory is
+    /// concerned all get the message or none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Hub::check_publisher`]; [`Refusal::EmptyPost`]; [`Refusal::NoMemory`]. Nothing
+    /// has changed then.
+    pub fn publish(
+        &mut self,
+        channels: &[&[u8]],
+        post: &Post<'_>,
+        rules: &Rules,
+        now: Seconds,
+    ) -> Result<(), Refusal> {
+        self.check_publisher(channels, true, true, rules)?;
+        if post.body.iter().all(|piece| piece.is_empty()) {
+            return Err(Refusal::EmptyPost);
+        }
+        let mut staged = Vec::with_capacity(channels.len());
+        let mut created = Vec::new();
+        let ready = self.prepare(channels, post, rules, now, &mut staged, &mut created);
+        if let Err(refusal) = ready {
+            for message in staged.into_iter().flatten() {
+                self.store.unstage(message);
+            }
+            for id in created {
+                self.uncreate(id);
+            }
+            return Err(refusal);
+        }
+        for id in created {
+            self.notify("channel_created", id, rules, now);
+        }
+        let mut outcome = Ok(());
+        for (id, message) in channels.iter().zip(staged) {
+            // Only if the zone fills up while we are at it can this fail for a later channel.
+            outcome = outcome.and(self.publish_one(id, post, message, rules, now));
+        }
+        outcome
+    }
+
+    /// Takes all the memory that publishing will need, and creates the channels.
+    fn prepare<'a>(
+        &mut self,
+        channels: &[&'a [u8]],
+        post: &Post<'_>,
+        rules: &Rules,
+        now: Seconds,
+        staged: &mut Vec<Option<Handle<Message>>>,
+        created: &mut Vec<&'a [u8]>,
+    ) -> Result<(), Refusal> {
+        for id in channels {
+            let needed = post.store || self.is_wanted(id);
+            let message = if needed { Some(self.stage(post, now)?) } else { None };
+            staged.push(message);
+        }
+        for id in channels {
+            if self.create(id, 0, rules, now)?.created {
+                created.push(id);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn stage(
+        &mut self,
+        post: &Post<'_>,
+        now: Seconds,
+    ) -> Result<Handle<Message>, Refusal> {
+        self.with_room(now, |hub| hub.store.stage(post.content()))
+            .ok_or(Refusal::NoMemory { message: true })
+    }
+
+    /// Publishes to one channel. The message may not be staged if nobody seemed to need it.
+    pub(super) fn publish_one(
+        &mut self,
+        id: &[u8],
+        post: &Post<'_>,
+        mut message: Option<Handle<Message>>,
+        rules: &Rules,
+        now: Seconds,
+    ) -> Result<(), Refusal> {
+        let hash = self.store.hash(id);
+        let shard = self.store.shard_of(hash);
+        let mut wake = Vec::new();
+        let used = loop {
+            match self.try_publish(hash, id, post, message, rules, now, &mut wake) {
+                Attempt::Done { used } => break used,
+                Attempt::NeedsStaging => message = Some(self.stage(post, now)?),
+                Attempt::NoChannel => match self.create(id, 0, rules, now) {
+                    Ok(found) if found.created => self.notify("channel_created", id, rules, now),
+                    Ok(_) => {}
+                    Err(refusal) => {
+                        if let Some(message) = message {
+                            self.store.unstage(message);
+                        }
+                        return Err(refusal);
+                    }
+                },
+            }
+        };
+        self.wake(&wake);
+        if self.store.header().shards[shard].untold.get().is_some() {
+            self.tell_all(shard);
+        }
+        if post.store {
+            self.evict(hash, id, rules, now);
+        } else if let Some(message) = message.filter(|_| !used) {
+            self.store.unstage(message); // Nobody wanted it after all.
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one section, split off for its loop")]
+    fn try_publish(
+        &self,
+        hash: u64,
+        id: &[u8],
+        post: &Post<'_>,
+        message: Option<Handle<Message>>,
+        rules: &Rules,
+        now: Seconds,
+        wake: &mut Vec<u32>,
+    ) -> Attempt {
+        let section = self.store.section(self.store.shard_of(hash));
+        let Some(handle) = section.find(hash, id) else { return Attempt::NoChannel };
+        let channel = section.get(handle);
+        let listened = section.interests(channel).any(|(_, interest)| interest.is_live());
+        if message.is_none() && (listened || post.store) {
+            return Attempt::NeedsStaging;
+        }
+        // Under the lock: time never goes back, and a tag is never given twice for one second.
+        let commons = section.commons();
+        let time = now.max(commons.time.time());
+        let tag = if time == commons.time.time() { commons.tag.get() + 1 } else { 1 };
+        let number = channel.published.get() + 1;
+        section.set64(&commons.time, time.cast_unsigned());
+        section.set64(&commons.tag, tag);
+        section.set64(&channel.published, number);
+        section.set64(&channel.time, time.cast_unsigned());
+        section.set64(&channel.tag, tag);
+        let counted = !channel.has(EVENTS);
+        if counted {
+            section.add(&section.shard().published, 1);
+        }
+        section.touch(handle, now);
+        let used = message.filter(|_| post.store || listened);
+        if let Some(message) = used {
+            let record = section.get(message);
+            let arena = &self.store.arena;
+            let stored = if post.store { STORED | REPLAYABLE } else { 0 };
+            arena.put32(&record.flags, post.content().flags | stored);
+            arena.put64(&record.id, number);
+            arena.put64(&record.time, time.cast_unsigned());
+            arena.put64(&record.tag, tag);
+            let expires = time.saturating_add(rules.message_ttl_secs);
+            arena.put64(&record.expires, expires.cast_unsigned());
+            arena.put_link(&record.channel, Some(handle));
+            section.unlink_staged(section.seat(), message);
+            section.append(channel, message);
+            if post.store {
+                section.enqueue_expiry(message, rules.message_ttl_secs);
+                section.add(&channel.stored, 1);
+                if counted {
+                    section.add(&section.shard().stored, 1);
+                }
+            } else {
+                section.count_discarded();
+            }
+            section.link(&channel.tell_next, channel.interests.get());
+            section.tell(handle, wake);
+        }
+        section.commit();
+        Attempt::Done { used: used.is_some() }
+    }
+
+    /// Discards the oldest messages of a channel that stores too many.
+    fn evict(&self, hash: u64, id: &[u8], rules: &Rules, now: Seconds) {
+        let Some(max) = rules.stored_max else { return };
+        loop {
+            let section = self.store.section(self.store.shard_of(hash));
+            let Some(handle) = section.find(hash, id) else { return };
+            let channel = section.get(handle);
+            for _ in 0..DISCARDS_PER_SECTION {
+                if channel.stored.get() <= max {
+                    break;
+                }
+                let Some(oldest) = section.oldest_stored(channel) else { break };
+                section.discard(channel, oldest, !channel.has(EVENTS), now);
+            }
+            let more = channel.stored.get() > max;
+            section.commit();
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Finds or creates a channel.
+    pub(super) fn create(
+        &mut self,
+        id: &[u8],
+        flags: u32,
+        rules: &Rules,
+        now: Seconds,
+    ) -> Result<Found, Refusal> {
+        let hash = self.store.hash(id);
+        let flags = flags | if rules.is_wildcard(id) { WILDCARD } else { 0 };
+        self.with_room(now, |hub| {
+            let section = hub.store.section(hub.store.shard_of(hash));
+            if let Some(channel) = section.find(hash, id) {
+                return Some(Ok(Found { channel, created: false }));
+            }
+            if flags & EVENTS == 0 && !is_room_for_channel(&section, flags, rules) {
+                return Some(Err(Refusal::TooManyChannels));
+            }
+            let channel = section.make_channel(hash, id, flags, now)?;
+            section.index_insert(channel);
+            section.commit();
+            Some(Ok(Found { channel, created: true }))
+        })
+        .unwrap_or(Err(Refusal::NoMemory { message: false }))
+    }
+
+    /// Takes back the creation of a channel that nobody has used since.
+    pub(super) fn uncreate(&self, id: &[u8]) {
+        let hash = self.store.hash(id);
+        let section = self.store.section(self.store.shard_of(hash));
+        let Some(handle) = section.find(hash, id) else { return };
+        let channel = section.get(handle);
+        if channel.published.get() > 0 || channel.interests.get().is_some() || channel.has(EVENTS) {
+            return;
+        }
+        section.index_remove(handle);
+        section.unlink_idle(handle);
+        section.unlink_untold(handle);
+        section.uncount_channel(channel);
+        section.give(handle);
+        section.commit();
+    }
+
+    fn exists(&self, id: &[u8]) -> bool {
+        let hash = self.store.hash(id);
+        self.store.section(self.store.shard_of(hash)).find(hash, id).is_some()
+    }
+
+    /// Does anybody listen to this channel?
+    pub(super) fn is_wanted(&self, id: &[u8]) -> bool {
+        let hash = self.store.hash(id);
+        let section = self.store.section(self.store.shard_of(hash));
+        section.find(hash, id).is_some_and(|handle| {
+            let channel: &Channel = section.get(handle);
+            section.interests(channel).any(|(_, interest)| interest.is_live())
+        })
+    }
+}
+
+fn is_room_for_channel(section: &Section<'_>, flags: u32, rules: &Rules) -> bool {
+    let commons = section.commons();
+    let (there, max) = if flags & WILDCARD != 0 {
+        (commons.wildcard_channels.get(), rules.wildcard_channels_max)
+    } else {
+        (commons.channels.get(), rules.channels_max)
+    };
+    max.is_none_or(|max| there < max)
+}

@@ -1,0 +1,112 @@
+//! Sitting down and getting up: what a process finds in its seat, and what it leaves.
+
+use crate::hub::roster::Roster;
+use crate::hub::{Hub, Rules};
+use crate::model::Seconds;
+use crate::store::Store;
+use crate::store::lock::Acquired;
+use crate::store::zone::SHARDS;
+
+impl Hub {
+    /// Takes this process's seat, first cleaning what a dead predecessor left in it.
+    pub fn attach(store: Store, pid: u32, now: Seconds) -> Self {
+        let mut hub = Self {
+            store,
+            roster: Roster::default(),
+            wakes: Vec::new(),
+            next_shard: 0,
+            scratch: Vec::new(),
+            destroyed: Vec::new(),
+        };
+        let seat = hub.store.seat;
+        hub.exclusively(|hub| hub.clean(seat, now));
+        // It may have died between its last publish and telling everybody.
+        for shard in 0..SHARDS {
+            hub.tell_all(shard);
+        }
+        hub.wake_everybody();
+        let (store, seat) = (&hub.store, hub.store.my_seat());
+        store.arena.put64(&seat.subscribers, 0);
+        store.arena.put64(&seat.started, now.cast_unsigned());
+        store.arena.put32(&seat.woken, 0);
+        store.arena.put32(&seat.pid, pid);
+        hub
+    }
+
+    /// Gets up: subscriptions and interests go, and the statistics no longer list this worker.
+    pub fn detach(&mut self, rules: &Rules, now: Seconds) {
+        for id in self.roster.everybody() {
+            self.leave(id, rules, now);
+        }
+        let seat = self.store.seat;
+        self.exclusively(|hub| hub.clean(seat, now));
+    }
+
+    /// Cleans the seats of processes that have died and that nobody has taken since.
+    pub fn recover_dead(&mut self, now: Seconds, is_alive: &dyn Fn(u32) -> bool) {
+        let taken = self.store.seats().filter(|(number, _)| *number != self.store.seat);
+        let suspects: Vec<u32> = taken
+            .filter(|(_, seat)| seat.pid.get() != 0 && !is_alive(seat.pid.get()))
+            .map(|(number, _)| number)
+            .collect();
+        if suspects.is_empty() {
+            return;
+        }
+        self.exclusively(|hub| {
+            for number in suspects {
+                // A successor may have sat down meanwhile.
+                let pid = hub.store.seat_at(number).map_or(0, |seat| seat.pid.get());
+                if pid != 0 && !is_alive(pid) {
+                    hub.clean(number, now);
+                }
+            }
+        });
+        for shard in 0..SHARDS {
+            self.tell_all(shard);
+        }
+        self.wake_everybody();
+    }
+
+    /// Whose wake-up a dead worker had promised and not written is not known: all look.
+    fn wake_everybody(&mut self) {
+        let seats = self.store.seats().filter(|(_, seat)| seat.pid.get() != 0);
+        let others: Vec<u32> =
+            seats.map(|(number, _)| number).filter(|number| *number != self.store.seat).collect();
+        for number in others {
+            let Some(seat) = self.store.seat_at(number) else { continue };
+            self.store.arena.swap32(&seat.woken, 1);
+            if !self.wakes.contains(&(number - 1)) {
+                self.wakes.push(number - 1);
+            }
+        }
+    }
+
+    /// Empties a seat: its open section is undone, its messages under construction and its
+    /// interests go.
+    fn clean(&mut self, number: u32, now: Seconds) {
+        let store = &self.store;
+        let Some(seat) = store.seat_at(number) else { return };
+        store.repair_seat(seat);
+        while let Some(staged) = seat.staging.get() {
+            store.free_step(staged, |section| section.unlink_staged(seat, staged));
+        }
+        for shard in 0..SHARDS {
+            while let Some(interest) = seat.shards[shard].interests.get() {
+                store.retire(shard, interest, now);
+            }
+        }
+        store.arena.put64(&seat.subscribers, 0);
+        store.arena.put32(&seat.woken, 0);
+        store.arena.put32(&seat.pid, 0);
+    }
+
+    /// Runs `body` as the only process that cleans or sweeps.
+    fn exclusively(&mut self, body: impl FnOnce(&mut Self)) {
+        let locking = self.store.locking;
+        if self.store.header().sweeping.lock(locking) == Acquired::OwnerDied {
+            self.store.header().sweeping.repaired(locking);
+        }
+        let guard = super::sweep::Sweeping(self);
+        body(&mut *guard.0);
+    }
+}

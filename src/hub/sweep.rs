@@ -1,0 +1,226 @@
+//! Sweeping: what has expired becomes trash, what has been trash long enough becomes free memory.
+//!
+//! Each step is one bounded section, and costs what expires, not what exists: everything with a
+//! constant lifetime stands in a queue in order of expiry.
+
+use crate::hub::{Hub, Rules};
+use crate::model::Seconds;
+use crate::store::channel::EVENTS;
+use crate::store::lock::Acquired;
+use crate::store::message::STORED;
+use crate::store::trash::TRASH_SECS;
+use crate::store::zone::SHARDS;
+
+/// Steps of one call of [`Hub::tick`]: some tenths of a millisecond.
+const STEPS_MAX: usize = 256;
+/// Messages that one section discards or drops: bounds its undo log.
+const MESSAGES_PER_SECTION: usize = 3;
+/// Busy channels that one section takes out of the list of idle ones.
+const BUSY_PER_SECTION: usize = 8;
+
+/// How much a tick does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tick {
+    /// Everything; each worker every 4 s.
+    Full,
+    /// Expired messages only; each worker that has published, every 5 s.
+    Messages,
+}
+
+/// How a step ended.
+enum Step {
+    Nothing,
+    Done,
+    /// This channel is trash now.
+    Destroyed(Vec<u8>),
+}
+
+impl Hub {
+    /// A bounded part of a tick; true if there is more to do right now. One worker at a time: who
+    /// finds another one at it has nothing to do.
+    pub fn tick(&mut self, tick: Tick, rules: &Rules, now: Seconds) -> bool {
+        let locking = self.store.locking;
+        let Some(acquired) = self.store.header().sweeping.try_lock(locking) else { return false };
+        if acquired == Acquired::OwnerDied {
+            // It guards no words: its owner's sections are undone by who gets their locks.
+            self.store.header().sweeping.repaired(locking);
+        }
+        let guard = Sweeping(self);
+        let (more, destroyed) = guard.0.sweep(tick, rules, now);
+        drop(guard);
+        for id in destroyed {
+            self.notify("channel_destroyed", &id, rules, now);
+        }
+        more
+    }
+
+    /// Makes memory free for somebody who needs it now: trash first, then what would have become
+    /// trash by the next tick. False: there is none to be had.
+    pub(super) fn make_room(&mut self, now: Seconds) -> bool {
+        if self.store.empty_trash_step(None) {
+            return true;
+        }
+        for shard in 0..SHARDS {
+            for step in [self.drain_step(shard, now), self.expire_step(shard, now)] {
+                match step {
+                    Step::Nothing => {}
+                    Step::Done => return true,
+                    Step::Destroyed(id) => {
+                        // The notice would need memory itself: the next tick gives it.
+                        self.destroyed.push(id);
+                        return true;
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    fn sweep(&mut self, tick: Tick, rules: &Rules, now: Seconds) -> (bool, Vec<Vec<u8>>) {
+        let mut destroyed = core::mem::take(&mut self.destroyed);
+        let mut steps = 0;
+        for shard in 0..SHARDS {
+            if tick == Tick::Full {
+                self.tell_all(shard);
+            }
+            loop {
+                if steps >= STEPS_MAX {
+                    return (true, destroyed);
+                }
+                steps += 1;
+                let step = match tick {
+                    Tick::Messages => self.expire_step(shard, now),
+                    Tick::Full => self.any_step(shard, rules, now),
+                };
+                match step {
+                    Step::Nothing => break,
+                    Step::Done => {}
+                    Step::Destroyed(id) => destroyed.push(id),
+                }
+            }
+        }
+        if tick == Tick::Full {
+            while self.store.empty_trash_step(Some(now - TRASH_SECS)) {
+                if steps >= STEPS_MAX {
+                    return (true, destroyed);
+                }
+                steps += 1;
+            }
+        }
+        (false, destroyed)
+    }
+
+    fn any_step(&self, shard: usize, rules: &Rules, now: Seconds) -> Step {
+        let step = self.drain_step(shard, now);
+        if !matches!(step, Step::Nothing) {
+            return step;
+        }
+        let step = self.expire_step(shard, now);
+        if !matches!(step, Step::Nothing) {
+            return step;
+        }
+        self.idle_step(shard, rules, now)
+    }
+
+    /// Drains a deleted channel that nobody reads: its messages, some a section, then itself.
+    fn drain_step(&self, shard: usize, now: Seconds) -> Step {
+        let section = self.store.section(shard);
+        let Some(handle) = section.shard().deleted.get() else { return Step::Nothing };
+        let channel = section.get(handle);
+        for _ in 0..MESSAGES_PER_SECTION {
+            let Some(first) = channel.first.get() else { break };
+            if section.get(first).has(STORED) {
+                section.discard(channel, first, !channel.has(EVENTS), now);
+            } else {
+                section.unlink_message(channel, first);
+                section.trash_message(first, now);
+            }
+        }
+        if channel.first.get().is_some() {
+            section.commit();
+            return Step::Done;
+        }
+        section.link(&section.shard().deleted, channel.hash_next.get());
+        section.sub(&section.shard().channels_in_delete, 1);
+        section.unlink_untold(handle);
+        section.trash_channel(handle, now);
+        let mut id = Vec::new();
+        self.store.read_channel_id(handle, &mut id);
+        section.commit();
+        Step::Destroyed(id)
+    }
+
+    /// Discards stored messages whose time is over.
+    fn expire_step(&self, shard: usize, now: Seconds) -> Step {
+        let section = self.store.section(shard);
+        let mut done = 0;
+        for queue in &section.shard().expiry {
+            while let Some(first) = queue.first.get() {
+                let message = section.get(first);
+                if done == MESSAGES_PER_SECTION || message.expires.time() > now {
+                    break;
+                }
+                let Some(handle) = message.channel.get() else {
+                    panic!("push stream: a stored message without a channel");
+                };
+                let channel = section.get(handle);
+                section.discard(channel, first, !channel.has(EVENTS), now);
+                section.may_be_idle(handle);
+                done += 1;
+            }
+        }
+        if done == 0 {
+            return Step::Nothing;
+        }
+        section.commit();
+        Step::Done
+    }
+
+    /// Looks at the channel that was active least recently.
+    fn idle_step(&self, shard: usize, rules: &Rules, now: Seconds) -> Step {
+        let section = self.store.section(shard);
+        let mut busy = 0;
+        while let Some(handle) = section.shard().idle_first.get() {
+            let channel = section.get(handle);
+            let due = channel.active.time().saturating_add(rules.channel_inactivity_secs) < now;
+            if !due || busy == BUSY_PER_SECTION {
+                break;
+            }
+            if channel.stored.get() > 0 || channel.interests.get().is_some() {
+                // It comes back by `may_be_idle`.
+                section.unlink_idle(handle);
+                busy += 1;
+                continue;
+            }
+            if busy > 0 {
+                break;
+            }
+            section.index_remove(handle);
+            section.unlink_idle(handle);
+            section.unlink_untold(handle);
+            section.uncount_channel(channel);
+            section.trash_channel(handle, now);
+            let mut id = Vec::new();
+            self.store.read_channel_id(handle, &mut id);
+            section.commit();
+            return Step::Destroyed(id);
+        }
+        if busy == 0 {
+            return Step::Nothing;
+        }
+        section.commit();
+        Step::Done
+    }
+}
+
+/// Releases the sweeping lock, also when a step panics.
+pub(super) struct Sweeping<'h>(pub(super) &'h mut Hub);
+
+impl Drop for Sweeping<'_> {
+    fn drop(&mut self) {
+        let store = &self.0.store;
+        if !store.arena.is_dead() {
+            store.header().sweeping.unlock(store.locking);
+        }
+    }
+}
