@@ -10,6 +10,8 @@ pub(crate) mod check;
 pub(crate) mod index;
 pub(crate) mod interest;
 pub(crate) mod lock;
+#[cfg(test)]
+pub(crate) mod memory;
 pub(crate) mod message;
 pub(crate) mod pages;
 pub(crate) mod slab;

@@ -149,8 +149,7 @@ impl Hub {
                 content.clear();
                 let message = self.store.message(handle, &backlog.id, &mut content);
                 let (time, tag) = (message.time, message.tag);
-                let wanted =
-                    selection.wants(time, tag, message.event_id, index, backlog.stored);
+                let wanted = selection.wants(time, tag, message.event_id, index, backlog.stored);
                 index += 1;
                 if !wanted || record.expires.time() <= now {
                     continue;
@@ -217,11 +216,7 @@ impl Store {
 }
 
 /// The `count`-th stored message from the newest, if it is near.
-fn newest_stored(
-    section: &Section<'_>,
-    channel: &Channel,
-    count: u64,
-) -> Option<Handle<Record>> {
+fn newest_stored(section: &Section<'_>, channel: &Channel, count: u64) -> Option<Handle<Record>> {
     let mut left = count;
     let mut at = channel.last.get();
     // Messages that are not stored may stand between: give up after as many steps again.

@@ -9,7 +9,13 @@ use crate::store::message::{Content, Message, NOTICE};
 impl Hub {
     /// Deletes those of the channels that exist; answers how many did. Never fails for memory: if
     /// a text of its own does not fit, subscribers are told the configured one.
-    pub fn delete(&mut self, channels: &[&[u8]], text: &[u8], rules: &Rules, now: Seconds) -> usize {
+    pub fn delete(
+        &mut self,
+        channels: &[&[u8]],
+        text: &[u8],
+        rules: &Rules,
+        now: Seconds,
+    ) -> usize {
         channels.iter().filter(|id| self.delete_one(id, text, rules, now)).count()
     }
 

@@ -57,12 +57,7 @@ impl Hub {
     /// Hands out one batch; true if there is more, so call again after the event loop has run.
     ///
     /// `each` must not call back into the hub: it queues bytes, to be sent afterwards.
-    pub fn deliver(
-        &mut self,
-        rules: &Rules,
-        now: Seconds,
-        each: &mut dyn FnMut(News<'_>),
-    ) -> bool {
+    pub fn deliver(&mut self, rules: &Rules, now: Seconds, each: &mut dyn FnMut(News<'_>)) -> bool {
         let Some(batch) = self.next_news() else { return false };
         let ended = batch.deleted && !batch.more;
         if let Some(local) = self.roster.local(batch.token, batch.interest) {
@@ -136,7 +131,8 @@ impl Hub {
         let mut at = record.next.get();
         while let Some(handle) = at {
             let message = section.get(handle);
-            if records.len() == BATCH || (bytes > 0 && bytes + message.content_len() > BATCH_BYTES) {
+            if records.len() == BATCH || (bytes > 0 && bytes + message.content_len() > BATCH_BYTES)
+            {
                 break;
             }
             bytes += message.content_len();

@@ -68,6 +68,7 @@ impl Hub {
             body: &[&text],
             binary: false,
             store: true,
+            may_be_empty: false,
         };
         if let Ok(message) = self.stage(&post, now) {
             // Lost only if the channel had to be made anew and did not fit.

@@ -23,6 +23,8 @@ pub struct Post<'a> {
     pub binary: bool,
     /// Keep it for replay.
     pub store: bool,
+    /// A message without content is one (over HTTP it is a mistake).
+    pub may_be_empty: bool,
 }
 
 impl<'a> Post<'a> {
@@ -119,7 +121,7 @@ impl Hub {
         now: Seconds,
     ) -> Result<(), Refusal> {
         self.check_publisher(channels, true, true, rules)?;
-        if post.body.iter().all(|piece| piece.is_empty()) {
+        if !post.may_be_empty && post.body.iter().all(|piece| piece.is_empty()) {
             return Err(Refusal::EmptyPost);
         }
         let mut staged = Vec::with_capacity(channels.len());
@@ -322,6 +324,9 @@ impl Hub {
             }
             let channel = section.make_channel(hash, id, flags, now)?;
             section.index_insert(channel);
+            if flags & EVENTS != 0 {
+                section.link(&section.commons().events, Some(channel));
+            }
             section.commit();
             Some(Ok(Found { channel, created: true }))
         })

@@ -31,9 +31,9 @@ pub struct Listener {
 impl Listener {
     /// The part of a batch that this subscriber is to get: nearly always all of it.
     pub fn due<'m, 'a>(&self, messages: &'m [Message<'a>]) -> &'m [Message<'a>] {
-        let had = messages.iter().take_while(|message| {
-            u64::try_from(message.id).is_ok_and(|id| id <= self.after)
-        });
+        let had = messages
+            .iter()
+            .take_while(|message| u64::try_from(message.id).is_ok_and(|id| id <= self.after));
         messages.get(had.count()..).unwrap_or(&[])
     }
 }
@@ -124,7 +124,13 @@ impl Roster {
     }
 
     /// Adds a subscription.
-    pub(super) fn join(&mut self, id: SubscriberId, local_number: u32, form: u32, listener: Listener) {
+    pub(super) fn join(
+        &mut self,
+        id: SubscriberId,
+        local_number: u32,
+        form: u32,
+        listener: Listener,
+    ) {
         let Some(Some(local)) = self.locals.get_mut(local_number as usize) else { return };
         let group = local.groups.iter().position(|group| group.form == form).unwrap_or_else(|| {
             local.groups.push(Group { form, listeners: Vec::new() });
@@ -140,7 +146,8 @@ impl Roster {
 
     /// The subscriber counts from now on; false if it did already or is gone.
     pub(super) fn announce(&mut self, id: SubscriberId) -> bool {
-        self.subscriber_mut(id).is_some_and(|subscriber| !core::mem::replace(&mut subscriber.announced, true))
+        self.subscriber_mut(id)
+            .is_some_and(|subscriber| !core::mem::replace(&mut subscriber.announced, true))
     }
 
     pub(super) fn is_announced(&self, id: SubscriberId) -> bool {
@@ -194,7 +201,11 @@ impl Roster {
     /// All who listen to a channel.
     pub(super) fn listeners(&self, number: u32) -> Vec<Listener> {
         let local = self.locals.get(number as usize).and_then(Option::as_ref);
-        local.into_iter().flat_map(|l| &l.groups).flat_map(|g| g.listeners.iter().copied()).collect()
+        local
+            .into_iter()
+            .flat_map(|l| &l.groups)
+            .flat_map(|g| g.listeners.iter().copied())
+            .collect()
     }
 
     /// All who are registered.
@@ -223,12 +234,14 @@ impl Roster {
 
     fn subscriber(&self, id: SubscriberId) -> Option<&Subscriber> {
         let subscriber = self.subscribers.get(id.index as usize)?;
-        (subscriber.generation == id.generation && subscriber.places.is_some()).then_some(subscriber)
+        (subscriber.generation == id.generation && subscriber.places.is_some())
+            .then_some(subscriber)
     }
 
     fn subscriber_mut(&mut self, id: SubscriberId) -> Option<&mut Subscriber> {
         let subscriber = self.subscribers.get_mut(id.index as usize)?;
-        (subscriber.generation == id.generation && subscriber.places.is_some()).then_some(subscriber)
+        (subscriber.generation == id.generation && subscriber.places.is_some())
+            .then_some(subscriber)
     }
 
     fn places_mut(&mut self, id: SubscriberId) -> Option<&mut Vec<Place>> {

@@ -1,1 +1,236 @@
-//! sim
+//! Several workers in one thread, over one zone: the ground of the store's and the hub's tests.
+//!
+//! A worker can be stopped at any store it makes ([`World::run_until_store`]): what it had done is
+//! in the zone, its locks are those of a dead process, and nothing else of it is left.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::hub::{Hub, News, Post, Refusal, Rules, Stay, Subscribe, Subscribed, Tick};
+use crate::model::{Seconds, Since};
+use crate::store::Store;
+use crate::store::arena::Killed;
+use crate::store::check::Audit;
+use crate::store::memory::Memory;
+
+mod every_stop;
+mod random;
+mod rules;
+mod slab;
+
+/// What a subscriber was handed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Received {
+    pub(super) token: usize,
+    pub(super) id: i64,
+    pub(super) text: Vec<u8>,
+}
+
+/// A zone and its workers.
+pub(super) struct World {
+    pub(super) workers: Vec<Option<Hub>>,
+    pub(super) rules: Rules,
+    pub(super) now: Seconds,
+    memory: Memory,
+}
+
+const SEATS: u32 = 6;
+
+impl World {
+    pub(super) fn new(len: usize, workers: usize) -> Self {
+        let rules = Rules {
+            message_ttl_secs: 60,
+            channel_inactivity_secs: 30,
+            deleted_text: b"Channel deleted".to_vec(),
+            ..Rules::default()
+        };
+        let memory = Memory::format(len, SEATS, 1000).expect("a zone");
+        let mut world = Self { workers: Vec::new(), rules, now: 1000, memory };
+        for _ in 0..workers {
+            world.workers.push(None);
+            world.spawn(world.workers.len() - 1);
+        }
+        world
+    }
+
+    fn open(&self, seat: u32) -> Store {
+        self.memory.open(seat).expect("a seat")
+    }
+
+    /// Starts the worker of this number, in seat number + 1.
+    pub(super) fn spawn(&mut self, worker: usize) {
+        let seat = worker as u32 + 1;
+        let hub = Hub::attach(self.open(seat), 100 + seat, self.now);
+        self.workers[worker] = Some(hub);
+    }
+
+    pub(super) fn hub(&mut self, worker: usize) -> &mut Hub {
+        self.workers[worker].as_mut().expect("this worker lives")
+    }
+
+    /// A look at the zone from a seat that no worker has.
+    pub(super) fn audit(&self) -> Audit {
+        let store = self.open(SEATS);
+        store.settle();
+        store.audit()
+    }
+
+    /// Audits, and fails the test on any violation.
+    pub(super) fn check(&self, when: &str) -> Audit {
+        let audit = self.audit();
+        assert!(audit.violations.is_empty(), "{when}: {:?}", audit.violations);
+        audit
+    }
+
+    /// Kills a worker at rest.
+    pub(super) fn kill(&mut self, worker: usize) {
+        if let Some(hub) = self.workers[worker].take() {
+            hub.store.arena.dead.set(true);
+            drop(hub);
+        }
+        self.release_locks(worker);
+    }
+
+    fn release_locks(&self, worker: usize) {
+        let seat = worker as u32 + 1;
+        let store = self.open(SEATS);
+        let header = store.header();
+        header.recovery.owner_ended(seat);
+        header.sweeping.owner_ended(seat);
+        header.commons.lock.owner_ended(seat);
+        for shard in &header.shards {
+            shard.lock.owner_ended(seat);
+        }
+    }
+
+    /// Runs an operation of a worker that dies at its `stores`-th store. `None`: it died; else it
+    /// came to its end before.
+    pub(super) fn run_until_store<R>(
+        &mut self,
+        worker: usize,
+        stores: u64,
+        operation: impl FnOnce(&mut Self) -> R,
+    ) -> Option<R> {
+        self.hub(worker).store.arena.fuse.set(Some(stores));
+        let outcome = catch_unwind(AssertUnwindSafe(|| operation(self)));
+        match outcome {
+            Ok(result) => {
+                if let Some(hub) = &self.workers[worker] {
+                    hub.store.arena.fuse.set(None);
+                }
+                Some(result)
+            }
+            Err(panic) if panic.is::<Killed>() => {
+                self.kill(worker);
+                None
+            }
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    pub(super) fn publish(
+        &mut self,
+        worker: usize,
+        channels: &[&[u8]],
+        text: &[u8],
+        store: bool,
+    ) -> Result<(), Refusal> {
+        let (rules, now) = (self.rules.clone(), self.now);
+        let post = Post {
+            event_id: None,
+            event_type: None,
+            body: &[text],
+            binary: false,
+            store,
+            may_be_empty: false,
+        };
+        self.hub(worker).publish(channels, &post, &rules, now)
+    }
+
+    /// Subscribes; answers the subscription and the texts of its backlog.
+    pub(super) fn subscribe(
+        &mut self,
+        worker: usize,
+        requested: &[(&[u8], Option<u64>)],
+        token: usize,
+    ) -> Result<(Subscribed, Vec<Received>), Refusal> {
+        self.subscribe_since(worker, requested, Since::default(), token)
+    }
+
+    pub(super) fn subscribe_since(
+        &mut self,
+        worker: usize,
+        requested: &[(&[u8], Option<u64>)],
+        since: Since<'_>,
+        token: usize,
+    ) -> Result<(Subscribed, Vec<Received>), Refusal> {
+        let (rules, now) = (self.rules.clone(), self.now);
+        let request = Subscribe {
+            requested,
+            since,
+            authorized_only: false,
+            wildcard_max: None,
+            events_channel_allowed: true,
+            stay: Stay::Live,
+            bounded: false,
+            form: 0,
+            token,
+        };
+        let hub = self.hub(worker);
+        let mut subscribed = hub.subscribe(&request, &rules, now)?;
+        let mut received = Vec::new();
+        hub.read_backlog(&mut subscribed, now, &mut |message| {
+            received.push(Received { token, id: message.id, text: message.text.to_vec() });
+        });
+        if let Some(id) = subscribed.id {
+            hub.announce(id, &rules, now);
+        }
+        Ok((subscribed, received))
+    }
+
+    /// Delivers all that a worker has to deliver.
+    pub(super) fn deliver(&mut self, worker: usize) -> Vec<Received> {
+        let (rules, now) = (self.rules.clone(), self.now);
+        let mut received = Vec::new();
+        let hub = self.hub(worker);
+        hub.woken();
+        let mut each = |news: News<'_>| {
+            let News::Messages { groups, messages } = news else { return };
+            for listener in groups.iter().flat_map(|group| &group.listeners) {
+                for message in listener.due(messages) {
+                    let (id, text) = (message.id, message.text.to_vec());
+                    received.push(Received { token: listener.token, id, text });
+                }
+            }
+        };
+        while hub.deliver(&rules, now, &mut each) {}
+        received
+    }
+
+    pub(super) fn tick(&mut self, worker: usize) {
+        let (rules, now) = (self.rules.clone(), self.now);
+        while self.hub(worker).tick(Tick::Full, &rules, now) {}
+    }
+
+    pub(super) fn delete(&mut self, worker: usize, channel: &[u8], text: &[u8]) -> usize {
+        let (rules, now) = (self.rules.clone(), self.now);
+        self.hub(worker).delete(&[channel], text, &rules, now)
+    }
+
+    /// Ends all workers, lets everything expire, and answers what the zone holds then: nothing.
+    pub(super) fn drain(&mut self) -> Audit {
+        self.rules.events_channel.clear(); // It would live for ever.
+        for worker in 0..self.workers.len() {
+            if self.workers[worker].is_none() {
+                self.spawn(worker);
+            }
+            let (rules, now) = (self.rules.clone(), self.now);
+            self.hub(worker).configure(&rules, now);
+            self.hub(worker).detach(&rules, now);
+        }
+        for _ in 0..3 {
+            self.now += 10_000;
+            self.tick(0);
+        }
+        self.check("after everything has expired")
+    }
+}

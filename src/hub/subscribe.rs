@@ -181,11 +181,11 @@ impl Hub {
             let hash = self.store.hash(id);
             let section = self.store.section(self.store.shard_of(hash));
             let channel = section.find(hash, id).map(|handle| section.get(handle));
-            if request.authorized_only && !wildcard {
-                let replayable = |channel: &&Channel| has_unexpired(&section, channel, now);
-                if !channel.as_ref().is_some_and(|channel| replayable(channel)) {
-                    return Err(Refusal::MayNotCreateChannels);
-                }
+            if request.authorized_only
+                && !wildcard
+                && !channel.is_some_and(|channel| has_unexpired(&section, channel, now))
+            {
+                return Err(Refusal::MayNotCreateChannels);
             }
             if channel.is_some_and(|channel| is_full(&section, channel, rules)) {
                 return Err(Refusal::TooManySubscribers);
@@ -195,7 +195,8 @@ impl Hub {
             }
         }
         let all = request.requested.len() as u64;
-        if wildcards > 0 && request.wildcard_max.is_some_and(|max| wildcards > max || wildcards == all)
+        if wildcards > 0
+            && request.wildcard_max.is_some_and(|max| wildcards > max || wildcards == all)
         {
             return Err(Refusal::TooManyWildcardChannels);
         }
@@ -222,7 +223,9 @@ impl Hub {
             match done {
                 None => return Err(Refusal::NoMemory { message: false }),
                 Some(Err(refusal)) => return Err(refusal),
-                Some(Ok(None)) => drop(self.create(id, 0, rules, now)?), // Gone since: again.
+                Some(Ok(None)) => {
+                    self.create(id, 0, rules, now)?; // Gone since: again.
+                }
                 Some(Ok(Some(attached))) => {
                     self.enrol(id, attached, request, subscribed);
                     return Ok(());

@@ -135,10 +135,6 @@ impl Arena {
         }
     }
 
-    pub(crate) const fn len(&self) -> usize {
-        self.len
-    }
-
     /// The record at `offset`, checked for bounds and alignment but not for its kind: for the
     /// parts with a fixed place, and for memory about to become a record.
     pub(crate) fn at<T: Record>(&self, offset: usize) -> &T {
@@ -168,13 +164,6 @@ impl Arena {
     pub(crate) fn kind_word<'a, T: Record>(&self, record: &'a T) -> &'a W32 {
         // SAFETY: `Record` promises that its first field is a `W32`.
         unsafe { NonNull::from(record).cast::<W32>().as_ref() }
-    }
-
-    /// Handle of a record that lies in the arena.
-    pub(crate) fn handle_of<T: Record>(&self, record: &T) -> Handle<T> {
-        let offset = self.offset_of(record);
-        let unit = u32::try_from(offset / UNIT).unwrap_or(0);
-        Handle::from_unit(unit).expect("a record is never at the arena's first byte")
     }
 
     /// Distance of anything in the arena from its base, in bytes.
@@ -282,7 +271,7 @@ impl Arena {
         match self.fuse.get() {
             Some(0) => {
                 self.dead.set(true);
-                std::panic::panic_any(Killed);
+                std::panic::resume_unwind(Box::new(Killed)); // No panic message.
             }
             Some(left) => self.fuse.set(Some(left - 1)),
             None => {}

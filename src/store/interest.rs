@@ -64,10 +64,12 @@ impl Interest {
         self.flags.get() & IN_INBOX != 0
     }
 
+    #[cfg(test)]
     pub(crate) fn channel_links(&self) -> (&Link<Interest>, &Link<Interest>) {
         (&self.channel_next, &self.channel_prev)
     }
 
+    #[cfg(test)]
     pub(crate) fn seat_links(&self) -> (&Link<Interest>, &Link<Interest>) {
         (&self.seat_next, &self.seat_prev)
     }

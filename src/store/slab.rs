@@ -120,9 +120,8 @@ impl Section<'_> {
     /// in another slot. The largest smaller one if nothing else is left.
     pub(crate) fn take_some(&self, least: usize, wish: usize) -> Option<Slot> {
         let smallest = class_for(least)?;
-        self.take(wish.min(SLOT_MAX).max(least)).or_else(|| {
-            (smallest..CLASSES).rev().find_map(|class| self.take_partial(class))
-        })
+        self.take(wish.min(SLOT_MAX).max(least))
+            .or_else(|| (smallest..CLASSES).rev().find_map(|class| self.take_partial(class)))
     }
 
     fn take_of_class(&self, class: usize, vital: bool) -> Option<Slot> {

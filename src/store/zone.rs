@@ -9,6 +9,8 @@
 
 use core::cell::Cell;
 use core::fmt;
+#[cfg(test)]
+use core::mem::offset_of;
 use core::ptr::NonNull;
 
 use crate::model::Seconds;
@@ -268,13 +270,8 @@ impl Store {
         for shard in &header.shards {
             shard.lock.make(locking);
         }
-        let store = Self {
-            arena,
-            locking,
-            seat: MASTER,
-            in_section: Cell::new(false),
-            hash_key: key,
-        };
+        let store =
+            Self { arena, locking, seat: MASTER, in_section: Cell::new(false), hash_key: key };
         store.make_pages();
         store.make_seat_page();
         store.add_seats(seats);
@@ -462,4 +459,42 @@ fn layout() -> u64 {
     .fold(0xcbf2_9ce4_8422_2325, |hash: u64, size| {
         (hash ^ *size as u64).wrapping_mul(0x0100_0000_01b3)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::Memory;
+
+    const LEN: usize = 128 * 1024;
+
+    #[test]
+    fn an_image_opens_again_and_has_all_seats() {
+        let memory = Memory::format(LEN, 8, 0).expect("a zone");
+        let store = memory.open(8).expect("the last seat");
+        assert_eq!(store.audit().violations, [""; 0]);
+        assert!(store.seats().count() >= 9);
+        assert_eq!(memory.open(3000).err(), Some(ImageError::NoSeat));
+    }
+
+    #[test]
+    fn too_little_memory_is_refused() {
+        assert_eq!(Memory::format(4096, 1, 0).err(), Some(ImageError::Size));
+    }
+
+    #[test]
+    fn an_image_that_is_not_ours_is_refused() {
+        let fields = [
+            (offset_of!(Header, magic), ImageError::NotAZone),
+            (offset_of!(Header, version), ImageError::OtherVersion),
+            (offset_of!(Header, layout), ImageError::OtherVersion),
+            (offset_of!(Header, len), ImageError::NotAZone),
+            (offset_of!(Header, first_page), ImageError::NotAZone),
+        ];
+        for (offset, error) in fields {
+            let memory = Memory::format(LEN, 1, 0).expect("a zone");
+            memory.poke(offset, 0xa5);
+            assert_eq!(memory.open(1).err(), Some(error), "byte {offset}");
+        }
+    }
 }

@@ -1,0 +1,177 @@
+//! Each operation is stopped at its k-th store, for every k; then others go on, and nothing is torn
+//! or leaked.
+
+use super::World;
+
+/// The worker that dies, and the one that lives on.
+const VICTIM: usize = 0;
+const WITNESS: usize = 1;
+/// The smallest that holds the furniture: operations that fill it come to their end soon.
+const ZONE: usize = 128 * 1024;
+
+/// A zone in which every kind of thing exists.
+fn furnished() -> World {
+    let mut world = World::new(ZONE, 3);
+    world.rules.stored_max = Some(4);
+    world.rules.events_channel = b"events".to_vec();
+    let rules = world.rules.clone();
+    world.hub(WITNESS).configure(&rules, 1000);
+    let large = vec![b'L'; 9000];
+    for n in 0..5 {
+        world.publish(WITNESS, &[b"a", b"b"], &[b'0' + n; 40], true).expect("room");
+    }
+    world.publish(WITNESS, &[b"large"], &large, true).expect("room");
+    world.publish(WITNESS, &[b"gone"], b"x", true).expect("room");
+    world.subscribe(WITNESS, &[(b"gone", None)], 90).expect("room");
+    world.delete(WITNESS, b"gone", b"away");
+    world.publish(WITNESS, &[b"old"], b"x", true).expect("room");
+    world.subscribe(VICTIM, &[(b"a", None)], 1).expect("room");
+    world.subscribe(WITNESS, &[(b"a", None), (b"b", None)], 2).expect("room");
+    world.subscribe(2, &[(b"a", None)], 3).expect("room");
+    world.publish(WITNESS, &[b"a"], b"waiting", false).expect("room");
+    world.deliver(2);
+    world.check("furnished");
+    world
+}
+
+/// Runs `operation` in a furnished world for every moment of death.
+fn stop_everywhere(name: &str, operation: impl Fn(&mut World)) {
+    let pristine = World::new(ZONE, 3).drain();
+    let mut deaths = 0;
+    for stores in 0.. {
+        let mut world = furnished();
+        let survived = world.run_until_store(VICTIM, stores, &operation).is_some();
+        let when = format!("{name}, dead at store {stores}");
+        world.check(&when);
+
+        // The others go on before anybody has taken the dead one's seat.
+        // (Only what it was building is memory that they have to wait for.)
+        let early = world.publish(WITNESS, &[b"a", b"new"], b"after", true).is_ok();
+        let texts = |received: &[super::Received]| -> Vec<Vec<u8>> {
+            received.iter().filter(|r| r.token == 2).map(|r| r.text.clone()).collect()
+        };
+        let received = world.deliver(WITNESS);
+        if !survived {
+            world.spawn(VICTIM);
+        }
+        if !early {
+            world.publish(WITNESS, &[b"a", b"new"], b"after", true).expect("room again");
+        }
+        let mut all = received;
+        all.extend(world.deliver(WITNESS));
+        let all: Vec<Vec<u8>> =
+            texts(&all).into_iter().filter(|text| text.starts_with(b"after")).collect();
+        assert_eq!(all.len(), 1, "{when}: the witness gets the message once");
+        world.check(&format!("{when}, seat taken again"));
+
+        let drained = world.drain();
+        assert_eq!(drained, pristine, "{when}: something leaked");
+        if survived {
+            break;
+        }
+        deaths += 1;
+    }
+    assert!(deaths > 0, "{name} makes no store at all");
+}
+
+#[test]
+fn publish_stored() {
+    stop_everywhere("publish", |world| {
+        world.publish(VICTIM, &[b"a"], b"text", true).expect("room");
+    });
+}
+
+#[test]
+fn publish_unstored_to_two() {
+    stop_everywhere("publish unstored", |world| {
+        world.publish(VICTIM, &[b"a", b"b"], b"text", false).expect("room");
+    });
+}
+
+#[test]
+fn publish_large_to_new_channel() {
+    stop_everywhere("publish large", |world| {
+        world.publish(VICTIM, &[b"fresh"], &[b'x'; 20_000], true).expect("room");
+    });
+}
+
+#[test]
+fn publish_too_large() {
+    stop_everywhere("publish too large", |world| {
+        world.publish(VICTIM, &[b"fresh"], &[b'x'; 130_000], true).expect_err("no room");
+    });
+}
+
+#[test]
+fn subscribe_with_backlog() {
+    stop_everywhere("subscribe", |world| {
+        world
+            .subscribe(VICTIM, &[(b"a", Some(2)), (b"large", Some(9)), (b"fresh", None)], 7)
+            .expect("room");
+    });
+}
+
+#[test]
+fn deliver() {
+    stop_everywhere("deliver", |world| {
+        world.deliver(VICTIM);
+    });
+}
+
+#[test]
+fn leave() {
+    stop_everywhere("leave", |world| {
+        let (rules, now) = (world.rules.clone(), world.now);
+        for id in world.hub(VICTIM).roster.everybody() {
+            world.hub(VICTIM).leave(id, &rules, now);
+        }
+    });
+}
+
+#[test]
+fn delete() {
+    stop_everywhere("delete", |world| {
+        world.delete(VICTIM, b"b", b"a text of its own");
+        world.delete(VICTIM, b"large", b"Channel deleted");
+    });
+}
+
+#[test]
+fn sweep() {
+    stop_everywhere("sweep", |world| {
+        world.deliver(WITNESS);
+        for _ in 0..3 {
+            world.now += 70;
+            world.tick(VICTIM);
+        }
+    });
+}
+
+#[test]
+fn detach() {
+    stop_everywhere("detach", |world| {
+        let (rules, now) = (world.rules.clone(), world.now);
+        world.hub(VICTIM).detach(&rules, now);
+    });
+}
+
+#[test]
+fn recover_a_dead_worker() {
+    stop_everywhere("recover", |world| {
+        world.run_until_store(2, 30, |world| {
+            let _ = world.publish(2, &[b"a"], b"dying", true);
+        });
+        let now = world.now;
+        world.hub(VICTIM).recover_dead(now, &|pid| pid != 103);
+    });
+}
+
+#[test]
+fn configure_another_events_channel() {
+    stop_everywhere("configure", |world| {
+        world.rules.events_channel = b"other".to_vec();
+        let (rules, now) = (world.rules.clone(), world.now);
+        world.hub(VICTIM).configure(&rules, now);
+        world.rules.events_channel = b"events".to_vec();
+    });
+}
