@@ -13,7 +13,7 @@ my $flag = { good => [qw(on off "on" ON)], bad => ['yes'], error => qr/it must b
 my $num  = { good => [qw(1 "77")], bad => [qw(-1 1k ten), '""'], error => qr/invalid number/ };
 my $sec  = { good => [qw(7 30s 5m "1h"), '"1h 30m"'], bad => [qw(500ms -1 soon)], error => qr/invalid value/ };
 my $msec = { good => [qw(7 500ms 30s "5m")], bad => [qw(-1 soon)], error => qr/invalid value/ };
-my $size = { good => [qw(77 4k 1m)], bad => [qw(-1 big 1t)], error => qr/invalid value/ };
+my $size = { good => [qw(77 4k 1m 2g)], bad => [qw(-1 big 1t)], error => qr/invalid value/ };
 my $str  = { good => ['"a b"', '$arg_id', '""'], bad => [] };
 my $var  = { good => ['a', '$arg_id', '"$1/b"', '""'], bad => ['$no_such_variable'],
     error => qr/unknown "no_such_variable" variable/ };

@@ -114,6 +114,15 @@ for my $directive (qw(push_stream_websocket_max_message_size push_stream_subscri
     $c->accepts("$pub $directive 1k;", "$directive 1k");
 }
 
+for my $directive (@times) {
+    $c->refuses("$pub $directive 36900d;", says("$directive cannot be longer than 100 years."), "$directive 36900d");
+    $c->accepts("$pub $directive 36000d;", "$directive 36000d");
+}
+for my $directive (qw(push_stream_message_ttl push_stream_channel_inactivity_time)) {
+    $c->refuses({ http => "$directive 101y;", location => $pub }, says("$directive cannot be longer than 100 years."), "$directive 101y");
+    $c->accepts({ http => "$directive 99y;", location => $pub }, "$directive 99y");
+}
+
 # ---- where
 
 my $said = $c->said("\n\n$pub\n\n\npush_stream_ping_message_interval 0;\n\n");

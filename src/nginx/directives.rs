@@ -9,7 +9,7 @@ use ngx::ffi::{
     NGX_CONF_FLAG, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_HTTP_LIF_CONF,
     NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET,
     NGX_HTTP_SRV_CONF, ngx_command_t, ngx_conf_set_flag_slot, ngx_conf_set_msec_slot,
-    ngx_conf_set_num_slot, ngx_conf_set_sec_slot, ngx_conf_set_size_slot, ngx_conf_set_str_slot,
+    ngx_conf_set_num_slot, ngx_conf_set_sec_slot, ngx_conf_set_str_slot,
     ngx_http_set_complex_value_slot, ngx_str_t, ngx_uint_t,
 };
 use ngx::ngx_string;
@@ -318,7 +318,7 @@ static TABLE: Table = Table([
         ngx_string!("push_stream_websocket_max_message_size"),
         ANYWHERE,
         NGX_CONF_TAKE1,
-        ngx_conf_set_size_slot,
+        setters::set_size,
         Field::Location(offset_of!(LocationConf, websocket_max_message_size)),
     ),
     // push_stream_allow_connections_to_events_channel on | off;   http, server, location, if in location   default: off
@@ -382,7 +382,7 @@ static TABLE: Table = Table([
         ngx_string!("push_stream_subscriber_max_buffered"),
         ANYWHERE,
         NGX_CONF_TAKE1,
-        ngx_conf_set_size_slot,
+        setters::set_size,
         Field::Location(offset_of!(LocationConf, subscriber_max_buffered)),
     ),
     // push_stream_force_filters on | off;   http, server, location   default: off

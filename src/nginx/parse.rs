@@ -6,7 +6,8 @@ use core::ptr::{self, NonNull};
 
 use ngx::ffi::{
     NGX_HTTP_MAIN_CONF, ngx_conf_log_error, ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t,
-    ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_log_t, ngx_pool_t, ngx_str_t, ngx_uint_t,
+    ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_log_t, ngx_parse_offset, ngx_pool_t,
+    ngx_str_t, ngx_uint_t,
 };
 
 use crate::nginx::config::{LocationConf, MainConf};
@@ -99,6 +100,16 @@ impl Parse {
     /// The word with this number, from 0; empty if there is none.
     pub(crate) fn argument(&self, index: usize) -> &[u8] {
         self.arguments().get(index).map_or(&[], |word| word.as_bytes())
+    }
+
+    /// The first word as a number of bytes, with `k`, `m` or `g`; `None` if it is none.
+    ///
+    /// nginx's own sizes know no `g`, but its offsets do.
+    pub(crate) fn size_argument(&self) -> Option<usize> {
+        let mut word: ngx_str_t = *self.arguments().first()?;
+        // SAFETY: nginx only reads the word.
+        let size = unsafe { ngx_parse_offset(&raw mut word) };
+        usize::try_from(size).ok()
     }
 
     /// The directive stands directly in `http`.

@@ -7,6 +7,7 @@ use std::{fs, io};
 
 use ngx::ffi::{NGX_OK, ngx_command_t, ngx_conf_full_name, ngx_conf_t, ngx_int_t, ngx_str_t};
 
+use crate::nginx::config::UNSET_SIZE;
 use crate::nginx::location::{Delivery, Mode};
 use crate::nginx::log::Level;
 use crate::nginx::parse::{self, DUPLICATE, Parse, Refused};
@@ -117,6 +118,32 @@ pub(super) fn choose_mode(parse: &Parse, mode: Mode) -> Result<(), Refused> {
     parse.main_conf().enabled = true;
     parse.core_location().handler = Some(mode.handler());
     Ok(())
+}
+
+/// A number of bytes, like nginx's own slot function but with `g` for sizes that need it.
+///
+/// # Safety
+///
+/// nginx calls it for a directive that it has found in our table, for a field of type `usize`.
+pub(super) unsafe extern "C" fn set_size(
+    cf: *mut ngx_conf_t,
+    command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    let body = |parse: &Parse| {
+        // SAFETY: nginx's own argument.
+        let offset = unsafe { (*command).offset };
+        let field = conf.wrapping_byte_add(offset).cast::<usize>();
+        // SAFETY: the row names a field of this type, and nobody else looks at it now.
+        let field = unsafe { &mut *field };
+        if *field != UNSET_SIZE {
+            return Err(DUPLICATE);
+        }
+        *field = parse.size_argument().ok_or(Refused::Because(c"invalid value"))?;
+        Ok(())
+    };
+    // SAFETY: nginx calls us with its parser's state, inside `http`.
+    unsafe { parse::setter("set_size", cf, body) }
 }
 
 /// `push_stream_header_template_file <path>;`

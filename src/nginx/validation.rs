@@ -8,13 +8,17 @@ use core::ptr::NonNull;
 
 use ngx::ffi::{ngx_int_t, ngx_msec_t, time_t};
 
-use crate::nginx::config::{LocationConf, UNSET};
+use crate::nginx::config::{LocationConf, UNSET, UNSET_MSEC};
 use crate::nginx::location::{ChannelsPath, Framing, Location, Mode, PaddingRule};
 use crate::nginx::log::Level;
 use crate::nginx::parse::{Parse, Place, Refused};
 use crate::nginx::regex::Regex;
 use crate::nginx::variables::{self, Legacy};
 use crate::wire::padding;
+
+/// Longest time that a setting can ask for: nobody waits longer, and sums of times stay far from
+/// where they overflow.
+const TIME_MAX_SECS: time_t = 100 * 31_557_600;
 
 /// Checks the configuration, and makes of each location what requests will see.
 pub(super) fn finish(parse: &Parse) -> Result<(), Refused> {
@@ -51,7 +55,17 @@ fn check_http(parse: &Parse) -> Result<(), Refused> {
         ),
         (conf.max_channel_id_length, "push_stream_max_channel_id_length cannot be zero."),
     ];
-    match numbers.iter().find(|(value, _)| *value == 0) {
+    if let Some((_, text)) = numbers.iter().find(|(value, _)| *value == 0) {
+        return refuse_http(parse, text);
+    }
+    let times = [
+        (conf.message_ttl, "push_stream_message_ttl cannot be longer than 100 years."),
+        (
+            conf.channel_inactivity_time,
+            "push_stream_channel_inactivity_time cannot be longer than 100 years.",
+        ),
+    ];
+    match times.iter().find(|(value, _)| *value > TIME_MAX_SECS) {
         Some((_, text)) => refuse_http(parse, text),
         None => Ok(()),
     }
@@ -158,7 +172,25 @@ fn check_location(parse: &Parse, conf: &LocationConf, mode: Mode) -> Result<(), 
     if conf.subscriber_max_buffered == 0 {
         return refuse("push_stream_subscriber_max_buffered cannot be zero.");
     }
-    Ok(())
+    let times: [(ngx_msec_t, &str); 3] = [
+        (
+            conf.ping_message_interval,
+            "push_stream_ping_message_interval cannot be longer than 100 years.",
+        ),
+        (
+            conf.subscriber_connection_ttl,
+            "push_stream_subscriber_connection_ttl cannot be longer than 100 years.",
+        ),
+        (
+            conf.longpolling_connection_ttl,
+            "push_stream_longpolling_connection_ttl cannot be longer than 100 years.",
+        ),
+    ];
+    let too_long = |msec: ngx_msec_t| msec != UNSET_MSEC && msec / 1000 > TIME_MAX_SECS as usize;
+    match times.iter().find(|(value, _)| too_long(*value)) {
+        Some((_, text)) => refuse(text),
+        None => Ok(()),
+    }
 }
 
 fn padding_rules(parse: &Parse, conf: &LocationConf) -> Result<Vec<PaddingRule>, Refused> {

@@ -9,8 +9,7 @@ use core::ptr::NonNull;
 
 use ngx::ffi::{
     NGX_ERROR, NGX_OK, ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_int_t, ngx_pagesize,
-    ngx_parse_size, ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_page_t,
-    ngx_slab_pool_t, ngx_str_t,
+    ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_page_t, ngx_slab_pool_t,
 };
 
 use crate::nginx::config::MainConf;
@@ -89,10 +88,7 @@ pub(super) fn add(parse: &Parse) -> Result<(), Refused> {
 
 /// The first word as a size in whole pages; `None` if it is none or too small.
 fn size_of_argument(parse: &Parse) -> Option<usize> {
-    let mut word: ngx_str_t = *parse.arguments().first()?;
-    // SAFETY: nginx only reads the word.
-    let size = unsafe { ngx_parse_size(&raw mut word) };
-    let size = usize::try_from(size).ok()?.checked_next_multiple_of(page_size())?;
+    let size = parse.size_argument()?.checked_next_multiple_of(page_size())?;
     (size >= PAGES_MIN * page_size()).then_some(size)
 }
 
