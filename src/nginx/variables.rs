@@ -84,19 +84,19 @@ pub(super) fn resolve(parse: &Parse) -> Result<(), Refused> {
 /// The value, for this request, of a directive that may hold variables; not decoded. Asking twice
 /// can give two answers. `None` when memory is short.
 pub(crate) fn evaluate(
-    mut r: NonNull<ngx_http_request_t>,
-    mut value: NonNull<ngx_http_complex_value_t>,
+    r: NonNull<ngx_http_request_t>,
+    value: NonNull<ngx_http_complex_value_t>,
 ) -> Option<Vec<u8>> {
     let mut text = ngx_str_t::empty();
     // SAFETY: the request is live; the value is part of its configuration, and nginx only reads it.
-    let outcome = unsafe { ngx_http_complex_value(r.as_mut(), value.as_mut(), &raw mut text) };
+    let outcome = unsafe { ngx_http_complex_value(r.as_ptr(), value.as_ptr(), &raw mut text) };
     (outcome == NGX_OK as ngx_int_t).then(|| text.as_bytes().to_vec())
 }
 
 /// The value of a variable, not decoded; `None` if it is empty or was not set in this request.
-pub(crate) fn indexed(mut r: NonNull<ngx_http_request_t>, index: usize) -> Option<Vec<u8>> {
+pub(crate) fn indexed(r: NonNull<ngx_http_request_t>, index: usize) -> Option<Vec<u8>> {
     // SAFETY: the request is live, and the index is one that its configuration has given out.
-    let value = unsafe { ngx_http_get_indexed_variable(r.as_mut(), index) };
+    let value = unsafe { ngx_http_get_indexed_variable(r.as_ptr(), index) };
     // SAFETY: null, or the request's own copy of the value.
     let value = unsafe { value.as_ref() }?;
     let found = value.valid() == 1 && value.not_found() == 0;
