@@ -14,6 +14,7 @@ use crate::nginx::log::Level;
 use crate::nginx::parse::{Parse, Place, Refused};
 use crate::nginx::regex::Regex;
 use crate::nginx::variables::{self, Legacy};
+use crate::store::CHANNEL_ID_LEN_MAX;
 use crate::wire::padding;
 
 /// Longest time that a setting can ask for: nobody waits longer, and sums of times stay far from
@@ -65,10 +66,27 @@ fn check_http(parse: &Parse) -> Result<(), Refused> {
             "push_stream_channel_inactivity_time cannot be longer than 100 years.",
         ),
     ];
-    match times.iter().find(|(value, _)| *value > TIME_MAX_SECS) {
-        Some((_, text)) => refuse_http(parse, text),
-        None => Ok(()),
+    if let Some((_, text)) = times.iter().find(|(value, _)| *value > TIME_MAX_SECS) {
+        return refuse_http(parse, text);
     }
+    let events = conf.events_channel_id.as_bytes();
+    if !can_be_channel_id(events) {
+        // The line has to hold what is accepted as well.
+        let shown = String::from_utf8_lossy(events);
+        let shown: String = shown.chars().take(100).flat_map(char::escape_debug).collect();
+        let text = format!(
+            "invalid push_stream_events_channel_id value: {shown}, it must be a channel id of at most \
+             {CHANNEL_ID_LEN_MAX} bytes, without \"*\" and control characters, and not ALL"
+        );
+        return refuse_http(parse, &text);
+    }
+    Ok(())
+}
+
+/// Nobody could ever name another id in a request.
+fn can_be_channel_id(id: &[u8]) -> bool {
+    let forbidden = |byte: &u8| *byte == b'*' || byte.is_ascii_control();
+    id != b"ALL" && id.len() <= CHANNEL_ID_LEN_MAX && !id.iter().any(forbidden)
 }
 
 /// 0 for zero, for a table of numbers of another type.
