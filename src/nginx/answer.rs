@@ -1,0 +1,102 @@
+//! Answers that are complete at once: with a body, without one, or refusals.
+//!
+//! A function here sends through nginx's filters and returns what a content handler must return, or
+//! what the request must be finalized with.
+
+use core::ptr;
+
+use ngx::ffi::{
+    NGX_ERROR, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_OK, NGX_OK, ngx_buf_t, ngx_chain_t,
+    ngx_create_temp_buf, ngx_http_output_filter, ngx_http_send_header, ngx_int_t, ngx_str_t,
+    ngx_uint_t, off_t,
+};
+
+use crate::hub::Refusal;
+use crate::nginx::headers;
+use crate::nginx::request::{NoMemory, Request};
+use crate::nginx::worker;
+
+/// nginx's own page, and the end of the connection.
+pub(crate) const FAILED: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+
+/// What can be sent: a result, or what nginx is to be told instead.
+pub(crate) type Sent = Result<ngx_int_t, NoMemory>;
+
+/// Without memory for the answer there is only nginx's page.
+pub(crate) fn code(sent: Sent) -> ngx_int_t {
+    sent.unwrap_or(FAILED)
+}
+
+/// Status and headers, `Content-Length: 0`, and never an error page.
+pub(crate) fn empty(request: &mut Request, status: u16) -> ngx_int_t {
+    let r = request.fields_mut();
+    r.headers_out.status = ngx_uint_t::from(status);
+    r.headers_out.content_length_n = 0;
+    r.set_header_only(1);
+    // SAFETY: the request is live, its header has not been sent, and nothing of it is borrowed.
+    unsafe { ngx_http_send_header(request.as_ptr()) }
+}
+
+/// As [`empty`], with the reason.
+pub(crate) fn explained(request: &mut Request, status: u16, explain: &str) -> Sent {
+    headers::add(request, headers::EXPLAIN, explain.as_bytes())?;
+    Ok(empty(request, status))
+}
+
+/// 405, with the methods that the location knows.
+pub(crate) fn not_allowed(request: &mut Request, methods: &str) -> Sent {
+    headers::add(request, headers::ALLOW, methods.as_bytes())?;
+    Ok(empty(request, 405))
+}
+
+/// What the hub said no to. The connection ends if the zone is full: clients take that as the sign.
+pub(crate) fn refused(request: &mut Request, refusal: Refusal) -> Sent {
+    if let Refusal::NoMemory { message } = refusal {
+        worker::report_full_zone();
+        request.fields_mut().set_keepalive(0);
+        if message {
+            return Ok(FAILED);
+        }
+    }
+    match refusal.explain() {
+        Some(explain) => explained(request, refusal.status(), explain),
+        None => Ok(empty(request, refusal.status())),
+    }
+}
+
+/// 200 with a body of known length, in one buffer.
+pub(crate) fn text(request: &mut Request, content_type: &'static str, body: &[u8]) -> Sent {
+    let buffer = buffer_with(request, body)?;
+    let r = request.fields_mut();
+    r.headers_out.status = NGX_HTTP_OK as ngx_uint_t;
+    r.headers_out.content_length_n = off_t::try_from(body.len()).map_err(|_| NoMemory)?;
+    // Static, and nginx does not write to it.
+    r.headers_out.content_type =
+        ngx_str_t { len: content_type.len(), data: content_type.as_ptr().cast_mut() };
+    // Says where the type ends and parameters begin; `gzip_types` compares that much.
+    r.headers_out.content_type_len = content_type.len();
+    r.headers_out.content_type_lowcase = ptr::null_mut();
+    // SAFETY: the request is live, its header has not been sent, and nothing of it is borrowed.
+    let sent = unsafe { ngx_http_send_header(request.as_ptr()) };
+    let header_only = request.fields().header_only() == 1;
+    if sent == NGX_ERROR as ngx_int_t || sent > NGX_OK as ngx_int_t || header_only {
+        return Ok(sent);
+    }
+    let mut link = ngx_chain_t { buf: buffer, next: ptr::null_mut() };
+    // SAFETY: as above; filters copy the links that they keep, and the buffer is the request's.
+    Ok(unsafe { ngx_http_output_filter(request.as_ptr(), &raw mut link) })
+}
+
+/// The whole body, as the last buffer of the answer.
+fn buffer_with(request: &Request, body: &[u8]) -> Result<*mut ngx_buf_t, NoMemory> {
+    // SAFETY: the pool is the request's.
+    let buffer = unsafe { ngx_create_temp_buf(request.pool().as_ptr(), body.len().max(1)) };
+    // SAFETY: null, or a buffer that nobody else knows yet.
+    let fields = unsafe { buffer.as_mut() }.ok_or(NoMemory)?;
+    // SAFETY: it was made with room for so many bytes.
+    unsafe { fields.last.copy_from_nonoverlapping(body.as_ptr(), body.len()) };
+    fields.last = fields.last.wrapping_add(body.len());
+    fields.set_last_buf(u32::from(request.is_main()));
+    fields.set_last_in_chain(1);
+    Ok(buffer)
+}

@@ -1,0 +1,145 @@
+//! A request as our handlers read it: nginx's fields as plain values.
+
+use core::ptr::NonNull;
+
+use ngx::ffi::{
+    NGX_HTTP_DELETE, NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_OPTIONS, NGX_HTTP_POST, NGX_HTTP_PUT,
+    ngx_http_complex_value_t, ngx_http_discard_request_body, ngx_http_request_t, ngx_int_t,
+    ngx_pool_t, ngx_table_elt_t, ngx_uint_t,
+};
+
+use crate::nginx::location::Location;
+use crate::nginx::{ffi, variables};
+use crate::wire::path;
+
+/// What the client wants done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    Get,
+    Head,
+    Post,
+    Put,
+    Delete,
+    Options,
+    Other,
+}
+
+/// nginx could not allocate what a request needs; it has said so.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NoMemory;
+
+/// A live request. What it lends lives as long as the borrow, and the request longer than that.
+#[derive(Debug)]
+pub(crate) struct Request {
+    r: NonNull<ngx_http_request_t>,
+}
+
+impl Request {
+    /// Takes what nginx handed to a callback; `None` for null.
+    ///
+    /// # Safety
+    ///
+    /// The request is live, and stays so as long as the result is used.
+    pub(crate) unsafe fn new(r: *mut ngx_http_request_t) -> Option<Self> {
+        NonNull::new(r).map(|r| Self { r })
+    }
+
+    /// For nginx's own functions.
+    pub(crate) fn as_ptr(&self) -> *mut ngx_http_request_t {
+        self.r.as_ptr()
+    }
+
+    /// For those that look further themselves.
+    pub(crate) fn as_non_null(&self) -> NonNull<ngx_http_request_t> {
+        self.r
+    }
+
+    /// The fields, for reading; not to be held over a call of nginx's.
+    pub(crate) fn fields(&self) -> &ngx_http_request_t {
+        // SAFETY: live by the promise of `new`; our thread is the only one.
+        unsafe { self.r.as_ref() }
+    }
+
+    /// The fields, for writing; not to be held over a call of nginx's.
+    pub(crate) fn fields_mut(&mut self) -> &mut ngx_http_request_t {
+        // SAFETY: live by the promise of `new`; our thread is the only one.
+        unsafe { self.r.as_mut() }
+    }
+
+    /// Lives as long as the request.
+    pub(crate) fn pool(&self) -> NonNull<ngx_pool_t> {
+        NonNull::new(self.fields().pool).expect("a request has a pool")
+    }
+
+    /// Not made by another module inside of a client's request.
+    pub(crate) fn is_main(&self) -> bool {
+        core::ptr::eq(self.r.as_ptr(), self.fields().main)
+    }
+
+    /// The method of the request line.
+    pub(crate) fn method(&self) -> Method {
+        const GET: ngx_uint_t = NGX_HTTP_GET as ngx_uint_t;
+        const HEAD: ngx_uint_t = NGX_HTTP_HEAD as ngx_uint_t;
+        const POST: ngx_uint_t = NGX_HTTP_POST as ngx_uint_t;
+        const PUT: ngx_uint_t = NGX_HTTP_PUT as ngx_uint_t;
+        const DELETE: ngx_uint_t = NGX_HTTP_DELETE as ngx_uint_t;
+        const OPTIONS: ngx_uint_t = NGX_HTTP_OPTIONS as ngx_uint_t;
+        match self.fields().method {
+            GET => Method::Get,
+            HEAD => Method::Head,
+            POST => Method::Post,
+            PUT => Method::Put,
+            DELETE => Method::Delete,
+            OPTIONS => Method::Options,
+            _ => Method::Other,
+        }
+    }
+
+    /// The first header of this name, without regard to case.
+    pub(crate) fn header(&self, name: &[u8]) -> Option<&[u8]> {
+        // SAFETY: nginx's list of request headers, complete before any handler runs.
+        let mut headers =
+            unsafe { ffi::list_items::<ngx_table_elt_t>(&self.fields().headers_in.headers) };
+        headers
+            .find(|header| header.key.as_bytes().eq_ignore_ascii_case(name))
+            .map(|header| header.value.as_bytes())
+    }
+
+    /// An argument of the query string, as it was sent.
+    pub(crate) fn argument(&self, name: &[u8]) -> Option<&[u8]> {
+        // Not `ngx_http_arg`: it matches in any case and wants to write to what it searches.
+        let arguments = self.fields().args.as_bytes().split(|byte| *byte == b'&');
+        arguments.filter_map(|argument| argument.strip_prefix(name)?.strip_prefix(b"=")).next()
+    }
+
+    /// The value of a directive with variables, percent-decoded once.
+    pub(crate) fn decoded(
+        &self,
+        value: NonNull<ngx_http_complex_value_t>,
+    ) -> Result<Vec<u8>, NoMemory> {
+        let text = variables::evaluate(self.r, value).ok_or(NoMemory)?;
+        Ok(path::decode(&text).into_owned())
+    }
+
+    /// The decoded channel path; empty if there is none.
+    pub(crate) fn channels_path(&self, location: &Location) -> Result<Vec<u8>, NoMemory> {
+        let text = location.channels_path.evaluate(self.r).ok_or(NoMemory)?;
+        Ok(path::decode(&text).into_owned())
+    }
+
+    /// Lets nginx read and forget a body that nobody has asked for, so that it is not taken for the
+    /// next request. `Err` is what the handler must return.
+    pub(crate) fn discard_body(&self) -> Result<(), ngx_int_t> {
+        // SAFETY: the request is live, and nothing of it is borrowed.
+        match unsafe { ngx_http_discard_request_body(self.as_ptr()) } {
+            0 => Ok(()),
+            code => Err(code),
+        }
+    }
+
+    /// Keeps nginx's own answer to `If-None-Match` and `If-Modified-Since` away from ours: they mean
+    /// something else here, or nothing.
+    pub(crate) fn disable_not_modified(&mut self) {
+        self.fields_mut().set_disable_not_modified(1);
+    }
+}
