@@ -4,9 +4,13 @@
 //! request finds its location with [`location::of`] and goes to the handler of its mode. Nobody
 //! imports this layer.
 
+mod answer;
+mod body;
 mod config;
 mod directives;
+mod event;
 mod ffi;
+mod headers;
 mod legacy;
 mod location;
 mod log;
@@ -14,12 +18,14 @@ mod module;
 mod parse;
 mod publisher;
 mod regex;
+mod request;
 mod setters;
 mod statistics;
 mod subscriber;
 mod validation;
 mod variables;
 mod wake;
+mod worker;
 mod zone;
 
 use module::ngx_http_push_stream_module;

@@ -15,6 +15,7 @@ use ngx::ffi::{
     ngx_str_t, time_t,
 };
 
+use crate::hub::Rules;
 use crate::nginx::legacy::Occurrences;
 use crate::nginx::location::{Delivery, Framing, Location, MessageForm, Mode};
 use crate::nginx::parse::{Parse, Place};
@@ -34,29 +35,6 @@ const CHANNEL_INACTIVITY_SECS: time_t = 30;
 const MESSAGE_TTL_SECS: time_t = 30 * 60;
 const WEBSOCKET_MAX_MESSAGE_SIZE: usize = 16 << 20;
 const SUBSCRIBER_MAX_BUFFERED: usize = 1 << 20;
-
-/// What the publishing and subscribing rules need to know; the same for all locations.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Rules {
-    /// Bytes of a decoded channel id; `None` is no limit.
-    pub(crate) channel_id_len_max: Option<usize>,
-    /// Normal channels, the events channel included.
-    pub(crate) channels_max: Option<u64>,
-    /// Wildcard channels.
-    pub(crate) wildcard_channels_max: Option<u64>,
-    /// What the id of a wildcard channel begins with; empty: there are none.
-    pub(crate) wildcard_prefix: Vec<u8>,
-    /// Subscriptions of one channel.
-    pub(crate) subscribers_max: Option<u64>,
-    /// Messages stored in one channel.
-    pub(crate) stored_max: Option<u64>,
-    /// How long a message is stored; not zero.
-    pub(crate) message_ttl_secs: i64,
-    /// How long an unused channel stays; zero is allowed.
-    pub(crate) channel_inactivity_secs: i64,
-    /// Id of the events channel; empty: there is none.
-    pub(crate) events_channel: Vec<u8>,
-}
 
 /// Settings of `http`.
 #[repr(C)]
@@ -140,6 +118,7 @@ impl MainConf {
             message_ttl_secs: self.message_ttl,
             channel_inactivity_secs: self.channel_inactivity_time,
             events_channel: self.events_channel_id.as_bytes().to_vec(),
+            deleted_text: self.channel_deleted_message_text.as_bytes().to_vec(),
         }
     }
 

@@ -18,7 +18,7 @@ use ngx::ffi::{
 use crate::nginx::config::{LocationConf, MainConf};
 use crate::nginx::log::{self, Level};
 use crate::nginx::parse::{self, Parse};
-use crate::nginx::{directives, ffi, validation, variables, wake, zone};
+use crate::nginx::{directives, ffi, validation, variables, worker};
 
 const OK: ngx_int_t = NGX_OK as ngx_int_t;
 const ERROR: ngx_int_t = NGX_ERROR as ngx_int_t;
@@ -204,7 +204,7 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         for note in &conf.notes {
             log::write(Level::Info, log, format_args!("{note}"));
         }
-        wake::init_master(conf).map_or(ERROR, |()| OK)
+        worker::init_master(cycle, conf).map_or(ERROR, |()| OK)
     })
 }
 
@@ -214,24 +214,23 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 ///
 /// `cycle` is the worker's cycle.
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
-    ffi::guard("init_process", ERROR, || match working(cycle) {
-        Some(conf) => {
-            zone::init_worker(conf).and_then(|()| wake::init_worker(conf)).map_or(ERROR, |()| OK)
+    ffi::guard("init_process", ERROR, || {
+        if let Some(conf) = working(cycle) {
+            worker::start(conf);
         }
-        None => OK,
+        OK
     })
 }
 
-/// nginx calls this when a worker ends in an orderly way, its connections being closed already.
+/// nginx calls this when a worker ends in an orderly way.
 ///
 /// # Safety
 ///
 /// `cycle` is the worker's cycle.
 unsafe extern "C" fn exit_process(cycle: *mut ngx_cycle_t) {
     ffi::guard("exit_process", (), || {
-        if let Some(conf) = working(cycle) {
-            wake::exit_worker(conf);
-            zone::exit_worker(conf);
+        if working(cycle).is_some() {
+            worker::stop();
         }
     });
 }

