@@ -1,16 +1,204 @@
 //! Publisher locations: POST, PUT, GET and DELETE.
+//!
+//! ```text
+//!   handle   headers ─ method ─ path ─ checks ─┬─ GET: channel info
+//!                                              └─ read the body
+//!   on_body  path ─ checks ─ publish or delete ─ answer
+//! ```
+//!
+//! Channels are looked up when they are used, so after the body has come: that can take minutes.
 
-use ngx::ffi::{NGX_HTTP_INTERNAL_SERVER_ERROR, ngx_http_request_t, ngx_int_t};
+use ngx::ffi::{ngx_http_finalize_request, ngx_http_request_t, ngx_int_t};
 
-use crate::nginx::ffi;
+use crate::hub::Post;
+use crate::nginx::answer::{self, FAILED, Sent};
+use crate::nginx::body::{self, Body};
+use crate::nginx::location::{self, Location, Mode};
+use crate::nginx::request::{Method, Request};
+use crate::nginx::{ffi, headers, log, statistics, worker};
+use crate::wire::path;
+
+const METHODS: &str = "GET, POST, PUT";
+const ADMIN_METHODS: &str = "GET, POST, PUT, DELETE";
 
 /// nginx calls this for a request to a location of this mode.
 ///
 /// # Safety
 ///
 /// `r` is a live request.
-pub(crate) unsafe extern "C" fn handle(_r: *mut ngx_http_request_t) -> ngx_int_t {
-    ffi::guard("publisher::handle", NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t, || {
-        NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t
+pub(crate) unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
+    ffi::guard("publisher::handle", FAILED, || {
+        // SAFETY: see above.
+        let Some(mut request) = (unsafe { Request::new(r) }) else { return FAILED };
+        answer::code(begin(&mut request))
     })
+}
+
+fn begin(request: &mut Request) -> Sent {
+    let Some((location, is_admin)) = publisher_location(request) else { return Ok(FAILED) };
+    let methods = if is_admin { ADMIN_METHODS } else { METHODS };
+    request.disable_not_modified();
+    headers::add_no_cache(request)?;
+    if let Some(origin) = location.allowed_origins {
+        let origin = request.decoded(origin)?;
+        headers::add_cors(request, &origin, methods)?;
+    }
+    let task = match request.method() {
+        Method::Post | Method::Put => Task::Publish,
+        Method::Delete if is_admin => Task::Delete,
+        Method::Get => Task::Inform,
+        Method::Options => {
+            return unread(request, |request| Ok(answer::empty(request, 200)));
+        }
+        _ => return unread(request, |request| answer::not_allowed(request, methods)),
+    };
+    let path = request.channels_path(location)?;
+    let channels = ids(&path);
+    let checked = worker::operate(|hub, rules, _| {
+        hub.check_publisher(&channels, task.changes(), task.creates(), rules)
+    });
+    match checked {
+        None => Ok(FAILED),
+        Some(Err(refusal)) => unread(request, |request| answer::refused(request, refusal)),
+        Some(Ok(())) if task == Task::Inform => {
+            unread(request, |request| inform(request, &channels))
+        }
+        Some(Ok(())) => Ok(body::read(request, Some(on_body))),
+    }
+}
+
+/// What a request that is allowed wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Task {
+    Publish,
+    Delete,
+    Inform,
+}
+
+impl Task {
+    fn changes(self) -> bool {
+        self != Self::Inform
+    }
+
+    fn creates(self) -> bool {
+        self == Self::Publish
+    }
+}
+
+/// nginx calls this when the whole body is there.
+///
+/// # Safety
+///
+/// `r` is the live request that `body::read` was called for.
+unsafe extern "C" fn on_body(r: *mut ngx_http_request_t) {
+    let outcome = ffi::guard("publisher::on_body", FAILED, || {
+        // SAFETY: see above.
+        let Some(mut request) = (unsafe { Request::new(r) }) else { return FAILED };
+        answer::code(act(&mut request))
+    });
+    // SAFETY: the request is live; it may be gone after this, and nobody looks at it again.
+    unsafe { ngx_http_finalize_request(r, outcome) };
+}
+
+fn act(request: &mut Request) -> Sent {
+    // The configuration that the request began with outlives it.
+    let Some((location, _)) = publisher_location(request) else { return Ok(FAILED) };
+    let path = request.channels_path(location)?;
+    let channels = ids(&path);
+    if request.method() == Method::Delete {
+        delete(request, &channels)
+    } else {
+        publish(request, location, &channels)
+    }
+}
+
+fn publish(request: &mut Request, location: &Location, channels: &[&[u8]]) -> Sent {
+    let published = {
+        let Some(body) = body_of(request) else { return Ok(FAILED) };
+        let post = Post {
+            event_id: request.header(b"Event-Id"),
+            event_type: request.header(b"Event-Type"),
+            body: &body.slices(),
+            binary: false,
+            may_be_empty: false,
+            store: location.store_messages,
+        };
+        worker::operate(|hub, rules, now| hub.publish(channels, &post, rules, now))
+    };
+    match published {
+        None => return Ok(FAILED),
+        Some(Err(refusal)) => return answer::refused(request, refusal),
+        Some(Ok(())) => worker::after_publishing(),
+    }
+    if !location.channel_info_on_publish {
+        return Ok(answer::empty(request, 200));
+    }
+    let found = statistics::look_up(channels);
+    if found.is_empty() {
+        // Somebody has deleted it since.
+        return Ok(answer::empty(request, 200));
+    }
+    statistics::send_channels(request, &found, channels.len() > 1)
+}
+
+fn delete(request: &mut Request, channels: &[&[u8]]) -> Sent {
+    let deleted = {
+        let Some(body) = body_of(request) else { return Ok(FAILED) };
+        let given = body.slices().concat();
+        let text = if given.is_empty() {
+            location::main_conf(request.as_non_null()).channel_deleted_message_text()
+        } else {
+            &given
+        };
+        worker::operate(|hub, rules, now| {
+            hub.check_publisher(channels, true, false, rules)?;
+            Ok(hub.delete(channels, text, rules, now))
+        })
+    };
+    match deleted {
+        None => Ok(FAILED),
+        Some(Err(refusal)) => answer::refused(request, refusal),
+        Some(Ok(0)) => Ok(answer::empty(request, 404)),
+        Some(Ok(_)) => {
+            worker::after_publishing();
+            answer::explained(request, 200, "Channel deleted.")
+        }
+    }
+}
+
+fn inform(request: &mut Request, channels: &[&[u8]]) -> Sent {
+    let found = statistics::look_up(channels);
+    if found.is_empty() {
+        return Ok(answer::empty(request, 404));
+    }
+    statistics::send_channels(request, &found, found.len() > 1)
+}
+
+/// Answers without looking at the body, which nginx reads and forgets.
+fn unread(request: &mut Request, send: impl FnOnce(&mut Request) -> Sent) -> Sent {
+    match request.discard_body() {
+        Ok(()) => send(request),
+        Err(code) => Ok(code),
+    }
+}
+
+fn body_of(request: &Request) -> Option<Body<'_>> {
+    Body::of(request)
+        .inspect_err(|error| {
+            log::alert!(ffi::request_log(request.fields()), "cannot read a request body: {error}");
+        })
+        .ok()
+}
+
+fn publisher_location<'a>(request: &Request) -> Option<(&'a Location, bool)> {
+    let location = location::of(request.as_non_null())?;
+    match location.mode {
+        Mode::Publisher { admin } => Some((location, admin)),
+        _ => None,
+    }
+}
+
+/// The channels of a decoded path; backtracks mean nothing to a publisher.
+fn ids(path: &[u8]) -> Vec<&[u8]> {
+    path::parse(path).into_iter().map(|requested| requested.id).collect()
 }
