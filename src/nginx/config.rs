@@ -7,8 +7,6 @@
 
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
-use std::collections::HashMap;
-use std::rc::Rc;
 
 use ngx::ffi::{
     NGX_CONF_UNSET, ngx_flag_t, ngx_http_complex_value_t, ngx_int_t, ngx_msec_t, ngx_shm_zone_t,
@@ -17,10 +15,10 @@ use ngx::ffi::{
 
 use crate::hub::Rules;
 use crate::nginx::legacy::Occurrences;
-use crate::nginx::location::{Delivery, Framing, Location, MessageForm, Mode};
+use crate::nginx::location::{Delivery, Location, Mode};
 use crate::nginx::parse::{Parse, Place};
 use crate::nginx::variables::LegacyVariables;
-use crate::wire::template::Template;
+use crate::session::Framing;
 
 /// "Not given", for [`ngx_flag_t`] and [`ngx_int_t`].
 pub(super) const UNSET: ngx_int_t = NGX_CONF_UNSET as ngx_int_t;
@@ -67,8 +65,6 @@ pub(crate) struct MainConf {
     pub(super) notes: Vec<String>,
     /// Largest minimum length in any padding list of a subscriber location; 0 without one.
     pub(super) padding_max: usize,
-    /// One form per framing and template of the configuration.
-    pub(super) forms: HashMap<(Framing, Template), Rc<MessageForm>>,
 }
 
 impl Default for MainConf {
@@ -94,7 +90,6 @@ impl Default for MainConf {
             legacy_variables: LegacyVariables::default(),
             notes: Vec::new(),
             padding_max: 0,
-            forms: HashMap::new(),
         }
     }
 }

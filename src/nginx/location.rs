@@ -5,16 +5,13 @@
 //! `extern "C"` function whose body runs in [`crate::nginx::ffi::guard`].
 
 use core::ptr::NonNull;
-use std::rc::Rc;
 
 use ngx::ffi::{ngx_http_complex_value_t, ngx_http_request_t, ngx_int_t, ngx_msec_t};
 
 use crate::nginx::config::{LocationConf, MainConf, UNSET_MSEC};
 use crate::nginx::regex::Regex;
 use crate::nginx::{ffi, module, publisher, statistics, subscriber, variables};
-use crate::wire::frame::{self, Opcode};
-use crate::wire::sse;
-use crate::wire::template::Template;
+use crate::session::Layout;
 
 /// What a location does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,46 +46,6 @@ pub(crate) enum Delivery {
     LongPolling,
     EventSource,
     WebSocket,
-}
-
-/// How the bytes of a message are wrapped; also says how header and footer were prepared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Framing {
-    /// As the template gives it.
-    Plain,
-    /// Server-sent events. Also polling with the legacy `push_stream_eventsource_support`.
-    EventSource,
-    /// One frame each.
-    WebSocket,
-}
-
-/// How a message becomes the bytes that subscribers of a location get.
-///
-/// Locations with the same framing and equal templates share one form, so it is enough to render a
-/// message once per form. Counts are per configuration: after a reload the same text has a new form.
-#[derive(Debug)]
-pub(crate) struct MessageForm {
-    /// Tells the forms of one configuration apart, from 0.
-    pub(crate) number: usize,
-    pub(crate) framing: Framing,
-    /// For event streams, prepared for one line of the message's text.
-    pub(crate) template: Template,
-}
-
-impl MessageForm {
-    fn of(template: &[u8], framing: Framing, main: &mut MainConf) -> Rc<Self> {
-        let template = match framing {
-            Framing::EventSource => sse::prepare_message(template),
-            Framing::Plain | Framing::WebSocket => Template::compile(template),
-        };
-        let number = main.forms.len();
-        main.forms
-            .entry((framing, template))
-            .or_insert_with_key(|(_, template)| {
-                Rc::new(Self { number, framing, template: template.clone() })
-            })
-            .clone()
-    }
 }
 
 /// Where the channel path of a request comes from.
@@ -130,12 +87,8 @@ pub(crate) struct PaddingRule {
 /// Intervals and lifetimes are in milliseconds, never zero, `None` is "for ever".
 pub(crate) struct Location {
     pub(crate) mode: Mode,
-    /// Framing and template of its messages.
-    pub(crate) form: Rc<MessageForm>,
-    /// Sent first, as it is: comments, a frame or plain bytes; empty: nothing.
-    pub(crate) header: Vec<u8>,
-    /// Sent last, as it is.
-    pub(crate) footer: Vec<u8>,
+    /// Header, messages and footer as subscribers get them.
+    pub(crate) layout: Layout,
     pub(crate) channels_path: ChannelsPath,
     pub(crate) store_messages: bool,
     pub(crate) channel_info_on_publish: bool,
@@ -167,21 +120,17 @@ impl Location {
         mode: Mode,
         channels_path: ChannelsPath,
         padding: Vec<PaddingRule>,
-        main: &mut MainConf,
     ) -> Self {
-        let framing = conf.framing(mode);
-        let (header, footer) = (conf.header_template.as_bytes(), conf.footer_template.as_bytes());
-        let (header, footer) = match framing {
-            Framing::Plain => (header.to_vec(), footer.to_vec()),
-            Framing::EventSource => (sse::prepare_header(header), sse::prepare_footer(footer)),
-            Framing::WebSocket => (text_frame(header), text_frame(footer)),
-        };
+        let layout = Layout::new(
+            conf.framing(mode),
+            conf.header_template.as_bytes(),
+            conf.message_template.as_bytes(),
+            conf.footer_template.as_bytes(),
+        );
         let msec = |value: ngx_msec_t| (value != UNSET_MSEC).then_some(value);
         Self {
             mode,
-            form: MessageForm::of(conf.message_template.as_bytes(), framing, main),
-            header,
-            footer,
+            layout,
             channels_path,
             store_messages: conf.store_messages == 1,
             channel_info_on_publish: conf.channel_info_on_publish == 1,
@@ -206,15 +155,6 @@ impl Location {
                 .then(|| conf.content_type.as_bytes().to_vec()),
         }
     }
-}
-
-/// A text as one frame; nothing for an empty text.
-fn text_frame(text: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    if !text.is_empty() {
-        frame::encode(Opcode::Text, text, &mut bytes);
-    }
-    bytes
 }
 
 /// Our settings where the request is now; `None` in a location that is not ours.

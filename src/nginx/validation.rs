@@ -9,12 +9,13 @@ use core::ptr::NonNull;
 use ngx::ffi::{ngx_int_t, ngx_msec_t, time_t};
 
 use crate::nginx::config::{LocationConf, UNSET, UNSET_MSEC};
-use crate::nginx::location::{ChannelsPath, Framing, Location, Mode, PaddingRule};
+use crate::nginx::location::{ChannelsPath, Location, Mode, PaddingRule};
 use crate::nginx::log::Level;
 use crate::nginx::parse::{Parse, Place, Refused};
 use crate::nginx::regex::Regex;
 use crate::nginx::variables::{self, Legacy};
 use crate::store::CHANNEL_ID_LEN_MAX;
+use crate::session::Framing;
 use crate::wire::padding;
 
 /// Longest time that a setting can ask for: nobody waits longer, and sums of times stay far from
@@ -120,7 +121,7 @@ fn finish_location(parse: &Parse, mut conf: NonNull<LocationConf>) -> Result<(),
         Mode::Subscriber(_) => padding_rules(parse, conf)?,
         _ => Vec::new(),
     };
-    let location = Location::new(conf, mode, channels_path, padding, parse.main_conf());
+    let location = Location::new(conf, mode, channels_path, padding);
     conf.finished = Some(Box::new(location));
     Ok(())
 }
