@@ -4,8 +4,8 @@ use core::mem;
 use core::ptr::NonNull;
 
 use ngx::ffi::{
-    ngx_add_timer, ngx_connection_t, ngx_event_t, ngx_post_event, ngx_posted_events,
-    ngx_posted_next_events,
+    ngx_add_timer, ngx_connection_t, ngx_current_msec, ngx_del_timer, ngx_event_t, ngx_post_event,
+    ngx_posted_events, ngx_posted_next_events,
 };
 
 use crate::nginx::log;
@@ -33,6 +33,13 @@ impl Event {
         Self(NonNull::from(Box::leak(Box::new(event))))
     }
 
+    /// An exiting worker waits for its timer.
+    pub(crate) fn holding_worker(mut self) -> Self {
+        // SAFETY: the event is never freed, and only this thread touches it.
+        unsafe { self.0.as_mut() }.set_cancelable(0);
+        self
+    }
+
     /// Is it going to fire by time?
     pub(crate) fn is_timer_set(self) -> bool {
         // SAFETY: the event is never freed, and only this thread touches it.
@@ -43,6 +50,23 @@ impl Event {
     pub(crate) fn fire_in(self, msec: usize) {
         // SAFETY: a whole event, which stays where it is.
         unsafe { ngx_add_timer(self.0.as_ptr(), msec) };
+    }
+
+    /// Lets it fire in so many milliseconds, unless it is going to fire earlier.
+    pub(crate) fn fire_within(self, msec: usize) {
+        // SAFETY: the event is never freed, and only this thread touches it.
+        let event = unsafe { self.0.as_ref() };
+        // SAFETY: written by this very thread, between the callbacks.
+        let due = unsafe { ngx_current_msec }.saturating_add(msec);
+        if event.timer_set() == 1 {
+            if event.timer.key <= due {
+                return;
+            }
+            // nginx would leave a timer alone that differs by little.
+            // SAFETY: it is in the tree of timers.
+            unsafe { ngx_del_timer(self.0.as_ptr()) };
+        }
+        self.fire_in(msec);
     }
 
     /// Lets it run after the events that the loop has in hand, before it sleeps. Once, however

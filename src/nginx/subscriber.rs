@@ -1,24 +1,209 @@
-//! Subscriber locations, all modes.
+//! Subscriber locations: the order of work that all modes but WebSocket share.
+//!
+//! ```text
+//!   handle: CORS, OPTIONS, no-cache, method, path ──► mode ──► validation and registration (hub)
+//!       ├─► streaming  an open body: header, old messages, live ones, pings, footer
+//!       └─► polling    one answer, at once or later
+//!   delivery: what happens to open subscribers; audience: who they are
+//! ```
 
-use ngx::ffi::{NGX_HTTP_INTERNAL_SERVER_ERROR, ngx_http_request_t, ngx_int_t};
+mod audience;
+mod delivery;
+mod polling;
+mod streaming;
 
-use crate::nginx::ffi;
+use core::ptr::{self, NonNull};
 
-/// nginx calls this for a request to a location of this mode.
+use ngx::ffi::{
+    NGX_DECLINED, NGX_DONE, NGX_OK, ngx_http_cleanup_add, ngx_http_complex_value_t,
+    ngx_http_request_t, ngx_http_set_content_type, ngx_int_t, ngx_pnalloc,
+};
+
+use crate::hub::{Refusal, Stay, Subscribe, Subscribed};
+use crate::model::Since;
+use crate::nginx::answer::{self, FAILED, Sent};
+use crate::nginx::location::{Delivery, Location, Mode};
+use crate::nginx::peer::Peer;
+use crate::nginx::request::{Method, NoMemory, Request};
+use crate::nginx::subscriber::audience::Token;
+use crate::nginx::{ffi, headers, location, worker};
+use crate::wire::path::{self, Requested};
+use crate::wire::resume;
+
+pub(crate) use delivery::{on_news, say_goodbye};
+
+/// Content type of event streams, whatever `types` and `default_type` say.
+const EVENT_STREAM: &[u8] = b"text/event-stream; charset=utf-8";
+
+/// nginx calls this for a request to a subscriber location.
 ///
 /// # Safety
 ///
 /// `r` is a live request.
-pub(crate) unsafe extern "C" fn handle(_r: *mut ngx_http_request_t) -> ngx_int_t {
-    ffi::guard("subscriber::handle", NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t, || {
-        NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t
+pub(crate) unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
+    ffi::guard("subscriber::handle", FAILED, || {
+        // SAFETY: see above.
+        let Some(mut request) = (unsafe { Request::new(r) }) else { return FAILED };
+        match location::of(request.as_non_null()) {
+            Some(location) => answer::code(serve(&mut request, location)),
+            None => NGX_DECLINED as ngx_int_t,
+        }
     })
 }
 
-/// Hands out one batch of news; true if there is more.
-pub(crate) fn on_news() -> bool {
-    false
+fn serve(request: &mut Request, location: &'static Location) -> Sent {
+    let Mode::Subscriber(delivery) = location.mode else { return Ok(NGX_DECLINED as ngx_int_t) };
+    if !request.is_main() {
+        // An open response inside of another one would never let it end.
+        return Ok(FAILED);
+    }
+    request.disable_not_modified();
+    if let Err(code) = request.discard_body() {
+        return Ok(code);
+    }
+    if let Some(origins) = location.allowed_origins {
+        let origin = request.decoded(origins)?;
+        headers::add_cors(request, &origin, "GET")?;
+    }
+    let method = request.method();
+    if method == Method::Options {
+        return Ok(answer::empty(request, 200));
+    }
+    headers::add_no_cache(request)?;
+    if method != Method::Get {
+        return answer::not_allowed(request, "GET");
+    }
+    let path = request.channels_path(location)?;
+    let requested = path::parse(&path);
+    if requested.is_empty() {
+        return answer::refused(request, Refusal::NoChannelId);
+    }
+    let time = value(request, location.last_received_message_time, b"If-Modified-Since")?;
+    let tag = value(request, location.last_received_message_tag, b"If-None-Match")?;
+    let event_id = value(request, location.last_event_id, b"Last-Event-Id")?;
+    let since = resume::parse_since(time.as_deref(), tag.as_deref(), event_id.as_deref());
+    let asked = Asked { requested: &requested, since };
+    match effective(delivery, request.header(b"X-Nginx-PushStream-Mode")) {
+        Delivery::Polling => polling::start(request, location, &asked, false),
+        Delivery::LongPolling => polling::start(request, location, &asked, true),
+        Delivery::Streaming | Delivery::EventSource | Delivery::WebSocket => {
+            streaming::start(request, location, &asked)
+        }
+    }
 }
 
-/// The worker is going: all subscribers are told.
-pub(crate) fn say_goodbye() {}
+/// How this request is served: clients may ask a location for polling of either kind.
+fn effective(delivery: Delivery, wanted: Option<&[u8]>) -> Delivery {
+    let wants = |mode: &str| wanted.is_some_and(|w| w.eq_ignore_ascii_case(mode.as_bytes()));
+    match delivery {
+        Delivery::WebSocket => delivery,
+        _ if wants("long-polling") => Delivery::LongPolling,
+        _ if wants("polling") => Delivery::Polling,
+        _ => delivery,
+    }
+}
+
+/// The value of a directive, decoded; without the directive, that of the header.
+fn value(
+    request: &Request,
+    directive: Option<NonNull<ngx_http_complex_value_t>>,
+    header: &[u8],
+) -> Result<Option<Vec<u8>>, NoMemory> {
+    match directive {
+        Some(value) => request.decoded(value).map(Some),
+        None => Ok(request.header(header).map(<[u8]>::to_vec)),
+    }
+}
+
+/// What a client asks for.
+struct Asked<'a> {
+    requested: &'a [Requested<'a>],
+    since: Since<'a>,
+}
+
+impl Asked<'_> {
+    /// Validates, and registers the subscriber if it stays. `Err` is what to return when this worker
+    /// has no seat in the zone.
+    fn subscribe(
+        &self,
+        location: &Location,
+        token: Token,
+        form: u32,
+        stay: Stay,
+        bounded: bool,
+    ) -> Result<Result<Subscribed, Refusal>, ngx_int_t> {
+        let requested: Vec<_> = self.requested.iter().map(|r| (r.id, r.backtrack)).collect();
+        let request = Subscribe {
+            requested: &requested,
+            since: self.since,
+            authorized_only: location.authorized_channels_only,
+            wildcard_max: location.wildcard_channel_max_qtd,
+            events_channel_allowed: location.allow_events_channel,
+            stay,
+            bounded,
+            form,
+            token: token.to_usize(),
+        };
+        worker::operate(|hub, rules, now| hub.subscribe(&request, rules, now)).ok_or(FAILED)
+    }
+}
+
+/// Content type of an answer with messages: `fixed`, else the old directive's, else nginx's choice.
+fn set_content_type(
+    request: &mut Request,
+    location: &Location,
+    fixed: Option<&'static [u8]>,
+) -> Result<(), NoMemory> {
+    let Some(text) = fixed.or(location.content_type.as_deref()) else {
+        // SAFETY: the request is live, and nothing of it is borrowed.
+        let set = unsafe { ngx_http_set_content_type(request.as_ptr()) };
+        return if set == NGX_OK as ngx_int_t { Ok(()) } else { Err(NoMemory) };
+    };
+    // SAFETY: the pool is the request's.
+    let copy = unsafe { ngx_pnalloc(request.pool().as_ptr(), text.len().max(1)) }.cast::<u8>();
+    if copy.is_null() {
+        return Err(NoMemory);
+    }
+    // SAFETY: room for the text, which nobody else knows yet.
+    unsafe { copy.copy_from_nonoverlapping(text.as_ptr(), text.len()) };
+    let headers = &mut request.fields_mut().headers_out;
+    headers.content_type.len = text.len();
+    headers.content_type.data = copy;
+    // Parameters are no part of what `gzip_types` compares.
+    headers.content_type_len = text.iter().position(|byte| *byte == b';').unwrap_or(text.len());
+    headers.content_type_lowcase = ptr::null_mut();
+    Ok(())
+}
+
+/// Makes sure that the subscriber goes when its request does.
+fn attach(request: &mut Request, token: Token) -> Result<(), NoMemory> {
+    // SAFETY: the request is live; size 0 means that `data` is ours to set.
+    let cleanup = unsafe { ngx_http_cleanup_add(request.as_ptr(), 0) };
+    // SAFETY: null, or a record that nginx has just made.
+    let cleanup = unsafe { cleanup.as_mut() }.ok_or(NoMemory)?;
+    cleanup.data = token.to_data();
+    cleanup.handler = Some(delivery::on_cleanup);
+    token.attach_to(request.peer());
+    Ok(())
+}
+
+/// The request stays open, and nginx's events for it come to us. Returns what the content handler
+/// must return.
+fn keep_open(request: &mut Request) -> ngx_int_t {
+    let r = request.fields_mut();
+    if r.discard_body() == 0 {
+        r.read_event_handler = Some(delivery::on_readable);
+    }
+    r.write_event_handler = Some(delivery::on_writable);
+    r.set_count(r.count() + 1);
+    delivery::schedule();
+    NGX_DONE as ngx_int_t
+}
+
+impl Request {
+    fn peer(&self) -> Peer {
+        // SAFETY: the request is live by the promise of `Request::new`; whoever keeps the value
+        // forgets it when the request's cleanup runs (`attach`).
+        unsafe { Peer::new(self.as_non_null()) }
+    }
+}

@@ -1,0 +1,266 @@
+//! A subscriber's request and its connection, as delivery looks at them.
+//!
+//! Everything nginx keeps in fields and flags is asked for here, so that [`crate::nginx::output`]
+//! and the handlers read as what they do. Nothing is held on to between two questions: any call
+//! into nginx may change the answers.
+
+use core::ptr::{self, NonNull};
+
+use ngx::ffi::{
+    NGX_AGAIN, NGX_ERROR, NGX_HTTP_FLUSH, NGX_OK, ngx_add_timer, ngx_chain_t, ngx_connection_t,
+    ngx_del_timer, ngx_event_t, ngx_handle_write_event, ngx_http_core_loc_conf_t,
+    ngx_http_core_module, ngx_http_output_filter, ngx_http_request_t, ngx_http_run_posted_requests,
+    ngx_http_send_special, ngx_http_write_filter, ngx_int_t, ngx_log_t, ngx_pool_t,
+    ngx_tcp_nodelay, ngx_uint_t, off_t,
+};
+
+use crate::nginx::ffi;
+
+const OK: ngx_int_t = NGX_OK as ngx_int_t;
+const ERROR: ngx_int_t = NGX_ERROR as ngx_int_t;
+
+/// A request that is alive.
+///
+/// INVARIANT: the request, its connection and its pool are live as long as the value is used.
+///
+/// Holds because: a value is made from the request that nginx hands to a handler, or from the
+/// record of a subscriber, and the cleanup of the request removes the record before nginx frees
+/// anything. Needed because: all methods follow the pointer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Peer(NonNull<ngx_http_request_t>);
+
+/// How much of the filter chain bytes go through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Filters {
+    /// All body filters.
+    All,
+    /// Only the last one, which writes to the socket.
+    Write,
+}
+
+impl Peer {
+    /// # Safety
+    ///
+    /// See the invariant of the type.
+    pub(super) unsafe fn new(r: NonNull<ngx_http_request_t>) -> Self {
+        Self(r)
+    }
+
+    pub(super) fn as_ptr(self) -> *mut ngx_http_request_t {
+        self.0.as_ptr()
+    }
+
+    pub(super) fn request(self) -> NonNull<ngx_http_request_t> {
+        self.0
+    }
+
+    pub(super) fn connection(self) -> *mut ngx_connection_t {
+        // SAFETY: the request is live, see the type.
+        unsafe { (*self.0.as_ptr()).connection }
+    }
+
+    pub(super) fn pool(self) -> Option<NonNull<ngx_pool_t>> {
+        // SAFETY: the request is live, see the type.
+        NonNull::new(unsafe { (*self.0.as_ptr()).pool })
+    }
+
+    fn read_event(self) -> *mut ngx_event_t {
+        // SAFETY: so is its connection.
+        unsafe { (*self.connection()).read }
+    }
+
+    pub(super) fn write_event(self) -> *mut ngx_event_t {
+        // SAFETY: so is its connection.
+        unsafe { (*self.connection()).write }
+    }
+
+    /// nginx has found the connection broken.
+    pub(super) fn is_broken(self) -> bool {
+        // SAFETY: the connection is live.
+        unsafe { (*self.connection()).error() != 0 }
+    }
+
+    /// The client has already closed its side.
+    pub(super) fn has_hung_up(self) -> bool {
+        // SAFETY: a connection's read event lives as long as it does.
+        unsafe { (*self.read_event()).pending_eof() != 0 }
+    }
+
+    /// nginx has bytes of the response that it has not yet been able to write.
+    pub(super) fn is_buffered(self) -> bool {
+        // SAFETY: the connection is live.
+        unsafe { (*self.connection()).buffered() != 0 }
+    }
+
+    /// nginx has bytes of the response, be it only because there was no reason to write them yet.
+    pub(super) fn has_output(self) -> bool {
+        // SAFETY: the request is live.
+        let out = unsafe { (*self.0.as_ptr()).out };
+        !out.is_null() || self.is_buffered()
+    }
+
+    /// Bytes written to the connection so far.
+    pub(super) fn sent(self) -> off_t {
+        // SAFETY: the connection is live.
+        unsafe { (*self.connection()).sent }
+    }
+
+    /// The log of the connection.
+    pub(super) fn log(self) -> NonNull<ngx_log_t> {
+        // SAFETY: the request is live.
+        ffi::request_log(unsafe { self.0.as_ref() })
+    }
+
+    /// The last write took everything, as far as is known.
+    pub(super) fn is_writable(self) -> bool {
+        // SAFETY: a connection's write event lives as long as it does.
+        unsafe { (*self.write_event()).ready() != 0 }
+    }
+
+    /// nginx holds bytes back because of `limit_rate`; its timer is not ours.
+    pub(super) fn is_delayed(self) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.write_event()).delayed() != 0 }
+    }
+
+    /// The socket has taken nothing for `send_timeout`.
+    pub(super) fn is_timed_out(self) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.write_event()).timedout() != 0 }
+    }
+
+    /// Tells nginx what the timer has found, for its log and for how it closes the connection.
+    pub(super) fn set_timed_out(self) {
+        // SAFETY: the connection is live, and nobody else has a reference to it.
+        unsafe { (*self.connection()).set_timedout(1) };
+    }
+
+    /// `limit_rate` applies; known once something was written.
+    pub(super) fn is_limited(self) -> bool {
+        // SAFETY: the request is live.
+        unsafe { (*self.0.as_ptr()).limit_rate != 0 }
+    }
+
+    pub(super) fn is_chunked(self) -> bool {
+        // SAFETY: the request is live.
+        unsafe { (*self.0.as_ptr()).chunked() != 0 }
+    }
+
+    /// A body filter may want to see the bytes. To be asked when the header has been sent.
+    ///
+    /// Filters that change nothing that this looks at exist; for their users there is a directive.
+    pub(super) fn needs_filters(self) -> bool {
+        // SAFETY: the request is live, and nothing below changes it.
+        let r = unsafe { &*self.0.as_ptr() };
+        // SAFETY: so is its connection.
+        let c = unsafe { &*r.connection };
+        // HTTP/2 and HTTP/3 have numbers of 2000 and 3000.
+        let is_plain_http1 = r.stream.is_null() && r.http_version < 2000 && c.ssl.is_null();
+        !is_plain_http1
+            || !ptr::eq(r, r.main)
+            || !r.headers_out.content_encoding.is_null()
+            || r.filter_need_in_memory() != 0
+            || r.main_filter_need_in_memory() != 0
+            || r.filter_need_temporary() != 0
+            || r.header_only() != 0
+    }
+
+    /// Passes the chain to nginx; null: go on with what it still has. `false`: the connection is
+    /// lost.
+    ///
+    /// # Safety
+    ///
+    /// The buffers of the chain, and the bytes they show, stay until nginx has consumed them.
+    pub(super) unsafe fn output(self, filters: Filters, chain: *mut ngx_chain_t) -> bool {
+        let rc = match filters {
+            // SAFETY: the request is live; the buffers are by this function's own contract.
+            Filters::All => unsafe { ngx_http_output_filter(self.0.as_ptr(), chain) },
+            // SAFETY: as above.
+            Filters::Write => unsafe { ngx_http_write_filter(self.0.as_ptr(), chain) },
+        };
+        rc != ERROR
+    }
+
+    /// Makes nginx write what it holds back. `false`: the connection is lost.
+    pub(super) fn flush(self) -> bool {
+        // SAFETY: the request is live.
+        let rc = unsafe { ngx_http_send_special(self.0.as_ptr(), NGX_HTTP_FLUSH as ngx_uint_t) };
+        rc != ERROR
+    }
+
+    /// Writes to the socket what it takes now: how much, or `Err` if the connection is lost.
+    pub(super) fn send(self, bytes: &[u8]) -> Result<usize, ()> {
+        let c = self.connection();
+        // SAFETY: the connection is live.
+        let Some(send) = (unsafe { (*c).send }) else { return Err(()) };
+        // SAFETY: it reads that many bytes and keeps nothing.
+        let sent = unsafe { send(c, bytes.as_ptr().cast_mut(), bytes.len()) };
+        match usize::try_from(sent) {
+            Ok(sent) => Ok(sent),
+            Err(_) if sent == NGX_AGAIN as isize => Ok(0),
+            Err(_) => Err(()),
+        }
+    }
+
+    /// Asks for a call when the socket takes bytes again. `restart`: it has just taken some, so
+    /// `send_timeout` counts from now. `false`: the connection is lost.
+    pub(super) fn await_writable(self, restart: bool) -> bool {
+        let Some(core) = self.core_conf() else { return false };
+        let event = self.write_event();
+        // SAFETY: a connection's write event lives as long as it does.
+        let is_timed = unsafe { (*event).timer_set() != 0 };
+        if !self.is_delayed() && (restart || !is_timed) {
+            // SAFETY: as above; nginx takes the timer away when the connection ends.
+            unsafe { ngx_add_timer(event, core.send_timeout) };
+        }
+        // SAFETY: as above.
+        unsafe { ngx_handle_write_event(event, core.send_lowat) == OK }
+    }
+
+    /// Nothing waits to be written: `send_timeout` does not count.
+    pub(super) fn stop_waiting(self) {
+        let event = self.write_event();
+        // SAFETY: a connection's write event lives as long as it does.
+        let is_timed = unsafe { (*event).timer_set() != 0 };
+        if is_timed && !self.is_delayed() {
+            // SAFETY: it is in the tree of timers.
+            unsafe { ngx_del_timer(event) };
+        }
+    }
+
+    /// Small messages leave at once, unless `tcp_nodelay off`. `false`: the connection is lost.
+    pub(super) fn set_no_delay(self) -> bool {
+        // SAFETY: the request is live.
+        let is_stream = unsafe { !(*self.0.as_ptr()).stream.is_null() };
+        match self.core_conf() {
+            // The connection of an HTTP/2 stream is not a socket; nginx does it for the real one.
+            Some(core) if core.tcp_nodelay != 0 && !is_stream => {
+                // SAFETY: the connection is live.
+                unsafe { ngx_tcp_nodelay(self.connection()) == OK }
+            }
+            _ => true,
+        }
+    }
+
+    fn core_conf<'a>(self) -> Option<&'a ngx_http_core_loc_conf_t> {
+        // SAFETY: the request is live.
+        let slots = unsafe { (*self.0.as_ptr()).loc_conf };
+        // SAFETY: a static of nginx's, written while it loads modules.
+        let index = unsafe { ngx_http_core_module.ctx_index };
+        // SAFETY: one slot per http module; the core module is always there.
+        let conf = unsafe { ffi::slot::<ngx_http_core_loc_conf_t>(slots, index) }?;
+        // SAFETY: configurations outlive their requests and do not change.
+        Some(unsafe { conf.as_ref() })
+    }
+}
+
+/// Runs what nginx has put off until the end of the event, for the connection that just had a
+/// request finished outside of its own events.
+///
+/// # Safety
+///
+/// `connection` was live before the request was finished; nginx marks it if it is gone now.
+pub(super) unsafe fn run_posted(connection: *mut ngx_connection_t) {
+    // SAFETY: the structures of connections are never unmapped, and `destroyed` is looked at first.
+    unsafe { ngx_http_run_posted_requests(connection) };
+}

@@ -1,0 +1,313 @@
+//! Long polling and polling: one answer per request, at once or when there is something to say.
+//!
+//! ```text
+//!   old messages? ── yes ──► 200 with all of them
+//!        │ no
+//!        ├── polling ──────► 304
+//!        └── long polling ─► waits; the first of: a live message, its time is over, goodbye
+//! ```
+//!
+//! A waiting poll has sent nothing, not even a header. It is answered by the oldest live message of
+//! all its channels, by time and tag, for the client's next request asks for what is newer: an
+//! answer must never announce a place beyond a message that the client has not had.
+
+use ngx::ffi::{NGX_ERROR, NGX_HTTP_OK, NGX_OK, ngx_http_send_header, ngx_int_t, ngx_uint_t};
+
+use crate::hub::{Replayed, Stay, Subscribed};
+use crate::model::{DELETED_ID, Message, Seconds};
+use crate::nginx::answer::{self, Sent};
+use crate::nginx::location::{self, Delivery, Location};
+use crate::nginx::output::{self, Loans, Piece};
+use crate::nginx::peer::Peer;
+use crate::nginx::request::{NoMemory, Request};
+use crate::nginx::subscriber::audience::{self, Mode, State, Subscriber, Token};
+use crate::nginx::subscriber::{
+    Asked, EVENT_STREAM, attach, delivery, keep_open, set_content_type,
+};
+use crate::nginx::timers::{self, Kind};
+use crate::nginx::{headers, worker};
+use crate::session::Framing;
+use crate::session::polling::Reply;
+use crate::wire::jsonp::Callback;
+use crate::wire::resume::Announced;
+
+/// How often the backlog is looked at because messages come faster than we look.
+const ATTEMPTS_MAX: u32 = 4;
+
+/// What a waiting poll needs for its answer.
+pub(super) struct Poll {
+    callback: Option<Callback>,
+    has_many_channels: bool,
+    found: Option<Found>,
+}
+
+/// The message that will answer the poll, unless an older one turns up.
+struct Found {
+    /// Time and tag; the notice that a channel was deleted comes after all messages.
+    order: (Seconds, u64),
+    announced: Option<Announced>,
+    message: Piece,
+}
+
+impl Poll {
+    /// Here is a live message. `true` if it is the first one.
+    pub(super) fn offer(&mut self, message: &Message<'_>, render: impl FnOnce() -> Piece) -> bool {
+        let is_notice = message.id == DELETED_ID;
+        let order = if is_notice { (Seconds::MAX, 0) } else { (message.time, message.tag) };
+        if self.found.as_ref().is_some_and(|found| found.order <= order) {
+            return false;
+        }
+        let announced = (!is_notice).then(|| Announced::message(message));
+        self.found.replace(Found { order, announced, message: render() }).is_none()
+    }
+}
+
+/// Answers the request now, or lets it wait.
+pub(super) fn start(
+    request: &mut Request,
+    location: &'static Location,
+    asked: &Asked<'_>,
+    waits: bool,
+) -> Sent {
+    let callback = match request.argument(b"callback").map(Callback::parse) {
+        None => None,
+        Some(Ok(callback)) => Some(callback),
+        Some(Err(_)) => return Ok(answer::empty(request, 400)),
+    };
+    let peer = request.peer();
+    let poll = Poll { callback, has_many_channels: asked.requested.len() > 1, found: None };
+    let (token, form) = audience::with(|audience| {
+        let form = audience.forms.number(location.layout.form());
+        let mode = Mode::Poll(Box::new(poll));
+        (audience.subscribers.add(Subscriber::new(peer, location, form, mode)), form)
+    });
+    let opened = open(request, location, asked, token, form, waits);
+    if !matches!(opened, Ok(None)) {
+        delivery::forget(token);
+    }
+    Ok(match opened? {
+        Some(code) => code,
+        None => keep_open(request),
+    })
+}
+
+/// What to return for a request that is answered; `None`: it waits.
+fn open(
+    request: &mut Request,
+    location: &'static Location,
+    asked: &Asked<'_>,
+    token: Token,
+    form: u32,
+    waits: bool,
+) -> Result<Option<ngx_int_t>, NoMemory> {
+    if waits {
+        attach(request, token)?;
+    }
+    let stay = if waits { Stay::Live } else { Stay::No };
+    let callback = audience::with(|audience| match &audience.subscribers.get(token)?.mode {
+        Mode::Poll(poll) => poll.callback.clone(),
+        Mode::Stream(_) => None,
+    });
+    let mut attempts = 0;
+    let id = loop {
+        attempts += 1;
+        let mut subscribed = match asked.subscribe(location, token, form, stay, true) {
+            Ok(Ok(subscribed)) => subscribed,
+            Ok(Err(refusal)) => return answer::refused(request, refusal).map(Some),
+            Err(code) => return Ok(Some(code)),
+        };
+        let id = subscribed.id;
+        audience::with(|audience| {
+            if let Some(subscriber) = audience.subscribers.get(token) {
+                subscriber.id = id;
+            }
+        });
+        let (body, replayed) = read(location, callback.as_ref(), &mut subscribed);
+        let mut announced = Announced::since(&asked.since);
+        if replayed.messages > 0 {
+            if let Some((time, tag)) = replayed.newest {
+                announced.contribute(time, tag);
+            }
+            let body = [Piece::of(body)];
+            return respond(request, location, callback.as_ref(), &announced, body).map(Some);
+        }
+        if !waits || (replayed.held_back && attempts == ATTEMPTS_MAX) {
+            return not_modified(request, location, callback.as_ref(), &announced).map(Some);
+        }
+        if !replayed.held_back {
+            break id;
+        }
+        // What was published while we looked can be had now.
+        if let Some(id) = id {
+            worker::operate(|hub, rules, now| hub.leave(id, rules, now));
+        }
+    };
+    if worker::is_exiting() {
+        return answer_timeout(request, location, callback.as_ref()).map(Some);
+    }
+    if let Some(id) = id {
+        worker::operate(|hub, rules, now| hub.announce(id, rules, now));
+    }
+    audience::with(|audience| {
+        if let Some(subscriber) = audience.subscribers.get(token) {
+            subscriber.state = State::Open;
+        }
+        if let Some(ttl_msec) = location.longpolling_connection_ttl_msec {
+            audience.join(token, Kind::End, ttl_msec, timers::now_msec());
+        }
+    });
+    Ok(None)
+}
+
+/// The whole body with all old messages, if there are any.
+fn read(
+    location: &Location,
+    callback: Option<&Callback>,
+    subscribed: &mut Subscribed,
+) -> (Vec<u8>, Replayed) {
+    let mut body = Vec::new();
+    let mut reply = Reply::open(&location.layout, callback, &mut body);
+    let replayed = worker::operate(|hub, _, now| {
+        hub.read_backlog(subscribed, now, &mut |message| {
+            reply.before_message(&mut body);
+            location.layout.form().render(message, &mut body);
+        })
+    });
+    reply.close(&mut body);
+    (body, replayed.unwrap_or_default())
+}
+
+/// Answers the polls that have found their message. With `is_drained` the hub has no more news; as
+/// long as it has, a poll of several channels may still find an older one.
+pub(super) fn answer_ready(is_drained: bool) {
+    let tokens = audience::with(|audience| core::mem::take(&mut audience.answered));
+    for token in tokens {
+        let must_wait = !is_drained
+            && audience::with(|audience| match audience.subscribers.get(token)?.mode {
+                Mode::Poll(ref poll) => Some(poll.has_many_channels),
+                Mode::Stream(_) => None,
+            }) == Some(true);
+        if must_wait {
+            audience::with(|audience| audience.answered.push(token));
+        } else {
+            finish(token, |request, location, poll| {
+                let Some(found) = poll.found else {
+                    return answer_timeout(request, location, poll.callback.as_ref());
+                };
+                let announced = found.announced.unwrap_or_else(|| Announced::now(worker::now()));
+                let callback = poll.callback.as_ref();
+                let body = around(location, callback, found.message);
+                respond(request, location, callback, &announced, body)
+            });
+        }
+    }
+}
+
+/// The poll has waited long enough, or the worker ends.
+pub(super) fn time_out(token: Token) {
+    finish(token, |request, location, poll| {
+        answer_timeout(request, location, poll.callback.as_ref())
+    });
+}
+
+/// Answers a poll that waits, and gives its request back to nginx.
+fn finish(
+    token: Token,
+    body: impl FnOnce(&mut Request, &'static Location, Poll) -> Result<ngx_int_t, NoMemory>,
+) {
+    let Some(subscriber) = delivery::forget(token) else { return };
+    let peer = subscriber.peer;
+    let Mode::Poll(poll) = subscriber.mode else { return };
+    // SAFETY: its subscriber was there until now, so the request is live.
+    let Some(mut request) = (unsafe { Request::new(peer.as_ptr()) }) else { return };
+    let code = answer::code(body(&mut request, subscriber.location, *poll));
+    delivery::finalize(peer, code);
+}
+
+fn answer_timeout(
+    request: &mut Request,
+    location: &'static Location,
+    callback: Option<&Callback>,
+) -> Result<ngx_int_t, NoMemory> {
+    let announced = Announced::now(worker::now());
+    if !location::main_conf(request.as_non_null()).timeout_with_body() {
+        return not_modified(request, location, callback, &announced);
+    }
+    let mut message = Vec::new();
+    location.layout.form().render(&Message::timed_out(), &mut message);
+    let body = around(location, callback, Piece::of(message));
+    respond(request, location, callback, &announced, body)
+}
+
+/// Header, callback and footer for one message that others are sent as well.
+fn around(location: &Location, callback: Option<&Callback>, message: Piece) -> [Piece; 3] {
+    let mut before = Vec::new();
+    let mut reply = Reply::open(&location.layout, callback, &mut before);
+    reply.before_message(&mut before);
+    let mut after = Vec::new();
+    reply.close(&mut after);
+    [Piece::of(before), message, Piece::of(after)]
+}
+
+/// 200, with this body.
+fn respond(
+    request: &mut Request,
+    location: &Location,
+    callback: Option<&Callback>,
+    announced: &Announced,
+    body: impl IntoIterator<Item = Piece>,
+) -> Result<ngx_int_t, NoMemory> {
+    let peer: Peer = request.peer();
+    let loans = Loans::of(peer).ok_or(NoMemory)?;
+    prepare(request, location, callback, announced)?;
+    request.fields_mut().headers_out.status = NGX_HTTP_OK as ngx_uint_t;
+    // SAFETY: the request is live, its header has not been sent, and nothing of it is borrowed.
+    let sent = unsafe { ngx_http_send_header(request.as_ptr()) };
+    let header_only = request.fields().header_only() == 1;
+    if sent == NGX_ERROR as ngx_int_t || sent > NGX_OK as ngx_int_t || header_only {
+        return Ok(sent);
+    }
+    Ok(match output::finish(peer, body, loans) {
+        Ok(()) => NGX_OK as ngx_int_t,
+        Err(()) => NGX_ERROR as ngx_int_t,
+    })
+}
+
+/// 304, without a body.
+fn not_modified(
+    request: &mut Request,
+    location: &Location,
+    callback: Option<&Callback>,
+    announced: &Announced,
+) -> Result<ngx_int_t, NoMemory> {
+    prepare(request, location, callback, announced)?;
+    let r = request.fields_mut();
+    r.headers_out.status = 304;
+    r.set_header_only(1);
+    // SAFETY: the request is live, its header has not been sent, and nothing of it is borrowed.
+    Ok(unsafe { ngx_http_send_header(request.as_ptr()) })
+}
+
+fn prepare(
+    request: &mut Request,
+    location: &Location,
+    callback: Option<&Callback>,
+    announced: &Announced,
+) -> Result<(), NoMemory> {
+    let is_event_stream = location.layout.form().framing() == Framing::EventSource
+        && location.mode != location::Mode::Subscriber(Delivery::EventSource);
+    let fixed = match callback {
+        Some(_) => Some(b"application/javascript".as_slice()),
+        // Old configurations: long polling with `push_stream_eventsource_support`.
+        None => is_event_stream.then_some(EVENT_STREAM),
+    };
+    set_content_type(request, location, fixed)?;
+    if let Some(date) = announced.last_modified() {
+        headers::add(request, "Last-Modified", &date)?;
+    }
+    let mut etag = Vec::new();
+    if announced.etag(&mut etag) {
+        headers::add(request, "Etag", &etag)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! Streaming and event streams: a response that stays open.
+//!
+//! ```text
+//!   header template, old messages ──► live messages, pings ──► footer, end of the body
+//!           one write                    one write each
+//! ```
+
+use std::rc::Rc;
+
+use ngx::ffi::{
+    NGX_ERROR, NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_OK, NGX_OK, ngx_http_send_header,
+    ngx_int_t, ngx_uint_t,
+};
+
+use crate::hub::{Stay, Subscribed, SubscriberId};
+use crate::nginx::answer::{self, Sent};
+use crate::nginx::location::{self, Location};
+use crate::nginx::output::{Loans, Outbox, Rendering, Way};
+use crate::nginx::request::{NoMemory, Request};
+use crate::nginx::subscriber::audience::{self, Mode, State, Stream, Subscriber, Token};
+use crate::nginx::subscriber::delivery::{self, Written};
+use crate::nginx::subscriber::{Asked, EVENT_STREAM, attach, keep_open, set_content_type};
+use crate::nginx::timers::{self, Kind};
+use crate::nginx::worker;
+use crate::session::{Framing, Padding};
+
+/// Registers the subscriber and sends what there is to send at once.
+pub(super) fn start(request: &mut Request, location: &'static Location, asked: &Asked<'_>) -> Sent {
+    let peer = request.peer();
+    if peer.has_hung_up() {
+        return Ok(NGX_HTTP_CLIENT_CLOSED_REQUEST as ngx_int_t);
+    }
+    let padding = padding(request, location)?;
+    let loans = Loans::of(peer).ok_or(NoMemory)?;
+    // What nginx does with the body is known once the header is sent.
+    let stream =
+        Stream { way: Way::Filtered, frames_chunks: false, outbox: Outbox::default(), loans };
+    let (token, form) = audience::with(|audience| {
+        let form = match &padding {
+            Some(padding) => audience.forms.number(&location.layout.form().padded(padding)),
+            None => audience.forms.number(location.layout.form()),
+        };
+        let subscriber = Subscriber::new(peer, location, form, Mode::Stream(stream));
+        (audience.subscribers.add(subscriber), form)
+    });
+    let subscribed = match asked.subscribe(location, token, form, Stay::Live, false) {
+        Ok(Ok(subscribed)) => subscribed,
+        Ok(Err(refusal)) => {
+            delivery::forget(token);
+            return answer::refused(request, refusal);
+        }
+        Err(code) => {
+            delivery::forget(token);
+            return Ok(code);
+        }
+    };
+    let opened = open(request, location, padding.as_ref(), token, subscribed);
+    if !matches!(opened, Ok(None)) {
+        delivery::forget(token);
+    }
+    Ok(match opened? {
+        Some(code) => code,
+        None => keep_open(request),
+    })
+}
+
+/// What to return for a request that is over; `None`: it stays.
+fn open(
+    request: &mut Request,
+    location: &'static Location,
+    padding: Option<&Padding>,
+    token: Token,
+    mut subscribed: Subscribed,
+) -> Result<Option<ngx_int_t>, NoMemory> {
+    let id = subscribed.id;
+    audience::with(|audience| {
+        if let Some(subscriber) = audience.subscribers.get(token) {
+            subscriber.id = id;
+        }
+    });
+    attach(request, token)?;
+    if let Some(code) = send_header(request, location)? {
+        return Ok(Some(code));
+    }
+    let peer = request.peer();
+    if !peer.set_no_delay() {
+        return Ok(Some(NGX_ERROR as ngx_int_t));
+    }
+    let is_direct = !location.force_filters && !peer.needs_filters();
+    let frames_chunks = is_direct && peer.is_chunked();
+    let opening = opening(padding, token, frames_chunks, location, &mut subscribed);
+    let is_over = worker::is_exiting();
+    audience::with(|audience| {
+        let Some(subscriber) = audience.subscribers.get(token) else { return };
+        subscriber.state = if is_over { State::Ending } else { State::Open };
+        if let Mode::Stream(stream) = &mut subscriber.mode {
+            stream.way = if is_direct { Way::Direct } else { Way::Filtered };
+            stream.frames_chunks = frames_chunks;
+            stream.outbox.push(&Rc::new(opening), 0);
+            stream.outbox.mark_backlog();
+        }
+    });
+    match delivery::write(token) {
+        Written::Open => {}
+        Written::Ended => {
+            let code = delivery::forget(token).map(|s| delivery::close_body(&s));
+            return Ok(Some(code.unwrap_or(NGX_ERROR as ngx_int_t)));
+        }
+        Written::Gone | Written::TooSlow | Written::Lost => {
+            return Ok(Some(NGX_ERROR as ngx_int_t));
+        }
+    }
+    if !is_over {
+        settle(location, token, id);
+    }
+    Ok(None)
+}
+
+/// The subscriber stays: it counts, and its times begin.
+fn settle(location: &Location, token: Token, id: Option<SubscriberId>) {
+    if let Some(id) = id {
+        worker::operate(|hub, rules, now| hub.announce(id, rules, now));
+    }
+    let now_msec = timers::now_msec();
+    audience::with(|audience| {
+        if let Some(interval_msec) = location.ping_interval_msec {
+            audience.join(token, Kind::Ping, interval_msec, now_msec);
+        }
+        if let Some(ttl_msec) = location.connection_ttl_msec {
+            audience.join(token, Kind::End, ttl_msec, now_msec);
+        }
+    });
+}
+
+/// Header template and old messages.
+fn opening(
+    padding: Option<&Padding>,
+    token: Token,
+    frames_chunks: bool,
+    location: &Location,
+    subscribed: &mut Subscribed,
+) -> Rendering {
+    let mut opening = Rendering::default();
+    delivery::push(&mut opening, frames_chunks, |out| location.layout.open(padding, out));
+    let form = audience::with(|audience| {
+        let number = audience.subscribers.get(token)?.form;
+        audience.forms.get(number).cloned()
+    });
+    let Some(form) = form else { return opening };
+    worker::operate(|hub, _, now| {
+        hub.read_backlog(subscribed, now, &mut |message| {
+            delivery::push(&mut opening, frames_chunks, |out| form.render(message, out));
+        });
+    });
+    opening
+}
+
+/// Status and headers. `Some`: nginx has ended the request, and this is what to return.
+fn send_header(request: &mut Request, location: &Location) -> Result<Option<ngx_int_t>, NoMemory> {
+    let is_event_stream = location.layout.form().framing() == Framing::EventSource;
+    let fixed = is_event_stream.then_some(EVENT_STREAM);
+    set_content_type(request, location, fixed)?;
+    request.fields_mut().headers_out.status = NGX_HTTP_OK as ngx_uint_t;
+    // SAFETY: the request is live, its header has not been sent, and nothing of it is borrowed.
+    let sent = unsafe { ngx_http_send_header(request.as_ptr()) };
+    let is_over = sent == NGX_ERROR as ngx_int_t
+        || sent > NGX_OK as ngx_int_t
+        || request.fields().header_only() == 1;
+    Ok(is_over.then_some(sent))
+}
+
+/// The padding that the client's browser needs before it shows anything.
+fn padding(request: &Request, location: &Location) -> Result<Option<Padding>, NoMemory> {
+    if location.padding.is_empty() {
+        return Ok(None);
+    }
+    let Some(agent) = super::value(request, location.user_agent, b"User-Agent")? else {
+        return Ok(None);
+    };
+    if agent.is_empty() {
+        return Ok(None);
+    }
+    let rule = location.padding.iter().find(|rule| rule.user_agent.matches(&agent));
+    let largest = location::main_conf(request.as_non_null()).padding_max();
+    Ok(rule.map(|rule| Padding {
+        header_min: rule.header_min,
+        message_min: rule.message_min,
+        largest,
+    }))
+}
