@@ -14,8 +14,8 @@ use crate::nginx::log::Level;
 use crate::nginx::parse::{Parse, Place, Refused};
 use crate::nginx::regex::Regex;
 use crate::nginx::variables::{self, Legacy};
-use crate::store::CHANNEL_ID_LEN_MAX;
 use crate::session::Framing;
+use crate::store::CHANNEL_ID_LEN_MAX;
 use crate::wire::padding;
 
 /// Longest time that a setting can ask for: nobody waits longer, and sums of times stay far from
