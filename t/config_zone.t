@@ -68,4 +68,15 @@ ok($t->reload($conf =~ s/SIZE/2m other/r), 'a zone of another name is another zo
 like($t->log, qr/Using 2048KiB of shared memory for push stream module on zone: other/, 'with its own size');
 
 $t->finish;
+
+# a zone may be there before the first location that uses it
+
+my $idle = "push_stream_shared_memory_size 1m;\nserver {\nlisten 127.0.0.1:%%PORT_8080%%;\n}\n";
+$t = Test::Nginx::PushStream->new->http($idle)->run;
+ok($t->reload($conf =~ s/SIZE/1m/r), 'from an idle module to one in use');
+ok($t->reload($idle), 'and back');
+ok($t->reload($conf =~ s/SIZE/1m/r), 'and to use again');
+is($t->post('/x?id=a', 'x')->status, 200, 'which works');
+
+$t->finish;
 $c->done;

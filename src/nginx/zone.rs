@@ -137,20 +137,20 @@ fn take_arena(zone: &ngx_shm_zone_t) -> Result<(), Failed> {
     // SAFETY: nginx puts its slab allocator at the beginning of each zone, and only the master runs.
     let pool = unsafe { &mut *zone.shm.addr.cast::<ngx_slab_pool_t>() };
     let len = slab_bytes(pool);
-    // The store is there already, and everything that was published before the reload is in it.
-    let base = match NonNull::new(pool.data.cast::<u8>()) {
-        Some(base) => base,
-        None => {
+    // At a reload all pages are ours already: they begin where the allocator's pages begin, and hold
+    // the store, unless the module was not in use so far.
+    let base = match pool.pfree {
+        0 => pool.start,
+        _ => {
             // A refusal here is reported below, with more to say than "no memory".
             pool.set_log_nomem(0);
             // SAFETY: the allocator is fresh, so all its pages are one run.
-            let block = unsafe { ngx_slab_alloc(pool, len) };
-            let Some(base) = NonNull::new(block.cast::<u8>()) else {
-                log::alert!(log, "zone \"{}\" does not give its {len} bytes", printed_name(zone));
-                return Err(Failed);
-            };
-            base
+            unsafe { ngx_slab_alloc(pool, len) }.cast::<u8>()
         }
+    };
+    let Some(base) = NonNull::new(base) else {
+        log::alert!(log, "zone \"{}\" does not give its {len} bytes", printed_name(zone));
+        return Err(Failed);
     };
     main.arena.set(Some((base, len)));
     Ok(())
