@@ -78,7 +78,7 @@ impl Piece {
     }
 
     fn len(&self) -> usize {
-        self.to - self.from
+        self.to.saturating_sub(self.from)
     }
 }
 
@@ -104,10 +104,14 @@ impl Outbox {
     pub(super) fn push(&mut self, rendering: &Rc<Rendering>, skipped: usize) {
         let from = rendering.start_of(skipped);
         let to = rendering.bytes.len();
-        if from >= to {
+        self.push_piece(Piece { rendering: Rc::clone(rendering), from, to });
+    }
+
+    /// Adds a piece after all others.
+    pub(super) fn push_piece(&mut self, piece: Piece) {
+        if piece.len() == 0 {
             return;
         }
-        let piece = Piece { rendering: Rc::clone(rendering), from, to };
         if self.first.is_none() {
             self.first = Some(piece);
         } else {

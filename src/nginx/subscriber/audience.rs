@@ -21,6 +21,7 @@ use crate::nginx::location::Location;
 use crate::nginx::module;
 use crate::nginx::output::{Loans, Outbox, Way};
 use crate::nginx::peer::Peer;
+use crate::nginx::subscriber::delivery::Arrival;
 use crate::nginx::subscriber::polling::Poll;
 use crate::nginx::timers::{Kind, Place, Places, Queues};
 use crate::session::Form;
@@ -90,6 +91,8 @@ pub(super) struct Subscriber {
     pub(super) form: u32,
     pub(super) state: State,
     pub(super) mode: Mode,
+    /// What it gets has to be put in order.
+    pub(super) has_many_channels: bool,
     /// Waits in [`Audience::dirty`].
     pub(super) is_dirty: bool,
     /// The socket takes no more; nginx will tell when it does.
@@ -131,7 +134,13 @@ pub(super) enum State {
 }
 
 impl Subscriber {
-    pub(super) fn new(peer: Peer, location: &'static Location, form: u32, mode: Mode) -> Self {
+    pub(super) fn new(
+        peer: Peer,
+        location: &'static Location,
+        form: u32,
+        has_many_channels: bool,
+        mode: Mode,
+    ) -> Self {
         Self {
             peer,
             id: None,
@@ -139,6 +148,7 @@ impl Subscriber {
             form,
             state: State::Starting,
             mode,
+            has_many_channels,
             is_dirty: false,
             is_blocked: false,
             ping: Place::NOWHERE,
@@ -157,6 +167,8 @@ pub(super) struct Audience {
     pub(super) queues: Queues,
     /// For copying pieces together; empty between uses.
     pub(super) scratch: Vec<u8>,
+    /// What subscribers of several channels get when the hub has handed out all it has.
+    pub(super) arrivals: Vec<Arrival>,
     /// Polls that have their message, each once.
     pub(super) answered: Vec<Token>,
 }

@@ -24,7 +24,7 @@ use ngx::ffi::{
 };
 
 use crate::hub::{Group, News};
-use crate::model::{Message, Seconds};
+use crate::model::{DELETED_ID, Message, Seconds};
 use crate::nginx::event::Event;
 use crate::nginx::location;
 use crate::nginx::output::{self, Flushed, Loans, Outbox, Piece, Rendering, Way};
@@ -66,6 +66,7 @@ pub(crate) fn on_news() -> bool {
             break;
         }
     }
+    audience::with(Audience::settle_arrivals);
     flush_dirty();
     polling::answer_ready(!more);
     more
@@ -116,7 +117,18 @@ impl Audience {
                 }
                 Mode::Stream(stream) => {
                     let skipped = messages.len() - due.len();
-                    stream.outbox.push(renderings.get(stream.frames_chunks), skipped);
+                    let rendering = renderings.get(stream.frames_chunks);
+                    if subscriber.has_many_channels {
+                        self.arrivals.extend((skipped..messages.len()).zip(due).map(
+                            |(number, message)| Arrival {
+                                order: order_of(message),
+                                token,
+                                piece: Piece::one(rendering, number),
+                            },
+                        ));
+                    } else {
+                        stream.outbox.push(rendering, skipped);
+                    }
                     // Nobody is told of what waits behind a full socket: nginx will tell.
                     if !subscriber.is_blocked && !mem::replace(&mut subscriber.is_dirty, true) {
                         self.dirty.push_back(token);
@@ -133,6 +145,20 @@ impl Audience {
         }
     }
 
+    /// Puts what came from several channels into one order: that of publishing. The hub hands out
+    /// one channel after the other.
+    fn settle_arrivals(&mut self) {
+        self.arrivals.sort_by_key(|arrival| arrival.order);
+        for Arrival { token, piece, .. } in self.arrivals.drain(..) {
+            if let Some(subscriber) = self.subscribers.get(token)
+                && let Mode::Stream(stream) = &mut subscriber.mode
+            {
+                stream.outbox.push_piece(piece);
+            }
+        }
+        self.arrivals.shrink_to(FLUSHES_MAX);
+    }
+
     /// The subscriber gets nothing any more but what waits, and its footer.
     fn begin_end(&mut self, token: Token) {
         if let Some(subscriber) = self.subscribers.get(token)
@@ -142,6 +168,22 @@ impl Audience {
         }
         self.quit(token, Kind::Ping);
         self.quit(token, Kind::End);
+    }
+}
+
+/// A message for a subscriber of several channels.
+pub(super) struct Arrival {
+    order: (Seconds, u64),
+    token: Token,
+    piece: Piece,
+}
+
+/// The place of a message among those of all channels. Nothing follows the notice that a channel
+/// was deleted.
+pub(super) fn order_of(message: &Message<'_>) -> (Seconds, u64) {
+    match message.id {
+        DELETED_ID => (Seconds::MAX, 0),
+        _ => (message.time, message.tag),
     }
 }
 

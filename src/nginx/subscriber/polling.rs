@@ -37,7 +37,6 @@ const ATTEMPTS_MAX: u32 = 4;
 /// What a waiting poll needs for its answer.
 pub(super) struct Poll {
     callback: Option<Callback>,
-    has_many_channels: bool,
     found: Option<Found>,
 }
 
@@ -53,7 +52,7 @@ impl Poll {
     /// Here is a live message. `true` if it is the first one.
     pub(super) fn offer(&mut self, message: &Message<'_>, render: impl FnOnce() -> Piece) -> bool {
         let is_notice = message.id == DELETED_ID;
-        let order = if is_notice { (Seconds::MAX, 0) } else { (message.time, message.tag) };
+        let order = delivery::order_of(message);
         if self.found.as_ref().is_some_and(|found| found.order <= order) {
             return false;
         }
@@ -75,11 +74,12 @@ pub(super) fn start(
         Some(Err(_)) => return Ok(answer::empty(request, 400)),
     };
     let peer = request.peer();
-    let poll = Poll { callback, has_many_channels: asked.requested.len() > 1, found: None };
+    let poll = Poll { callback, found: None };
     let (token, form) = audience::with(|audience| {
         let form = audience.forms.number(location.layout.form());
         let mode = Mode::Poll(Box::new(poll));
-        (audience.subscribers.add(Subscriber::new(peer, location, form, mode)), form)
+        let subscriber = Subscriber::new(peer, location, form, asked.requested.len() > 1, mode);
+        (audience.subscribers.add(subscriber), form)
     });
     let opened = open(request, location, asked, token, form, waits);
     if !matches!(opened, Ok(None)) {
@@ -183,10 +183,9 @@ pub(super) fn answer_ready(is_drained: bool) {
     let tokens = audience::with(|audience| core::mem::take(&mut audience.answered));
     for token in tokens {
         let must_wait = !is_drained
-            && audience::with(|audience| match audience.subscribers.get(token)?.mode {
-                Mode::Poll(ref poll) => Some(poll.has_many_channels),
-                Mode::Stream(_) => None,
-            }) == Some(true);
+            && audience::with(|audience| {
+                audience.subscribers.get(token).is_some_and(|poll| poll.has_many_channels)
+            });
         if must_wait {
             audience::with(|audience| audience.answered.push(token));
         } else {

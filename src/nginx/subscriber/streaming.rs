@@ -40,7 +40,8 @@ pub(super) fn start(request: &mut Request, location: &'static Location, asked: &
             Some(padding) => audience.forms.number(&location.layout.form().padded(padding)),
             None => audience.forms.number(location.layout.form()),
         };
-        let subscriber = Subscriber::new(peer, location, form, Mode::Stream(stream));
+        let subscriber =
+            Subscriber::new(peer, location, form, asked.requested.len() > 1, Mode::Stream(stream));
         (audience.subscribers.add(subscriber), form)
     });
     let subscribed = match asked.subscribe(location, token, form, Stay::Live, false) {
