@@ -115,20 +115,7 @@ pub(crate) fn owned_by_pool<T>(pool: NonNull<ngx_pool_t>, value: T) -> Option<No
     Some(boxed)
 }
 
-/// The struct of type `$type` whose field `$field` is at `$pointer`.
-///
-/// The caller promises, by the `unsafe` that using the result takes, that it is that field.
-#[allow(unused_macros, reason = "the handlers that use it are files of their own")]
-macro_rules! container_of {
-    ($pointer:expr, $type:ty, $field:ident) => {
-        $pointer.cast::<u8>().wrapping_sub(core::mem::offset_of!($type, $field)).cast::<$type>()
-    };
-}
-#[allow(unused_imports, reason = "the handlers that use it are files of their own")]
-pub(crate) use container_of;
-
 /// The log of the connection that the request came on.
-#[allow(dead_code, reason = "for the request handlers, files of their own")]
 pub(crate) fn request_log(r: &ngx_http_request_t) -> NonNull<ngx_log_t> {
     let connection: *mut ngx_connection_t = r.connection;
     // SAFETY: a request has a connection as long as it lives.

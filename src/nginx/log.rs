@@ -91,7 +91,6 @@ macro_rules! log_at {
 }
 
 /// A bug of ours.
-#[allow(unused_macros, reason = "the handlers that use it are files of their own")]
 macro_rules! alert {
     ($log:expr, $($arg:tt)+) => {
         $crate::nginx::log::log_at!($crate::nginx::log::Level::Alert, $log, $($arg)+)
@@ -99,7 +98,6 @@ macro_rules! alert {
 }
 
 /// Somebody's request failed through no fault of theirs.
-#[allow(unused_macros, reason = "the handlers that use it are files of their own")]
 macro_rules! error {
     ($log:expr, $($arg:tt)+) => {
         $crate::nginx::log::log_at!($crate::nginx::log::Level::Error, $log, $($arg)+)
@@ -107,28 +105,17 @@ macro_rules! error {
 }
 
 /// Works, but not as somebody may think.
-#[allow(unused_macros, reason = "the handlers that use it are files of their own")]
 macro_rules! warning {
     ($log:expr, $($arg:tt)+) => {
         $crate::nginx::log::log_at!($crate::nginx::log::Level::Warn, $log, $($arg)+)
     };
 }
 
-/// Worth knowing once.
-#[allow(unused_macros, reason = "the handlers that use it are files of their own")]
-macro_rules! notice {
-    ($log:expr, $($arg:tt)+) => {
-        $crate::nginx::log::log_at!($crate::nginx::log::Level::Notice, $log, $($arg)+)
-    };
-}
-
 /// For those who asked for it.
-#[allow(unused_macros, reason = "the handlers that use it are files of their own")]
 macro_rules! info {
     ($log:expr, $($arg:tt)+) => {
         $crate::nginx::log::log_at!($crate::nginx::log::Level::Info, $log, $($arg)+)
     };
 }
 
-#[allow(unused_imports, reason = "the handlers that use them are files of their own")]
-pub(crate) use {alert, error, info, log_at, notice, warning};
+pub(crate) use {alert, error, info, log_at, warning};
