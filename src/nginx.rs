@@ -11,6 +11,7 @@ mod directives;
 mod event;
 mod ffi;
 mod headers;
+mod journal;
 mod legacy;
 mod location;
 mod log;

@@ -14,6 +14,7 @@ use ngx::ffi::{
 };
 
 use crate::hub::Rules;
+use crate::nginx::journal::Slots;
 use crate::nginx::legacy::Occurrences;
 use crate::nginx::location::{Delivery, Location, Mode};
 use crate::nginx::parse::{Parse, Place};
@@ -61,6 +62,8 @@ pub(crate) struct MainConf {
     /// Where settings that old configurations could give at several levels were given.
     pub(super) occurrences: Occurrences,
     pub(super) legacy_variables: LegacyVariables,
+    /// The log variables that are used.
+    pub(super) journal: Slots,
     /// Lines of level info to write when the error log is open.
     pub(super) notes: Vec<String>,
     /// Largest minimum length in any padding list of a subscriber location; 0 without one.
@@ -88,6 +91,7 @@ impl Default for MainConf {
             enabled: false,
             occurrences: Occurrences::default(),
             legacy_variables: LegacyVariables::default(),
+            journal: Slots::default(),
             notes: Vec::new(),
             padding_max: 0,
         }

@@ -18,7 +18,7 @@ use ngx::ffi::{
 use crate::nginx::config::{LocationConf, MainConf};
 use crate::nginx::log::{self, Level};
 use crate::nginx::parse::{self, Parse};
-use crate::nginx::{directives, ffi, validation, variables, worker};
+use crate::nginx::{directives, ffi, journal, validation, variables, worker};
 
 const OK: ngx_int_t = NGX_OK as ngx_int_t;
 const ERROR: ngx_int_t = NGX_ERROR as ngx_int_t;
@@ -80,7 +80,12 @@ pub(crate) fn main_conf(cycle: NonNull<ngx_cycle_t>) -> Option<NonNull<MainConf>
 unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     ffi::install_panic_hook();
     // SAFETY: nginx calls us with its parser's state, inside `http`.
-    unsafe { configuration_step("preconfiguration", cf, variables::declare) }
+    unsafe {
+        configuration_step("preconfiguration", cf, |parse| {
+            variables::declare(parse)?;
+            journal::declare(parse)
+        })
+    }
 }
 
 /// nginx calls this when all levels are merged.

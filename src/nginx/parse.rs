@@ -6,8 +6,8 @@ use core::ptr::{self, NonNull};
 
 use ngx::ffi::{
     NGX_HTTP_MAIN_CONF, ngx_conf_log_error, ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t,
-    ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_log_t, ngx_parse_offset, ngx_pool_t,
-    ngx_str_t, ngx_uint_t,
+    ngx_http_core_loc_conf_t, ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_variable_t,
+    ngx_log_t, ngx_parse_offset, ngx_pool_t, ngx_str_t, ngx_uint_t,
 };
 
 use crate::nginx::config::{LocationConf, MainConf};
@@ -199,6 +199,19 @@ impl Parse {
         let mut conf = conf.expect("every block has our settings");
         // SAFETY: one thread reads the configuration; see above.
         unsafe { conf.as_mut() }
+    }
+
+    /// All variables that something in the configuration reads by index, so far.
+    pub(crate) fn used_variables(&self) -> &[ngx_http_variable_t] {
+        // SAFETY: a static of nginx's, set before any configuration is read.
+        let index = unsafe { ngx_http_core_module.ctx_index };
+        // SAFETY: the core module made what is in its slot.
+        let conf = unsafe { ffi::slot::<ngx_http_core_main_conf_t>(self.ctx().main_conf, index) };
+        let conf = conf.expect("every http block has the core module's settings");
+        // SAFETY: nobody writes to it during our callback.
+        let conf = unsafe { conf.as_ref() };
+        // SAFETY: nginx's array of variables.
+        unsafe { conf.variables.as_slice::<ngx_http_variable_t>() }
     }
 
     /// nginx's own settings of the location; the same care as with [`Self::main_conf`].

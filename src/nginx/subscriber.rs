@@ -22,6 +22,7 @@ use ngx::ffi::{
 use crate::hub::{Refusal, Stay, Subscribe, Subscribed};
 use crate::model::Since;
 use crate::nginx::answer::{self, FAILED, Sent};
+use crate::nginx::journal::Entry;
 use crate::nginx::location::{Delivery, Location, Mode};
 use crate::nginx::peer::Peer;
 use crate::nginx::request::{Method, NoMemory, Request};
@@ -83,7 +84,7 @@ fn serve(request: &mut Request, location: &'static Location) -> Sent {
     let event_id = value(request, location.last_event_id, b"Last-Event-Id")?;
     let since = resume::parse_since(time.as_deref(), tag.as_deref(), event_id.as_deref());
     let asked = Asked { requested: &requested, since };
-    match effective(delivery, request.header(b"X-Nginx-PushStream-Mode")) {
+    match effective(delivery, request) {
         Delivery::Polling => polling::start(request, location, &asked, false),
         Delivery::LongPolling => polling::start(request, location, &asked, true),
         Delivery::Streaming | Delivery::EventSource | Delivery::WebSocket => {
@@ -93,7 +94,8 @@ fn serve(request: &mut Request, location: &'static Location) -> Sent {
 }
 
 /// How this request is served: clients may ask a location for polling of either kind.
-fn effective(delivery: Delivery, wanted: Option<&[u8]>) -> Delivery {
+pub(crate) fn effective(delivery: Delivery, request: &Request) -> Delivery {
+    let wanted = request.header(b"X-Nginx-PushStream-Mode");
     let wants = |mode: &str| wanted.is_some_and(|w| w.eq_ignore_ascii_case(mode.as_bytes()));
     match delivery {
         Delivery::WebSocket => delivery,
@@ -101,6 +103,12 @@ fn effective(delivery: Delivery, wanted: Option<&[u8]>) -> Delivery {
         _ if wants("polling") => Delivery::Polling,
         _ => delivery,
     }
+}
+
+/// What is known about the subscriber of a request, if it has one.
+pub(crate) fn entry(r: NonNull<ngx_http_request_t>) -> Option<Entry> {
+    let token = Token::of(r);
+    audience::with(|audience| Some(audience.subscribers.get(token)?.entry()))
 }
 
 /// The value of a directive, decoded; without the directive, that of the header.

@@ -9,6 +9,7 @@ use core::ptr::NonNull;
 use ngx::ffi::{ngx_int_t, ngx_msec_t, time_t};
 
 use crate::nginx::config::{LocationConf, UNSET, UNSET_MSEC};
+use crate::nginx::journal;
 use crate::nginx::location::{ChannelsPath, Location, Mode, PaddingRule};
 use crate::nginx::log::Level;
 use crate::nginx::parse::{Parse, Place, Refused};
@@ -25,6 +26,7 @@ const TIME_MAX_SECS: time_t = 100 * 31_557_600;
 /// Checks the configuration, and makes of each location what requests will see.
 pub(super) fn finish(parse: &Parse) -> Result<(), Refused> {
     variables::resolve(parse)?;
+    journal::resolve(parse);
     if !parse.main_conf().is_active() {
         return Ok(());
     }

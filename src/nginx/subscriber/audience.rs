@@ -17,6 +17,7 @@ use std::collections::{HashMap, VecDeque};
 use ngx::ffi::ngx_http_request_t;
 
 use crate::hub::SubscriberId;
+use crate::nginx::journal::{Entry, Reason};
 use crate::nginx::location::Location;
 use crate::nginx::module;
 use crate::nginx::output::{Loans, Outbox, Way};
@@ -97,6 +98,10 @@ pub(super) struct Subscriber {
     pub(super) is_dirty: bool,
     /// The socket takes no more; nginx will tell when it does.
     pub(super) is_blocked: bool,
+    /// Why it will have ended, as far as we know.
+    pub(super) reason: Reason,
+    /// Messages given to it, for the access log.
+    pub(super) messages_sent: u32,
     pub(super) ping: Place,
     pub(super) end: Place,
 }
@@ -151,9 +156,26 @@ impl Subscriber {
             has_many_channels,
             is_dirty: false,
             is_blocked: false,
+            reason: Reason::Refused,
+            messages_sent: 0,
             ping: Place::NOWHERE,
             end: Place::NOWHERE,
         }
+    }
+
+    /// So many messages more.
+    pub(super) fn count(&mut self, messages: usize) {
+        let messages = u32::try_from(messages).unwrap_or(u32::MAX);
+        self.messages_sent = self.messages_sent.saturating_add(messages);
+    }
+
+    /// What the access log can say about it now.
+    pub(super) fn entry(&self) -> Entry {
+        let bytes_buffered = match &self.mode {
+            Mode::Stream(stream) => stream.outbox.len(),
+            Mode::Poll(_) => 0,
+        };
+        Entry { messages_sent: self.messages_sent, bytes_buffered, reason: None }
     }
 }
 
@@ -190,6 +212,14 @@ impl Audience {
         {
             subscriber.is_dirty = true;
             self.dirty.push_back(token);
+        }
+    }
+
+    /// A poll gets so many messages, and that ends it.
+    pub(super) fn answer(&mut self, token: Token, messages: usize) {
+        if let Some(subscriber) = self.subscribers.get(token) {
+            subscriber.count(messages);
+            subscriber.reason = Reason::Answered;
         }
     }
 

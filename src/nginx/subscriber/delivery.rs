@@ -26,6 +26,7 @@ use ngx::ffi::{
 use crate::hub::{Group, News};
 use crate::model::{DELETED_ID, Message, Seconds};
 use crate::nginx::event::Event;
+use crate::nginx::journal::{self, Entry, Reason};
 use crate::nginx::location;
 use crate::nginx::output::{self, Flushed, Loans, Outbox, Piece, Rendering, Way};
 use crate::nginx::peer::{self, Peer};
@@ -87,7 +88,7 @@ impl Audience {
                     && matches!(subscriber.mode, Mode::Stream(_))
                 {
                     subscriber.id = None;
-                    self.begin_end(token);
+                    self.begin_end(token, Reason::Deleted);
                     self.mark_dirty(token);
                 }
             }
@@ -111,11 +112,14 @@ impl Audience {
                             > subscriber.location.subscriber_max_buffered =>
                 {
                     subscriber.state = State::TooSlow;
+                    subscriber.reason = Reason::Slow;
                     if !mem::replace(&mut subscriber.is_dirty, true) {
                         self.dirty.push_back(token);
                     }
                 }
                 Mode::Stream(stream) => {
+                    subscriber.messages_sent =
+                        subscriber.messages_sent.saturating_add(due.len() as u32);
                     let skipped = messages.len() - due.len();
                     let rendering = renderings.get(stream.frames_chunks);
                     if subscriber.has_many_channels {
@@ -160,11 +164,12 @@ impl Audience {
     }
 
     /// The subscriber gets nothing any more but what waits, and its footer.
-    fn begin_end(&mut self, token: Token) {
+    fn begin_end(&mut self, token: Token, reason: Reason) {
         if let Some(subscriber) = self.subscribers.get(token)
             && matches!(subscriber.state, State::Starting | State::Open)
         {
             subscriber.state = State::Ending;
+            subscriber.reason = reason;
         }
         self.quit(token, Kind::Ping);
         self.quit(token, Kind::End);
@@ -360,6 +365,8 @@ pub(super) fn drop_connection(token: Token, rc: ngx_int_t) {
 /// Takes the subscriber off all books, here and in the hub. Its request is not told.
 pub(super) fn forget(token: Token) -> Option<Subscriber> {
     let mut subscriber = audience::with(|audience| audience.remove(token))?;
+    let entry = Entry { reason: Some(subscriber.reason), ..subscriber.entry() };
+    journal::write_down(subscriber.peer.request(), entry);
     if let Some(id) = subscriber.id.take() {
         worker::operate(|hub, rules, now| hub.leave(id, rules, now));
     }
@@ -376,9 +383,9 @@ pub(super) fn finalize(peer: Peer, rc: ngx_int_t) {
 }
 
 /// Its time is over, or ours: whatever it is sent at an orderly end.
-fn dismiss(token: Token) {
+fn dismiss(token: Token, reason: Reason) {
     let found = audience::with(|audience| {
-        audience.begin_end(token);
+        audience.begin_end(token, reason);
         let subscriber = audience.subscribers.get(token)?;
         Some((subscriber.id.take(), matches!(subscriber.mode, Mode::Poll(_))))
     });
@@ -407,7 +414,7 @@ fn go_on_with_goodbye() {
         let from = GOODBYE_FROM.get();
         let (tokens, next) = audience::with(|a| a.subscribers.some_from(from, GOODBYES_MAX));
         for token in &tokens {
-            dismiss(*token);
+            dismiss(*token, Reason::Shutdown);
         }
         let Some(next) = next else { return };
         GOODBYE_FROM.set(next);
@@ -432,7 +439,7 @@ fn work_off_due() {
     for _ in 0..DUE_MAX {
         let Some((kind, token)) = audience::with(|audience| audience.due(now_msec)) else { break };
         match kind {
-            Kind::End => dismiss(token),
+            Kind::End => dismiss(token, Reason::Ttl),
             Kind::Ping => ping(token, now_msec),
         }
     }
@@ -543,6 +550,11 @@ pub(super) unsafe extern "C" fn on_writable(r: *mut ngx_http_request_t) {
         if peer.is_timed_out() {
             log::info!(peer.log(), "client timed out");
             peer.set_timed_out();
+            audience::with(|audience| {
+                if let Some(subscriber) = audience.subscribers.get(token) {
+                    subscriber.reason = Reason::SendTimeout;
+                }
+            });
             drop_connection(token, NGX_HTTP_REQUEST_TIME_OUT as ngx_int_t);
             return;
         }

@@ -16,6 +16,7 @@ use ngx::ffi::{NGX_ERROR, NGX_HTTP_OK, NGX_OK, ngx_http_send_header, ngx_int_t, 
 use crate::hub::{Replayed, Stay, Subscribed};
 use crate::model::{DELETED_ID, Message, Seconds};
 use crate::nginx::answer::{self, Sent};
+use crate::nginx::journal::Reason;
 use crate::nginx::location::{self, Delivery, Location};
 use crate::nginx::output::{self, Loans, Piece};
 use crate::nginx::peer::Peer;
@@ -120,11 +121,13 @@ fn open(
         audience::with(|audience| {
             if let Some(subscriber) = audience.subscribers.get(token) {
                 subscriber.id = id;
+                subscriber.reason = Reason::Client;
             }
         });
         let (body, replayed) = read(location, callback.as_ref(), &mut subscribed);
         let mut announced = Announced::since(&asked.since);
         if replayed.messages > 0 {
+            audience::with(|audience| audience.answer(token, replayed.messages as usize));
             if let Some((time, tag)) = replayed.newest {
                 announced.contribute(time, tag);
             }
@@ -132,6 +135,7 @@ fn open(
             return respond(request, location, callback.as_ref(), &announced, body).map(Some);
         }
         if !waits || (replayed.held_back && attempts == ATTEMPTS_MAX) {
+            audience::with(|audience| audience.answer(token, 0));
             return not_modified(request, location, callback.as_ref(), &announced).map(Some);
         }
         if !replayed.held_back {
@@ -189,6 +193,7 @@ pub(super) fn answer_ready(is_drained: bool) {
         if must_wait {
             audience::with(|audience| audience.answered.push(token));
         } else {
+            audience::with(|audience| audience.answer(token, 1));
             finish(token, |request, location, poll| {
                 let Some(found) = poll.found else {
                     return answer_timeout(request, location, poll.callback.as_ref());

@@ -14,6 +14,7 @@ use ngx::ffi::{
 
 use crate::hub::{Stay, Subscribed, SubscriberId};
 use crate::nginx::answer::{self, Sent};
+use crate::nginx::journal::Reason;
 use crate::nginx::location::{self, Location};
 use crate::nginx::output::{Loans, Outbox, Rendering, Way};
 use crate::nginx::request::{NoMemory, Request};
@@ -77,6 +78,7 @@ fn open(
     audience::with(|audience| {
         if let Some(subscriber) = audience.subscribers.get(token) {
             subscriber.id = id;
+            subscriber.reason = Reason::Client;
         }
     });
     attach(request, token)?;
@@ -94,6 +96,9 @@ fn open(
     audience::with(|audience| {
         let Some(subscriber) = audience.subscribers.get(token) else { return };
         subscriber.state = if is_over { State::Ending } else { State::Open };
+        if is_over {
+            subscriber.reason = Reason::Shutdown;
+        }
         if let Mode::Stream(stream) = &mut subscriber.mode {
             stream.way = if is_direct { Way::Direct } else { Way::Filtered };
             stream.frames_chunks = frames_chunks;
@@ -148,10 +153,17 @@ fn opening(
         audience.forms.get(number).cloned()
     });
     let Some(form) = form else { return opening };
+    let mut count = 0;
     worker::operate(|hub, _, now| {
         hub.read_backlog(subscribed, now, &mut |message| {
+            count += 1;
             delivery::push(&mut opening, frames_chunks, |out| form.render(message, out));
         });
+    });
+    audience::with(|audience| {
+        if let Some(subscriber) = audience.subscribers.get(token) {
+            subscriber.count(count);
+        }
     });
     opening
 }
