@@ -10,7 +10,7 @@ use Test::Nginx::PushStream;
 my $t = Test::Nginx::PushStream->new(workers => 1)->http(<<'EOC')->run;
     log_format push "$uri?$args mode=$push_stream_mode sent=$push_stream_messages_sent buffered=$push_stream_bytes_buffered reason=$push_stream_close_reason;";
     access_log %%TESTDIR%%/access.log push;
-    push_stream_shared_memory_size 1m;
+    push_stream_shared_memory_size 32m;
     push_stream_channels_path $arg_id;
     push_stream_store_messages on;
 
@@ -24,6 +24,9 @@ my $t = Test::Nginx::PushStream->new(workers => 1)->http(<<'EOC')->run;
         location /poll   { push_stream_subscriber polling; }
         location /lp     { push_stream_subscriber long-polling; push_stream_longpolling_connection_ttl 200ms; }
         location /wait   { push_stream_subscriber long-polling; }
+        location /slow   { push_stream_subscriber; push_stream_subscriber_max_buffered 10k; }
+        location /stuck  { push_stream_subscriber; send_timeout 500ms; push_stream_subscriber_max_buffered 1g; }
+        location /flood  { push_stream_publisher; push_stream_store_messages off; }
     }
 EOC
 
@@ -80,6 +83,21 @@ $t->wait_subscribers('/stats?id=w', 1);
 $t->publish('/pub?id=w', 'x');
 $poll->wait_end;
 is(line('/wait?id=w'), 'mode=long-polling sent=1 buffered=0 reason=answered', 'a long poll that was answered');
+
+# more than a socket takes: nobody reads
+sub fill {
+    my ($channel, $done) = @_;
+    $t->wait_for(sub { $t->publish("/flood?id=$channel", 'x' x 500_000); return $done->() }, 'a full socket');
+}
+my $slow = $t->subscribe('/slow?id=slow', -rcvbuf => 4096);
+$slow->client->pause;
+fill('slow', sub { $t->log =~ /disconnected, being too slow/ });
+like(line('/slow?id=slow'), qr/\Amode=streaming sent=\d+ buffered=\d{5,} reason=slow\z/, 'too slow');
+
+my $stuck = $t->subscribe('/stuck?id=stuck', -rcvbuf => 4096);
+$stuck->client->pause;
+$t->publish('/flood?id=stuck', 'x' x 900_000) for 1 .. 10;
+like(line('/stuck?id=stuck'), qr/\Amode=streaming sent=\d+ buffered=\d{5,} reason=send_timeout\z/, 'stuck');
 
 my $last = $t->subscribe('/sub?id=shutdown');
 $t->stop('QUIT');

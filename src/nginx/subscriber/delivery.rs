@@ -274,6 +274,8 @@ pub(super) fn write(token: Token) -> Written {
         return Written::Gone;
     };
     if turn.state == State::TooSlow {
+        let is_blocked = turn.is_blocked;
+        audience::with(|audience| audience.end_turn(token, turn, is_blocked));
         return Written::TooSlow;
     }
     let flushed = turn.way.flush(turn.peer, &mut turn.outbox, turn.loans, &mut turn.scratch);
