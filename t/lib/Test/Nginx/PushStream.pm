@@ -619,6 +619,55 @@ sub wait_for {
     return $CLIENT->until($condition, $what, $seconds);
 }
 
+# One assertion on a refusal: status, explain text (undef: no such header), an empty body that the
+# headers announce, and the two cache headers. more => { 'Allow' => 'GET' } asks for other headers.
+sub is_refusal {
+    my ($self, $answer, $status, $explain, $name, %more) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my %got = (
+        status => $answer->status, explain => $answer->explain, body => $answer->body,
+        'Content-Length' => $answer->header('Content-Length'),
+        Expires => $answer->header('Expires'), 'Cache-Control' => $answer->header('Cache-Control'),
+        map { $_ => $answer->header($_) } keys %more,
+    );
+    my %want = (
+        status => $status, explain => $explain, body => '', 'Content-Length' => 0, $self->cache_headers,
+        %more,
+    );
+    return Test::More::is_deeply(\%got, \%want, $name);
+}
+
+# The two headers that go with nearly every answer of the module.
+sub cache_headers {
+    return ('Expires', 'Thu, 01 Jan 1970 00:00:01 GMT',
+        'Cache-Control', 'no-cache, no-store, must-revalidate');
+}
+
+# HTTP date of a Unix time, and back.
+sub http_date {
+    my (undef, $time) = @_;
+    my @t = gmtime $time;
+    return sprintf '%s, %02d %s %d %02d:%02d:%02d GMT', (qw(Sun Mon Tue Wed Thu Fri Sat))[$t[6]], $t[3],
+        (qw(Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec))[$t[4]], $t[5] + 1900, @t[2, 1, 0];
+}
+
+sub epoch {
+    my (undef, $date) = @_;
+    my ($day, $name, $year, $h, $m, $s) =
+        $date =~ /\A\w{3}, (\d\d) (\w{3}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT\z/ or return;
+    my $month = index('JanFebMarAprMayJunJulAugSepOctNovDec', $name) / 3;
+    require Time::Local;
+    return Time::Local::timegm($s, $m, $h, $day, $month, $year);
+}
+
+# Waits for the beginning of the next second of the clock: what is then done at once is likely to
+# carry one time, and another time than what was done before.
+sub next_second {
+    my ($self) = @_;
+    my $now = int time;
+    return $self->wait_for(sub { my $t = time; int $t > $now && $t - int $t > 0.05 }, 'the next second');
+}
+
 # True if nothing arrives at that client (or exchange) during so many seconds.
 sub quiet_for {
     my ($self, $client, $seconds) = @_;

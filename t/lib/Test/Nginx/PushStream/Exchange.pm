@@ -52,6 +52,9 @@ sub header_all {
     return map { $_->[1] } grep { lc $_->[0] eq lc $name } @{ $self->{headers} // [] };
 }
 
+# Why the module said no.
+sub explain { return $_[0]->header('X-Nginx-PushStream-Explain') }
+
 # Names as they were spelled on the wire.
 sub header_names {
     my ($self) = @_;
