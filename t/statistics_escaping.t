@@ -16,7 +16,7 @@ my $t = Test::Nginx::PushStream->new->http(<<'EOC')->run();
     }
 EOC
 
-my @sly = ('a"b', 'a\\b', '", "published_messages": 99, "x": "', '</name><name>', 'a&b', "'", "\xc3\xa9", "\xe2\x80\xa8", "\xff");
+my @sly = ('a"b', 'a\\b', '", "published_messages": 99, "x": "', '<name><name>', 'a&b', "'", "\xc3\xa9", "\xe2\x80\xa8", "\xff");
 for my $id (@sly) {
     my $uri = join '', map { sprintf '%%%02X', ord } split //, $id;
     my $info = $t->publish("/pub?id=$uri", 'x')->body;

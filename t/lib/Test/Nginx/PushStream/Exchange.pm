@@ -43,7 +43,8 @@ sub head    { my ($self) = @_; $self->wait_head; return $self->{head} }
 # First value of a header field, whatever its spelling; undef if it is absent.
 sub header {
     my ($self, $name) = @_;
-    return ($self->header_all($name))[0];
+    my ($value) = $self->header_all($name);
+    return $value;
 }
 
 sub header_all {
