@@ -86,7 +86,8 @@ impl List {
     pub fn end(self, out: &mut Vec<u8>) {
         out.extend_from_slice(match self.format {
             Format::Plain | Format::Yaml | Format::XYaml => b"\r\n",
-            Format::Json | Format::XJson => b"\r\n]}\r\n",
+            Format::Json | Format::XJson if self.has_items => b"\r\n]}\r\n",
+            Format::Json | Format::XJson => b"]}\r\n",
             Format::Xml => b"  </infos>\r\n</root>\r\n",
         });
     }
@@ -405,7 +406,7 @@ mod tests {
 
     #[test]
     fn lists_without_items() {
-        assert!(list(Format::Json, &[]).ends_with("\"uptime\": 61, \"infos\": [\r\n\r\n]}\r\n"));
+        assert!(list(Format::Json, &[]).ends_with("\"uptime\": 61, \"infos\": [\r\n]}\r\n"));
         assert!(list(Format::Plain, &[]).ends_with("uptime: 61, infos: \r\n\r\n"));
         assert!(list(Format::Yaml, &[]).ends_with("uptime: 61\r\ninfos: \r\n\r\n"));
         assert!(list(Format::Xml, &[]).ends_with("  <infos>\r\n  </infos>\r\n</root>\r\n"));
