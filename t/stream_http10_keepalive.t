@@ -71,6 +71,6 @@ $t->subscribe('/sub?id=d')->close;
 $t->subscribe('/sub?id=d')->client->abort;
 $t->subscribe('/sub?id=d', version => '1.0')->close;
 ok($t->wait_subscribers('/stats?id=d', 0), 'a client that leaves is noticed');
-is($t->stats->{subscribers}, 0, 'nobody is counted any more');
+ok($t->wait_for(sub { $t->stats->{subscribers} == 0 }, 'all to be gone'), 'nobody is counted any more');
 
 $t->done();

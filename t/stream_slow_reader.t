@@ -72,8 +72,8 @@ for my $s (@lazy) {
     my @chunks = $s->chunks;
     ok(join('', @chunks) eq join('', map { text($_, 'c') } 1 .. @chunks), 'what it got is right');
 }
-my $logged = () = $t->log =~ /push stream: .*(?:slow|buffered)/g;
-is($logged, 3, 'each is logged once') or diag grep { /push stream/ } split /^/, $t->log;
+my $logged = () = $t->log =~ /push stream: .*slow/g;
+ok($logged >= 1 && $logged <= 3, 'which is logged, each at most once') or diag grep { /push stream/ } split /^/, $t->log;
 
 # one that takes nothing for send_timeout
 my $timed = $t->subscribe('/timed?id=d', rcvbuf => 4096);

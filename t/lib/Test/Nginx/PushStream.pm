@@ -589,7 +589,10 @@ sub publish_many {
         while (@underway && $underway[0]{state} ne 'head') {
             my $answer = shift @underway;
             $count{ $answer->{status} // 'none' }++;
-            $stopped = 1 if $o{until} && $o{until}->($answer->{status} // 'none');
+            if ($o{until} && $o{until}->($answer->{status} // 'none')) {
+                $client->close;
+                return \%count;
+            }
             last if $answer->{state} eq 'broken';
             $underway[0]->advance if @underway;
         }

@@ -76,6 +76,15 @@ sub eof { return $_[0]{eof} }
 # Everything received and not yet taken.
 sub buffered { return $_[0]{in} }
 
+# When the last byte that has been taken arrived.
+sub taken_at {
+    my ($self) = @_;
+    my $taken = ($self->{received} // 0) - length $self->{in};
+    my $arrivals = $self->{arrivals} // [];
+    shift @$arrivals while @$arrivals > 1 && $arrivals->[0][0] < $taken;
+    return @$arrivals ? $arrivals->[0][1] : time;
+}
+
 # Waits for the end of the connection.
 sub wait_closed {
     my ($self, $seconds) = @_;
@@ -177,6 +186,7 @@ sub _read {
     my $n = $self->{sock} ? $self->{sock}->sysread($self->{in}, 1 << 18, length $self->{in}) : 0;
     if (defined $n) {
         $self->{received} += $n;
+        push @{ $self->{arrivals} }, [ $self->{received}, time ];
         $self->{eof} = 1 if $n == 0;
         return;
     }

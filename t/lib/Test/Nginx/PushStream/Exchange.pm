@@ -85,7 +85,7 @@ sub so_far { my ($self) = @_; $self->advance; return $self->{body} }
 # Chunks as the server framed them, without the last empty one.
 sub chunks { my ($self) = @_; $self->advance; return @{ $self->{chunks} } }
 
-# When each of them was seen, in seconds since the request was sent.
+# When each of them had arrived, in seconds since the request was sent.
 sub chunk_times { my ($self) = @_; $self->advance; return @{ $self->{chunk_times} } }
 
 # The next chunk that this method has not given yet; undef if the response ends before.
@@ -127,7 +127,7 @@ sub wait_chunks {
 sub closed { my ($self, $seconds) = @_; return $self->{client}->wait_closed($seconds) }
 sub close  { my ($self) = @_; $self->{client}->close; return }
 
-# Seconds from the request to the moment when the end was seen.
+# Seconds from the request to the arrival of the end.
 sub duration { my ($self) = @_; $self->wait_end; return $self->{ended} - $self->{started} }
 
 sub _until {
@@ -218,7 +218,7 @@ sub _body {
     if ($size == 0) { $self->_end('complete'); return 0 }
     $self->{body} .= $chunk;
     push @{ $self->{chunks} }, $chunk;
-    push @{ $self->{chunk_times} }, time - $self->{started};
+    push @{ $self->{chunk_times} }, $c->taken_at - $self->{started};
     return 1;
 }
 
@@ -226,7 +226,7 @@ sub _end {
     my ($self, $state, $why) = @_;
     $self->{state} = $state;
     $self->{why}   = $why;
-    $self->{ended} = time;
+    $self->{ended} = $state eq 'complete' ? $self->{client}->taken_at : time;
     return;
 }
 
