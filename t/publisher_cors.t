@@ -41,7 +41,7 @@ for my $location (sort keys %methods) {
 }
 is(cors($t->post('/pub?id=a', 'x')), "$origins | GET, POST, PUT | $headers", '200 to a publish');
 is(cors($t->get('/pub?id=a')), "$origins | GET, POST, PUT | $headers", '200 to GET');
-is(cors($t->get('/pub?id=b')), "$origins | GET, POST, PUT | $headers", '404');
+is(cors($t->get('/pub?id=b')), "$origins | GET, POST, PUT | $headers", '404 to GET');
 is(cors($t->delete('/admin?id=b')), "$origins | GET, POST, PUT, DELETE | $headers", '404 to DELETE');
 is(cors($t->delete('/admin?id=a')), "$origins | GET, POST, PUT, DELETE | $headers", '200 to DELETE');
 my $s = $t->subscribe('/sub?id=a');

@@ -17,10 +17,11 @@ my $conf = <<'EOC';
         location /pub   { push_stream_publisher admin; push_stream_store_messages on; }
         location /sub   { push_stream_subscriber; push_stream_message_template "old ~text~;"; push_stream_footer_template F; }
         location /stats { push_stream_channels_statistics; }
-        location /drip  { limit_rate 1; return 200 "slow answer"; }
+        location /drip  { limit_rate 500; alias %%TESTDIR%%/drip; }
     }
 EOC
 my $t = Test::Nginx::PushStream->new->http($conf)->run();
+$t->write_file('drip', 'drop' x 5000);
 
 sub descriptors { my ($pid) = @_; return scalar(() = glob "/proc/$pid/fd/*") }
 
