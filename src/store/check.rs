@@ -9,7 +9,7 @@ use crate::store::channel::{Channel, DELETED, EVENTS, WILDCARD};
 use crate::store::interest::Interest;
 use crate::store::message::{Message, NOTICE, STORED};
 use crate::store::pages::{FREE, SEATS, SLAB};
-use crate::store::slab::{Block, CLASSES};
+use crate::store::slab::{Block, CLASSES, VITAL};
 use crate::store::zone::{SHARDS, Store};
 
 /// What an audit found.
@@ -322,6 +322,7 @@ impl<'s> Auditor<'s> {
             }
         }
         let mut used = 0;
+        let mut vital = 0;
         for page in 0..header.pages.get() {
             let descriptor = self.store.descriptor(page);
             match descriptor.state.get() {
@@ -329,6 +330,7 @@ impl<'s> Auditor<'s> {
                 SEATS => {}
                 state => {
                     let class = (state - SLAB) as usize;
+                    vital += u32::from(class == VITAL);
                     let bits = descriptor.free.get();
                     let all = Store::all_free(class);
                     self.need(bits != all, "an empty page is kept");
@@ -346,6 +348,7 @@ impl<'s> Auditor<'s> {
                 }
             }
         }
+        self.need(vital == header.commons.vital_pages.get(), "vital_pages is wrong");
         self.need(used == self.seen.len(), "something lies outside of all slots");
         self.audit.free_pages = header.commons.free_pages.get();
     }

@@ -66,7 +66,9 @@ impl Section<'_> {
     pub(crate) fn take_page(&self, vital: bool) -> Option<u32> {
         let commons = self.commons();
         let free = commons.free_pages.get();
-        if free == 0 || (!vital && free <= self.store.header().reserve.get()) {
+        let reserve = self.store.header().reserve.get();
+        let kept = reserve.saturating_sub(commons.vital_pages.get());
+        if free == 0 || (!vital && free <= kept) {
             return None;
         }
         let page = commons.free_first.get().checked_sub(1)?;

@@ -20,7 +20,7 @@ const SIZES: [usize; CLASSES] = [
 /// Number of size classes.
 pub(crate) const CLASSES: usize = 20;
 /// The interests' class.
-const VITAL: usize = 0;
+pub(crate) const VITAL: usize = 0;
 /// Smallest class for everything else.
 const ORDINARY: usize = 1;
 
@@ -134,6 +134,10 @@ impl Section<'_> {
         self.set64(&descriptor.free, Store::all_free(class) & !1);
         self.set32(&descriptor.next, 0);
         self.set32(&descriptor.prev, 0);
+        if class == VITAL {
+            let commons = self.commons();
+            self.set32(&commons.vital_pages, commons.vital_pages.get() + 1);
+        }
         if Store::slots_of_class(class) > 1 {
             self.push_partial(class, page);
         }
@@ -176,6 +180,10 @@ impl Section<'_> {
                 self.unlink_partial(class, page);
             }
             self.set64(&descriptor.free, 0);
+            if class == VITAL {
+                let commons = self.commons();
+                self.set32(&commons.vital_pages, commons.vital_pages.get() - 1);
+            }
             self.give_page(page);
         } else {
             self.set64(&descriptor.free, free);
