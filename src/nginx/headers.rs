@@ -15,6 +15,8 @@ pub(crate) const TAG: &str = "X-Nginx-PushStream-Tag";
 pub(crate) const COMMIT: &str = "X-Nginx-PushStream-Commit";
 /// Which methods a location knows.
 pub(crate) const ALLOW: &str = "Allow";
+/// Which versions of the WebSocket protocol we speak.
+pub(crate) const WEBSOCKET_VERSION: &str = "Sec-WebSocket-Version";
 
 const CACHE_CONTROL: (&str, &[u8]) = ("Cache-Control", b"no-cache, no-store, must-revalidate");
 const EXPIRES: (&str, &[u8]) = ("Expires", b"Thu, 01 Jan 1970 00:00:01 GMT");

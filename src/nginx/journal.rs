@@ -41,6 +41,8 @@ pub(crate) enum Reason {
     Deleted,
     /// The worker ends: reload, stop or quit.
     Shutdown,
+    /// It broke a rule of the WebSocket protocol, or its message was too large.
+    Protocol,
     /// More than `push_stream_subscriber_max_buffered` waited for it.
     Slow,
     /// It took nothing for `send_timeout`.
@@ -56,6 +58,7 @@ impl Reason {
             Self::Ttl => b"ttl",
             Self::Deleted => b"deleted",
             Self::Shutdown => b"shutdown",
+            Self::Protocol => b"protocol",
             Self::Slow => b"slow",
             Self::SendTimeout => b"send_timeout",
         }

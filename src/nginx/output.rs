@@ -144,6 +144,16 @@ impl Outbox {
         first + self.more.as_ref().map_or(0, |more| more.len)
     }
 
+    /// Drops all that waits, but for the rest of a message of which a part is gone already.
+    pub(super) fn cut(&mut self) {
+        self.more = None;
+        self.first = self.first.take().and_then(|first| {
+            let is_whole = first.from == 0 || first.rendering.ends.contains(&first.from);
+            let to = first.rendering.end_after(first.from).min(first.to);
+            (!is_whole).then_some(Piece { to, ..first })
+        });
+    }
+
     fn is_one_piece(&self) -> bool {
         self.more.as_ref().is_none_or(|more| more.pieces.is_empty())
     }
@@ -266,6 +276,13 @@ pub(super) enum Way {
 }
 
 impl Way {
+    fn filters(self) -> Filters {
+        match self {
+            Self::Direct => Filters::Write,
+            Self::Filtered => Filters::All,
+        }
+    }
+
     /// Writes as much of `outbox` as the socket takes, after what nginx still has.
     ///
     /// May call any body filter, so nobody must hold a reference to the request or to our state.
@@ -282,7 +299,7 @@ impl Way {
         let before = peer.sent();
         if peer.is_buffered() {
             // SAFETY: there is no new chain.
-            if !unsafe { peer.output(Filters::All, ptr::null_mut()) } {
+            if !unsafe { peer.output(self.filters(), ptr::null_mut()) } {
                 return Flushed::Lost;
             }
             reclaim(loans);
@@ -293,11 +310,12 @@ impl Way {
             // nginx holds the header back until something follows it; nothing does.
             return Flushed::Lost;
         }
-        let is_direct = self == Self::Direct && !peer.has_output() && !peer.is_limited();
-        let went = match self {
-            _ if is_direct => send(peer, outbox, scratch),
-            Self::Direct => hand_over(peer, Filters::Write, outbox, loans),
-            Self::Filtered => hand_over(peer, Filters::All, outbox, loans),
+        let is_direct =
+            self == Self::Direct && !peer.has_output() && !peer.is_limited() && !peer.is_tls();
+        let went = if is_direct {
+            send(peer, outbox, scratch)
+        } else {
+            hand_over(peer, self.filters(), outbox, loans)
         };
         match went {
             Err(()) => Flushed::Lost,
@@ -312,7 +330,8 @@ impl Way {
     }
 }
 
-/// Straight to the socket.
+/// Straight to the socket. Not for TLS, which must be offered the same bytes again where it could not
+/// write them: nginx's own filter sees to that.
 fn send(peer: Peer, outbox: &mut Outbox, scratch: &mut Vec<u8>) -> Result<(), ()> {
     while peer.is_writable()
         && let Some(first) = &outbox.first

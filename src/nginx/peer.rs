@@ -8,10 +8,11 @@ use core::ptr::{self, NonNull};
 
 use ngx::ffi::{
     NGX_AGAIN, NGX_ERROR, NGX_HTTP_FLUSH, NGX_OK, ngx_add_timer, ngx_chain_t, ngx_connection_t,
-    ngx_del_timer, ngx_event_t, ngx_handle_write_event, ngx_http_core_loc_conf_t,
-    ngx_http_core_module, ngx_http_output_filter, ngx_http_request_t, ngx_http_run_posted_requests,
-    ngx_http_send_special, ngx_http_write_filter, ngx_int_t, ngx_log_t, ngx_pool_t,
-    ngx_tcp_nodelay, ngx_uint_t, off_t,
+    ngx_del_timer, ngx_event_t, ngx_handle_read_event, ngx_handle_write_event,
+    ngx_http_block_reading, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_output_filter,
+    ngx_http_request_t, ngx_http_run_posted_requests, ngx_http_send_special, ngx_http_write_filter,
+    ngx_int_t, ngx_log_t, ngx_pool_t, ngx_post_event, ngx_posted_events, ngx_posted_next_events,
+    ngx_tcp_nodelay, ngx_uint_t, off_t, time_t,
 };
 
 use crate::nginx::ffi;
@@ -135,10 +136,17 @@ impl Peer {
         unsafe { (*self.connection()).set_timedout(1) };
     }
 
-    /// `limit_rate` applies; known once something was written.
+    /// `limit_rate` applies, or may apply: nginx looks when it writes for the first time.
     pub(super) fn is_limited(self) -> bool {
-        // SAFETY: the request is live.
-        unsafe { (*self.0.as_ptr()).limit_rate != 0 }
+        // SAFETY: the request is live, and nothing below changes it.
+        let r = unsafe { self.0.as_ref() };
+        r.limit_rate_set() == 0 || r.limit_rate != 0
+    }
+
+    /// The bytes on the socket are not those that are sent.
+    pub(super) fn is_tls(self) -> bool {
+        // SAFETY: the connection is live.
+        unsafe { !(*self.connection()).ssl.is_null() }
     }
 
     pub(super) fn is_chunked(self) -> bool {
@@ -242,6 +250,56 @@ impl Peer {
         }
     }
 
+    /// Reads what has come, up to the length of `buffer`.
+    pub(super) fn receive(self, buffer: &mut [u8]) -> Received {
+        let c = self.connection();
+        // SAFETY: the connection is live.
+        let Some(recv) = (unsafe { (*c).recv }) else { return Received::Lost };
+        // SAFETY: it writes at most that many bytes and keeps nothing.
+        let received = unsafe { recv(c, buffer.as_mut_ptr(), buffer.len()) };
+        match usize::try_from(received) {
+            Ok(0) => Received::End,
+            Ok(len) => Received::Bytes(len),
+            Err(_) if received == NGX_AGAIN as isize => Received::Nothing,
+            Err(_) => Received::Lost,
+        }
+    }
+
+    /// Asks for a call when there is something to read, after there was nothing. `false`: the
+    /// connection is lost.
+    pub(super) fn await_readable(self) -> bool {
+        // SAFETY: a connection's read event lives as long as it does.
+        unsafe { ngx_handle_read_event(self.read_event(), 0) == OK }
+    }
+
+    /// What is there to read stays there for now.
+    pub(super) fn ignore_readable(self) {
+        // SAFETY: the request is live.
+        unsafe { ngx_http_block_reading(self.0.as_ptr()) };
+    }
+
+    /// Calls the request's read handler after the events that the loop has in hand.
+    pub(super) fn post_read(self) {
+        let queue = &raw mut ngx_posted_events;
+        // SAFETY: nginx takes a connection's events out of the queue when it closes it.
+        unsafe { ngx_post_event(self.read_event(), queue) };
+    }
+
+    /// Calls the request's read handler in the next round of the loop, so that everybody else has
+    /// a turn before.
+    pub(super) fn post_read_next(self) {
+        let queue = &raw mut ngx_posted_next_events;
+        // SAFETY: nginx takes a connection's events out of the queue when it closes it.
+        unsafe { ngx_post_event(self.read_event(), queue) };
+    }
+
+    /// When the request is over, nginx closes our half at once and swallows what the client still
+    /// sends for so many seconds at the most, instead of for `lingering_time`.
+    pub(super) fn limit_lingering(self, now: time_t, secs: time_t) {
+        // SAFETY: the request is live, and nobody else has a reference to it.
+        unsafe { (*self.0.as_ptr()).lingering_time = now + secs };
+    }
+
     fn core_conf<'a>(self) -> Option<&'a ngx_http_core_loc_conf_t> {
         // SAFETY: the request is live.
         let slots = unsafe { (*self.0.as_ptr()).loc_conf };
@@ -251,6 +309,38 @@ impl Peer {
         let conf = unsafe { ffi::slot::<ngx_http_core_loc_conf_t>(slots, index) }?;
         // SAFETY: configurations outlive their requests and do not change.
         Some(unsafe { conf.as_ref() })
+    }
+}
+
+/// What [`Peer::receive`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Received {
+    /// So many bytes.
+    Bytes(usize),
+    /// None for now.
+    Nothing,
+    /// The client sends no more.
+    End,
+    /// The connection is lost.
+    Lost,
+}
+
+/// A connection that nginx keeps for a while to swallow what comes is not kept longer than this.
+///
+/// # Safety
+///
+/// The connection was live before its request was finished.
+pub(super) unsafe fn hasten_closing(connection: *mut ngx_connection_t, msec: usize) {
+    // SAFETY: the structures of connections are never unmapped.
+    if unsafe { (*connection).fd } == -1 {
+        return;
+    }
+    // SAFETY: as above.
+    let read = unsafe { (*connection).read };
+    // SAFETY: the connection is live, and its events with it.
+    if unsafe { (*read).timer_set() != 0 } {
+        // SAFETY: as above.
+        unsafe { ngx_add_timer(read, msec) };
     }
 }
 

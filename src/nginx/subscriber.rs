@@ -2,15 +2,18 @@
 //!
 //! ```text
 //!   handle: CORS, OPTIONS, no-cache, method, path ──► mode ──► validation and registration (hub)
-//!       ├─► streaming  an open body: header, old messages, live ones, pings, footer
-//!       └─► polling    one answer, at once or later
+//!      │ ├─► streaming  an open body: header, old messages, live ones, pings, footer
+//!      │ └─► polling    one answer, at once or later
+//!      └───► upgrade    a handshake, then what streaming does in frames; socket reads the client's
 //!   delivery: what happens to open subscribers; audience: who they are
 //! ```
 
 mod audience;
 mod delivery;
 mod polling;
+mod socket;
 mod streaming;
+mod upgrade;
 
 use core::ptr::{self, NonNull};
 
@@ -59,6 +62,9 @@ fn serve(request: &mut Request, location: &'static Location) -> Sent {
         return Ok(FAILED);
     }
     request.disable_not_modified();
+    if delivery == Delivery::WebSocket {
+        return upgrade::start(request, location);
+    }
     if let Err(code) = request.discard_body() {
         return Ok(code);
     }
@@ -79,11 +85,8 @@ fn serve(request: &mut Request, location: &'static Location) -> Sent {
     if requested.is_empty() {
         return answer::refused(request, Refusal::NoChannelId);
     }
-    let time = value(request, location.last_received_message_time, b"If-Modified-Since")?;
-    let tag = value(request, location.last_received_message_tag, b"If-None-Match")?;
-    let event_id = value(request, location.last_event_id, b"Last-Event-Id")?;
-    let since = resume::parse_since(time.as_deref(), tag.as_deref(), event_id.as_deref());
-    let asked = Asked { requested: &requested, since };
+    let received = Received::of(request, location)?;
+    let asked = Asked { requested: &requested, since: received.since() };
     match effective(delivery, request) {
         Delivery::Polling => polling::start(request, location, &asked, false),
         Delivery::LongPolling => polling::start(request, location, &asked, true),
@@ -120,6 +123,27 @@ fn value(
     match directive {
         Some(value) => request.decoded(value).map(Some),
         None => Ok(request.header(header).map(<[u8]>::to_vec)),
+    }
+}
+
+/// What a client says it has received, as it says it.
+struct Received {
+    time: Option<Vec<u8>>,
+    tag: Option<Vec<u8>>,
+    event_id: Option<Vec<u8>>,
+}
+
+impl Received {
+    fn of(request: &Request, location: &Location) -> Result<Self, NoMemory> {
+        Ok(Self {
+            time: value(request, location.last_received_message_time, b"If-Modified-Since")?,
+            tag: value(request, location.last_received_message_tag, b"If-None-Match")?,
+            event_id: value(request, location.last_event_id, b"Last-Event-Id")?,
+        })
+    }
+
+    fn since(&self) -> Since<'_> {
+        resume::parse_since(self.time.as_deref(), self.tag.as_deref(), self.event_id.as_deref())
     }
 }
 

@@ -18,7 +18,7 @@ use std::io;
 
 use ngx::ffi::{
     ngx_core_conf_t, ngx_core_module, ngx_cycle_t, ngx_event_t, ngx_exiting, ngx_last_process,
-    ngx_process_slot, ngx_time,
+    ngx_process_slot, ngx_terminate, ngx_time,
 };
 
 use crate::hub::{Hub, Rules, Tick};
@@ -133,6 +133,12 @@ pub(crate) fn now() -> Seconds {
 pub(crate) fn is_exiting() -> bool {
     // SAFETY: a static of nginx's, which only this thread writes.
     unsafe { ngx_exiting != 0 }
+}
+
+/// This worker ends as soon as it returns to the loop.
+pub(crate) fn is_terminating() -> bool {
+    // SAFETY: a static of nginx's; signal handlers write to it, and any value will do.
+    unsafe { ngx_terminate != 0 }
 }
 
 /// In the master, or the only process, for each accepted configuration in which we are used.

@@ -24,8 +24,9 @@ use crate::nginx::output::{Loans, Outbox, Way};
 use crate::nginx::peer::Peer;
 use crate::nginx::subscriber::delivery::Arrival;
 use crate::nginx::subscriber::polling::Poll;
+use crate::nginx::subscriber::socket::Socket;
 use crate::nginx::timers::{Kind, Place, Places, Queues};
-use crate::session::Form;
+use crate::session::{Form, Framing};
 
 /// Slots are allocated so many at a time, and never move.
 const PAGE: usize = 256;
@@ -121,6 +122,8 @@ pub(super) struct Stream {
     pub(super) frames_chunks: bool,
     pub(super) outbox: Outbox,
     pub(super) loans: NonNull<Loans>,
+    /// What a WebSocket client sends; `None` for others, and while it is being read.
+    pub(super) socket: Option<Box<Socket>>,
 }
 
 /// ```text
@@ -176,6 +179,12 @@ impl Subscriber {
             Mode::Poll(_) => 0,
         };
         Entry { messages_sent: self.messages_sent, bytes_buffered, reason: None }
+    }
+
+    /// Frames both ways, and nothing else.
+    pub(super) fn is_websocket(&self) -> bool {
+        matches!(self.mode, Mode::Stream(_))
+            && self.location.layout.form().framing() == Framing::WebSocket
     }
 }
 

@@ -20,22 +20,22 @@ use std::rc::Rc;
 use ngx::ffi::{
     NGX_ERROR, NGX_HTTP_REQUEST_TIME_OUT, NGX_OK, ngx_event_t,
     ngx_http_discarded_request_body_handler, ngx_http_finalize_request, ngx_http_request_t,
-    ngx_http_test_reading, ngx_int_t, ngx_terminate,
+    ngx_http_test_reading, ngx_int_t,
 };
 
 use crate::hub::{Group, News};
 use crate::model::{DELETED_ID, Message, Seconds};
 use crate::nginx::event::Event;
 use crate::nginx::journal::{self, Entry, Reason};
-use crate::nginx::location;
+use crate::nginx::location::{self, Location};
 use crate::nginx::output::{self, Flushed, Loans, Outbox, Piece, Rendering, Way};
 use crate::nginx::peer::{self, Peer};
 use crate::nginx::subscriber::audience::{self, Audience, Mode, State, Subscriber, Token};
-use crate::nginx::subscriber::polling;
+use crate::nginx::subscriber::{polling, socket};
 use crate::nginx::timers::{self, Kind};
 use crate::nginx::{ffi, log, worker};
 use crate::session::Form;
-use crate::wire::chunked;
+use crate::wire::{chunked, frame};
 
 /// Batches that are taken from the hub before the subscribers are written to.
 const BATCHES_MAX: usize = 16;
@@ -164,12 +164,30 @@ impl Audience {
     }
 
     /// The subscriber gets nothing any more but what waits, and its footer.
-    fn begin_end(&mut self, token: Token, reason: Reason) {
+    pub(super) fn begin_end(&mut self, token: Token, reason: Reason) {
+        self.begin_end_with(token, reason, |location, out| location.layout.close(out));
+    }
+
+    /// The same with other last frames, for WebSockets. Others get their footer in any case, when
+    /// what waits is written: for nginx it belongs to the end of the body.
+    pub(super) fn begin_end_with(
+        &mut self,
+        token: Token,
+        reason: Reason,
+        last: impl FnOnce(&Location, &mut Vec<u8>),
+    ) {
         if let Some(subscriber) = self.subscribers.get(token)
             && matches!(subscriber.state, State::Starting | State::Open)
         {
             subscriber.state = State::Ending;
             subscriber.reason = reason;
+            if subscriber.is_websocket()
+                && let Mode::Stream(stream) = &mut subscriber.mode
+            {
+                let mut frames = Rendering::default();
+                frames.push(|out| last(subscriber.location, out));
+                stream.outbox.push(&Rc::new(frames), 0);
+            }
         }
         self.quit(token, Kind::Ping);
         self.quit(token, Kind::End);
@@ -242,13 +260,17 @@ fn flush_dirty() {
 /// Writes what waits, and ends the subscriber if that was due or the connection is lost.
 ///
 /// Not for the content handler: nginx goes on with a request that this may have finished.
-fn flush(token: Token) {
+pub(super) fn flush(token: Token) {
     match write(token) {
         Written::Gone | Written::Open => {}
         Written::Ended => finish(token),
         Written::TooSlow => {
             report_too_slow();
-            drop_connection(token, ERROR);
+            if audience::with(|audience| audience.cut_off(token)) {
+                leave_and_flush(token);
+            } else {
+                drop_connection(token, ERROR);
+            }
         }
         Written::Lost => drop_connection(token, ERROR),
     }
@@ -282,7 +304,7 @@ pub(super) fn write(token: Token) -> Written {
     let is_blocked = matches!(flushed, Flushed::Some(_));
     let was_blocked = turn.is_blocked;
     let peer = turn.peer;
-    let state = turn.state;
+    let (state, is_websocket) = (turn.state, turn.is_websocket);
     if !audience::with(|audience| audience.end_turn(token, turn, is_blocked)) {
         return Written::Gone;
     }
@@ -295,6 +317,10 @@ pub(super) fn write(token: Token) -> Written {
         Flushed::All => {
             if was_blocked {
                 peer.stop_waiting();
+                if is_websocket {
+                    // Nobody reads what its client sends while it does not read itself.
+                    peer.post_read();
+                }
             }
             if state == State::Ending { Written::Ended } else { Written::Open }
         }
@@ -305,6 +331,7 @@ pub(super) fn write(token: Token) -> Written {
 struct Turn {
     peer: Peer,
     state: State,
+    is_websocket: bool,
     is_blocked: bool,
     way: Way,
     outbox: Outbox,
@@ -316,16 +343,35 @@ impl Audience {
     fn begin_turn(&mut self, token: Token) -> Option<Turn> {
         let subscriber = self.subscribers.get(token)?;
         subscriber.is_dirty = false;
+        let is_websocket = subscriber.is_websocket();
         let Mode::Stream(stream) = &mut subscriber.mode else { return None };
         Some(Turn {
             peer: subscriber.peer,
             state: subscriber.state,
+            is_websocket,
             is_blocked: subscriber.is_blocked,
             way: stream.way,
             outbox: mem::take(&mut stream.outbox),
             loans: stream.loans,
             scratch: mem::take(&mut self.scratch),
         })
+    }
+
+    /// A WebSocket that has too much waiting gets no more than the rest of a frame that it has a
+    /// part of, and the reason. `false`: it is none.
+    fn cut_off(&mut self, token: Token) -> bool {
+        let Some(subscriber) = self.subscribers.get(token) else { return false };
+        if !subscriber.is_websocket() {
+            return false;
+        }
+        subscriber.state = State::Open;
+        if let Mode::Stream(stream) = &mut subscriber.mode {
+            stream.outbox.cut();
+        }
+        self.begin_end_with(token, Reason::Slow, |_, out| {
+            frame::encode_close(frame::code::TRY_AGAIN_LATER, out);
+        });
+        true
     }
 
     /// `false`: the subscriber has gone meanwhile.
@@ -342,6 +388,10 @@ impl Audience {
 /// Ends the response: the footer, and the end of the body.
 fn finish(token: Token) {
     let Some(subscriber) = forget(token) else { return };
+    if subscriber.is_websocket() {
+        socket::hang_up(subscriber.peer);
+        return;
+    }
     let rc = close_body(&subscriber);
     finalize(subscriber.peer, rc);
 }
@@ -386,20 +436,40 @@ pub(super) fn finalize(peer: Peer, rc: ngx_int_t) {
 
 /// Its time is over, or ours: whatever it is sent at an orderly end.
 fn dismiss(token: Token, reason: Reason) {
-    let found = audience::with(|audience| {
+    let is_poll = audience::with(|audience| {
         audience.begin_end(token, reason);
         let subscriber = audience.subscribers.get(token)?;
-        Some((subscriber.id.take(), matches!(subscriber.mode, Mode::Poll(_))))
+        Some(matches!(subscriber.mode, Mode::Poll(_)))
     });
-    let Some((id, is_poll)) = found else { return };
-    // Before anybody can read the last byte, statistics do not count it any more.
+    match is_poll {
+        None => {}
+        Some(true) => {
+            leave(token);
+            polling::time_out(token);
+        }
+        Some(false) => leave_and_flush(token),
+    }
+}
+
+/// Ends a WebSocket with these frames.
+pub(super) fn close_with(token: Token, reason: Reason, last: &[u8]) {
+    audience::with(|audience| {
+        audience.begin_end_with(token, reason, |_, out| out.extend_from_slice(last));
+    });
+    leave_and_flush(token);
+}
+
+/// Before anybody can read the last byte, statistics do not count the subscriber any more.
+fn leave_and_flush(token: Token) {
+    leave(token);
+    flush(token);
+}
+
+/// Ends the subscriber's registration in the hub; it goes on getting what waits.
+pub(super) fn leave(token: Token) {
+    let id = audience::with(|audience| audience.subscribers.get(token)?.id.take());
     if let Some(id) = id {
         worker::operate(|hub, rules, now| hub.leave(id, rules, now));
-    }
-    if is_poll {
-        polling::time_out(token);
-    } else {
-        flush(token);
     }
 }
 
@@ -410,8 +480,7 @@ pub(crate) fn say_goodbye() {
 }
 
 fn go_on_with_goodbye() {
-    // SAFETY: a static of nginx's; signal handlers write to it, and any value will do.
-    let is_urgent = unsafe { ngx_terminate } != 0;
+    let is_urgent = worker::is_terminating();
     loop {
         let from = GOODBYE_FROM.get();
         let (tokens, next) = audience::with(|a| a.subscribers.some_from(from, GOODBYES_MAX));

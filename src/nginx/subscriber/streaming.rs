@@ -34,8 +34,13 @@ pub(super) fn start(request: &mut Request, location: &'static Location, asked: &
     let padding = padding(request, location)?;
     let loans = Loans::of(peer).ok_or(NoMemory)?;
     // What nginx does with the body is known once the header is sent.
-    let stream =
-        Stream { way: Way::Filtered, frames_chunks: false, outbox: Outbox::default(), loans };
+    let stream = Stream {
+        way: Way::Filtered,
+        frames_chunks: false,
+        outbox: Outbox::default(),
+        loans,
+        socket: None,
+    };
     let (token, form) = audience::with(|audience| {
         let form = match &padding {
             Some(padding) => audience.forms.number(&location.layout.form().padded(padding)),
@@ -91,7 +96,8 @@ fn open(
     }
     let is_direct = !location.force_filters && !peer.needs_filters();
     let frames_chunks = is_direct && peer.is_chunked();
-    let opening = opening(padding, token, frames_chunks, location, &mut subscribed);
+    let mut opening = Rendering::default();
+    push_opening(&mut opening, padding, token, frames_chunks, location, &mut subscribed);
     let is_over = worker::is_exiting();
     audience::with(|audience| {
         let Some(subscriber) = audience.subscribers.get(token) else { return };
@@ -123,7 +129,7 @@ fn open(
 }
 
 /// The subscriber stays: it counts, and its times begin.
-fn settle(location: &Location, token: Token, id: Option<SubscriberId>) {
+pub(super) fn settle(location: &Location, token: Token, id: Option<SubscriberId>) {
     if let Some(id) = id {
         worker::operate(|hub, rules, now| hub.announce(id, rules, now));
     }
@@ -139,25 +145,25 @@ fn settle(location: &Location, token: Token, id: Option<SubscriberId>) {
 }
 
 /// Header template and old messages.
-fn opening(
+pub(super) fn push_opening(
+    opening: &mut Rendering,
     padding: Option<&Padding>,
     token: Token,
     frames_chunks: bool,
     location: &Location,
     subscribed: &mut Subscribed,
-) -> Rendering {
-    let mut opening = Rendering::default();
-    delivery::push(&mut opening, frames_chunks, |out| location.layout.open(padding, out));
+) {
+    delivery::push(opening, frames_chunks, |out| location.layout.open(padding, out));
     let form = audience::with(|audience| {
         let number = audience.subscribers.get(token)?.form;
         audience.forms.get(number).cloned()
     });
-    let Some(form) = form else { return opening };
+    let Some(form) = form else { return };
     let mut count = 0;
     worker::operate(|hub, _, now| {
         hub.read_backlog(subscribed, now, &mut |message| {
             count += 1;
-            delivery::push(&mut opening, frames_chunks, |out| form.render(message, out));
+            delivery::push(opening, frames_chunks, |out| form.render(message, out));
         });
     });
     audience::with(|audience| {
@@ -165,7 +171,6 @@ fn opening(
             subscriber.count(count);
         }
     });
-    opening
 }
 
 /// Status and headers. `Some`: nginx has ended the request, and this is what to return.

@@ -1,0 +1,231 @@
+//! WebSocket: from a handshake to a connection that speaks frames.
+//!
+//! ```text
+//!   method ──► fields ──► version ──► 101 ──► path ──► validation ──► header, old messages, live
+//!     │ 405      │ 400      │ 400              └────────────┴──► close frame 1008 with the reason
+//! ```
+//!
+//! The 101 is not left to nginx's header filter, which would spell `Connection` as old clients do
+//! not expect; it goes to the filter that writes, as everything after it does. Once it is written
+//! the request has left HTTP: nginx never reads another one from this connection.
+
+use std::rc::Rc;
+
+use ngx::ffi::{NGX_DONE, NGX_ERROR, NGX_OK, ngx_int_t, ngx_uint_t};
+
+use crate::hub::{Refusal, Stay, Subscribed};
+use crate::nginx::answer::{self, Sent};
+use crate::nginx::journal::Reason;
+use crate::nginx::location::Location;
+use crate::nginx::output::{Loans, Outbox, Rendering, Way};
+use crate::nginx::peer::Peer;
+use crate::nginx::request::{Method, NoMemory, Request};
+use crate::nginx::subscriber::audience::{self, Mode, State, Stream, Subscriber, Token};
+use crate::nginx::subscriber::delivery::{self, Written};
+use crate::nginx::subscriber::socket::{self, Socket};
+use crate::nginx::subscriber::{Asked, Received, attach, streaming};
+use crate::nginx::{headers, worker};
+use crate::wire::handshake::{self, BadHandshake, Handshake};
+use crate::wire::{frame, path};
+
+/// What clients are told whose handshake lacks something.
+const EXPLAIN_HEADERS: &str = "Don't have at least one of the mandatory headers: Connection, \
+                               Upgrade, Sec-WebSocket-Key and Sec-WebSocket-Version";
+const EXPLAIN_VERSION: &str = "Version not supported. Supported versions: 8, 13";
+
+const SWITCHING_PROTOCOLS: ngx_uint_t = 101;
+
+/// Answers the handshake, and keeps the connection if it may stay.
+pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent {
+    // A refused client may not send another request either: it may send frames.
+    request.fields_mut().set_keepalive(0);
+    let has_body = has_body(request);
+    if let Err(code) = request.discard_body() {
+        return Ok(code);
+    }
+    if request.method() != Method::Get {
+        return answer::not_allowed(request, "GET");
+    }
+    let key = match handshake_of(request).check() {
+        Ok(key) => key.to_vec(),
+        Err(bad) => return refuse(request, bad),
+    };
+    if has_body {
+        // Where it ends and the first frame begins is a question that nobody has to ask.
+        headers::add_no_cache(request)?;
+        return Ok(answer::empty(request, 400));
+    }
+    let path = request.channels_path(location)?;
+    let requested = path::parse(&path);
+    let received = Received::of(request, location)?;
+    let asked = Asked { requested: &requested, since: received.since() };
+
+    let peer = request.peer();
+    let loans = Loans::of(peer).ok_or(NoMemory)?;
+    let socket = Some(Box::new(Socket::new(location, take_input(request))));
+    let stream =
+        Stream { way: Way::Direct, frames_chunks: false, outbox: Outbox::default(), loans, socket };
+    let (token, form) = audience::with(|audience| {
+        let form = audience.forms.number(location.layout.form());
+        let subscriber = Subscriber::new(peer, location, form, Mode::Stream(stream));
+        (audience.subscribers.add(subscriber), form)
+    });
+    let subscribed = if requested.is_empty() {
+        Ok(Err(Refusal::NoChannelId))
+    } else {
+        asked.subscribe(location, token, form, Stay::Live, false)
+    };
+    let subscribed = match subscribed {
+        Ok(subscribed) => subscribed,
+        Err(code) => {
+            delivery::forget(token);
+            return Ok(code);
+        }
+    };
+    let opened = open(request, location, token, &key, subscribed);
+    if !matches!(opened, Ok(None)) {
+        delivery::forget(token);
+    }
+    Ok(match opened? {
+        Some(code) => code,
+        None => keep_open(request, peer),
+    })
+}
+
+/// The fields that matter. With HTTP/2 there are none: a stream has no connection to take over.
+fn handshake_of(request: &Request) -> Handshake<'_> {
+    let r = request.fields();
+    // HTTP/2 and HTTP/3 have numbers of 2000 and 3000.
+    if !r.stream.is_null() || r.http_version >= 2000 {
+        return Handshake::default();
+    }
+    Handshake {
+        upgrade: request.header(b"Upgrade"),
+        connection: request.header(b"Connection"),
+        key: request.header(b"Sec-WebSocket-Key"),
+        version: request.header(b"Sec-WebSocket-Version"),
+    }
+}
+
+fn refuse(request: &mut Request, bad: BadHandshake) -> Sent {
+    headers::add_no_cache(request)?;
+    match bad {
+        BadHandshake::Headers => answer::explained(request, 400, EXPLAIN_HEADERS),
+        BadHandshake::Version => {
+            headers::add(request, headers::WEBSOCKET_VERSION, handshake::VERSIONS.as_bytes())?;
+            answer::explained(request, 400, EXPLAIN_VERSION)
+        }
+    }
+}
+
+/// To be asked before nginx has begun to forget it.
+fn has_body(request: &Request) -> bool {
+    let headers = &request.fields().headers_in;
+    headers.content_length_n > 0 || headers.chunked() != 0
+}
+
+/// What has come together with the request: the beginning of the first frame.
+fn take_input(request: &mut Request) -> Vec<u8> {
+    let header_in = request.fields().header_in;
+    // SAFETY: a request whose header was read has the buffer that it was read into.
+    let buffer = unsafe { &mut *header_in };
+    // SAFETY: nginx has filled the buffer from `pos` to `last`, which are in order.
+    let len = usize::try_from(unsafe { buffer.last.offset_from(buffer.pos) }).unwrap_or(0);
+    // SAFETY: as above; nobody writes there now.
+    let input = unsafe { core::slice::from_raw_parts(buffer.pos, len) }.to_vec();
+    buffer.pos = buffer.last;
+    input
+}
+
+/// What to return for a request that is over; `None`: it stays, be it for its last bytes.
+fn open(
+    request: &mut Request,
+    location: &'static Location,
+    token: Token,
+    key: &[u8],
+    subscribed: Result<Subscribed, Refusal>,
+) -> Result<Option<ngx_int_t>, NoMemory> {
+    let id = subscribed.as_ref().ok().and_then(|subscribed| subscribed.id);
+    audience::with(|audience| {
+        if let Some(subscriber) = audience.subscribers.get(token) {
+            subscriber.id = id;
+            subscriber.reason = Reason::Client;
+        }
+    });
+    attach(request, token)?;
+    if !request.peer().set_no_delay() {
+        return Ok(Some(NGX_ERROR as ngx_int_t));
+    }
+    let mut opening = Rendering::default();
+    opening.push(|out| {
+        handshake::render_response(key, out);
+        note_header_sent(request, out.len());
+    });
+    let refusal = match subscribed {
+        Ok(mut subscribed) => {
+            streaming::push_opening(&mut opening, None, token, false, location, &mut subscribed);
+            None
+        }
+        Err(refusal) => Some(refusal),
+    };
+    if matches!(refusal, Some(Refusal::NoMemory { .. })) {
+        worker::report_full_zone();
+    }
+    let is_over = refusal.is_some() || worker::is_exiting();
+    if is_over {
+        delivery::leave(token);
+    }
+    audience::with(|audience| {
+        if let Some(subscriber) = audience.subscribers.get(token) {
+            subscriber.state = State::Open;
+            if let Mode::Stream(stream) = &mut subscriber.mode {
+                stream.outbox.push(&Rc::new(opening), 0);
+                stream.outbox.mark_backlog();
+            }
+        }
+        if let Some(refusal) = refusal {
+            audience.begin_end_with(token, Reason::Refused, |_, out| {
+                frame::encode_refusal(refusal.status(), refusal.explain().unwrap_or(""), out);
+            });
+        } else if is_over {
+            audience.begin_end(token, Reason::Shutdown);
+        }
+    });
+    match delivery::write(token) {
+        Written::Open => {}
+        Written::Ended => {
+            socket::shorten_lingering(request.peer());
+            return Ok(Some(NGX_OK as ngx_int_t));
+        }
+        Written::Gone | Written::TooSlow | Written::Lost => {
+            return Ok(Some(NGX_ERROR as ngx_int_t));
+        }
+    }
+    if !is_over {
+        streaming::settle(location, token, id);
+    }
+    Ok(None)
+}
+
+/// For nginx's log, and so that it does not send a header of its own.
+fn note_header_sent(request: &mut Request, len: usize) {
+    let r = request.fields_mut();
+    r.headers_out.status = SWITCHING_PROTOCOLS;
+    r.header_size = len;
+    r.set_header_sent(1);
+    // After the last frame nginx swallows what the client still sends: closing at once would make
+    // the kernel take back frames that the client has not read.
+    r.set_lingering_close(1);
+}
+
+/// The connection is a WebSocket's from now on. Returns what the content handler must return.
+fn keep_open(request: &mut Request, peer: Peer) -> ngx_int_t {
+    let r = request.fields_mut();
+    r.read_event_handler = Some(socket::on_readable);
+    r.write_event_handler = Some(delivery::on_writable);
+    r.set_count(r.count() + 1);
+    delivery::schedule();
+    // Frames may have come already, with the request or behind it.
+    peer.post_read();
+    NGX_DONE as ngx_int_t
+}
