@@ -200,6 +200,8 @@ pub(super) struct Audience {
     pub(super) scratch: Vec<u8>,
     /// What subscribers of several channels get when the hub has handed out all it has.
     pub(super) arrivals: Vec<Arrival>,
+    /// Who has no subscription any more, but maybe messages among the arrivals.
+    pub(super) ended: Vec<Token>,
     /// Polls that have their message, each once.
     pub(super) answered: Vec<Token>,
 }

@@ -88,8 +88,7 @@ impl Audience {
                     && matches!(subscriber.mode, Mode::Stream(_))
                 {
                     subscriber.id = None;
-                    self.begin_end(token, Reason::Deleted);
-                    self.mark_dirty(token);
+                    self.ended.push(token);
                 }
             }
             News::Ended { .. } => {}
@@ -161,6 +160,11 @@ impl Audience {
             }
         }
         self.arrivals.shrink_to(FLUSHES_MAX);
+        // A close frame comes after all of it.
+        for token in mem::take(&mut self.ended) {
+            self.begin_end(token, Reason::Deleted);
+            self.mark_dirty(token);
+        }
     }
 
     /// The subscriber gets nothing any more but what waits, and its footer.

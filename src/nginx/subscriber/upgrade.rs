@@ -67,7 +67,8 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
         Stream { way: Way::Direct, frames_chunks: false, outbox: Outbox::default(), loans, socket };
     let (token, form) = audience::with(|audience| {
         let form = audience.forms.number(location.layout.form());
-        let subscriber = Subscriber::new(peer, location, form, Mode::Stream(stream));
+        let many = requested.len() > 1;
+        let subscriber = Subscriber::new(peer, location, form, many, Mode::Stream(stream));
         (audience.subscribers.add(subscriber), form)
     });
     let subscribed = if requested.is_empty() {

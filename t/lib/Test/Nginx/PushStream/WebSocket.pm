@@ -70,6 +70,27 @@ sub text {
     return $frame && $frame->{opcode} == 1 ? $frame->{payload} : undef;
 }
 
+# The next frame as it came, in hexadecimal; '' if there is none.
+sub raw {
+    my ($self, $seconds) = @_;
+    my $frame = $self->frame($seconds);
+    return $frame ? unpack('H*', $frame->{raw}) : '';
+}
+
+# All that comes until the server ends the connection, in hexadecimal; undef if it does not.
+sub rest {
+    my ($self, $seconds) = @_;
+    my $bytes = $self->{client}->take('eof', $seconds);
+    return defined $bytes ? unpack('H*', $bytes) : undef;
+}
+
+# A close frame as `raw` and `rest` give it: with a code and a reason, or empty.
+sub close_hex {
+    my ($code, $reason) = @_;
+    my $payload = defined $code ? pack('n', $code) . ($reason // '') : '';
+    return unpack 'H*', pack('CC', 0x88, length $payload) . $payload;
+}
+
 sub _parse {
     my ($c) = @_;
     return if length $c->{in} < 2;
