@@ -36,6 +36,7 @@ $t->http(<<'EOC')->run;
         location /s/empty  { push_stream_subscriber; push_stream_header_template ""; }
         location /s/file   { push_stream_subscriber; push_stream_header_template_file %%TESTDIR%%/header.html; }
         location /s/ev     { push_stream_subscriber eventsource; if ($arg_if) { push_stream_last_event_id $arg_last; } }
+        location /s/ws     { push_stream_subscriber websocket; if ($arg_if) { push_stream_last_event_id $arg_last; } }
         location /s/lp     { push_stream_subscriber long-polling; push_stream_subscriber_connection_ttl 60s; }
     }
     server {
@@ -67,6 +68,14 @@ is($http->read_until(qr/x/), 'httpHx', 'the message template of http');
 
 is(stream('/s/ev?id=a'), ": http\n: F\n", 'header and footer as comments');
 is(stream('/s/ev?id=a&if=1'), ": http\n: F\n", 'the same in an if block');
+
+# ---- websocket: header and footer are framed once, also in the if block
+
+for my $if ('', '&if=1') {
+    my $ws = $t->websocket("/s/ws?id=a$if");
+    is($ws->text, 'http', "the header is one frame$if");
+    is($ws->text, 'F', "the footer is one frame$if");
+}
 
 # ---- lifetimes
 

@@ -23,6 +23,7 @@ my $t = Test::Nginx::PushStream->new(workers => 1)->http(<<'EOC')->run;
         location /short  { push_stream_subscriber eventsource; push_stream_subscriber_connection_ttl 200ms; }
         location /poll   { push_stream_subscriber polling; }
         location /lp     { push_stream_subscriber long-polling; push_stream_longpolling_connection_ttl 200ms; }
+        location /ws     { push_stream_subscriber websocket; }
         location /wait   { push_stream_subscriber long-polling; }
         location /slow   { push_stream_subscriber; push_stream_subscriber_max_buffered 10k; }
         location /stuck  { push_stream_subscriber; send_timeout 500ms; push_stream_subscriber_max_buffered 1g; }
@@ -83,6 +84,18 @@ $t->wait_subscribers('/stats?id=w', 1);
 $t->publish('/pub?id=w', 'x');
 $poll->wait_end;
 is(line('/wait?id=w'), 'mode=long-polling sent=1 buffered=0 reason=answered', 'a long poll that was answered');
+
+my $ws = $t->websocket('/ws?id=s');
+$t->publish('/pub?id=s', 'x');
+is($ws->text, 'x', 'a websocket gets a message');
+$ws->send_frame(8, '', mask => 'abcd');
+ok($ws->closed, 'and ends');
+$ws->close;
+is(line('/ws?id=s'), 'mode=websocket sent=1 buffered=0 reason=client', 'a websocket');
+$ws = $t->websocket('/ws?id=*');
+ok($ws->closed, 'a refused websocket ends');
+$ws->close;
+is(line('/ws?id=*'), 'mode=websocket sent=0 buffered=0 reason=refused', 'and is refused');
 
 # more than a socket takes: nobody reads
 sub fill {

@@ -73,6 +73,7 @@ like($t->get('/ev?id=none')->header('Content-Type'), qr{\Atext/event-stream; cha
 my $events = $t->get('/evpoll?id=a.b1');
 is($events->header('Content-Type'), 'text/event-stream; charset=utf-8', 'event source support of a poll');
 is($events->body, ": \ndata: x\n\n", 'frames its messages');
+is($t->websocket('/ws?id=a')->status, 101, 'push_stream_websocket');
 is($t->delete('/pub?id=w')->status, 200, 'push_stream_publisher_admin');
 
 # ---- hoisted
