@@ -51,8 +51,10 @@ pub(crate) struct Worker {
     full_tick_more: Event,
     messages_tick: Event,
     messages_tick_more: Event,
-    /// Subscribers got their goodbye, and the seat is given up.
-    has_left: Cell<bool>,
+    /// Subscribers get their goodbye, and then the seat is given up.
+    is_leaving: Cell<bool>,
+    /// There is no next round of the loop.
+    is_stopping: Cell<bool>,
     full_zone: FullZone,
 }
 
@@ -135,10 +137,11 @@ pub(crate) fn is_exiting() -> bool {
     unsafe { ngx_exiting != 0 }
 }
 
-/// This worker ends as soon as it returns to the loop.
+/// This worker ends now, or as soon as it returns to the loop.
 pub(crate) fn is_terminating() -> bool {
     // SAFETY: a static of nginx's; signal handlers write to it, and any value will do.
-    unsafe { ngx_terminate != 0 }
+    let is_terminated = unsafe { ngx_terminate != 0 };
+    is_terminated || with(|worker| worker.is_stopping.get()).unwrap_or(true)
 }
 
 /// In the master, or the only process, for each accepted configuration in which we are used.
@@ -200,7 +203,8 @@ pub(crate) fn start(conf: &MainConf) {
         full_tick_more: Event::new(on_full_tick_more),
         messages_tick: Event::new(on_messages_tick),
         messages_tick_more: Event::new(on_messages_tick_more),
-        has_left: Cell::new(false),
+        is_leaving: Cell::new(false),
+        is_stopping: Cell::new(false),
         full_zone: FullZone::default(),
     }));
     WORKER.set(Some(worker));
@@ -240,23 +244,27 @@ fn seat(conf: &MainConf, slot: usize) -> Option<Store> {
 /// nginx has told this worker to finish what it has: before anything else, subscribers are told.
 pub(crate) fn on_exiting() {
     with(|worker| {
-        if worker.has_left.replace(true) {
-            return;
+        if !worker.is_leaving.replace(true) {
+            subscriber::say_goodbye();
         }
-        // A panic over one subscriber must not keep the seat.
-        ffi::guard("say_goodbye", (), subscriber::say_goodbye);
-        worker.hub().detach(&worker.rules, now());
-        after_operation();
     });
 }
 
-/// The worker ends now, in an orderly way.
+/// All subscribers have been told: the statistics list this worker no longer.
+pub(crate) fn give_up_seat() {
+    with(|worker| worker.hub().detach(&worker.rules, now()));
+    after_operation();
+}
+
+/// The worker ends now, in an orderly way: whoever has not been told yet is told at once.
 pub(crate) fn stop() {
-    on_exiting();
     with(|worker| {
-        // Whatever came in while the last requests were served.
-        worker.hub().detach(&worker.rules, now());
-        after_operation();
+        worker.is_leaving.set(true);
+        worker.is_stopping.set(true);
+        // A panic over one subscriber must not keep the seat.
+        ffi::guard("say_goodbye", (), subscriber::say_goodbye);
+        // Again, for what came in while the last requests were served.
+        give_up_seat();
         worker.full_zone.report(now());
     });
 }
@@ -349,7 +357,7 @@ unsafe extern "C" fn on_messages_tick_more(_: *mut ngx_event_t) {
 /// One bounded step; the rest is for the next round of the event loop.
 fn sweep(tick: Tick, worker: &Worker, more: Event) {
     let has_more = operate(|hub, rules, now| hub.tick(tick, rules, now)).unwrap_or(false);
-    if has_more && !worker.has_left.get() {
+    if has_more && !worker.is_leaving.get() {
         more.post_next();
     }
 }

@@ -491,7 +491,7 @@ fn go_on_with_goodbye() {
         for token in &tokens {
             dismiss(*token, Reason::Shutdown);
         }
-        let Some(next) = next else { return };
+        let Some(next) = next else { return worker::give_up_seat() };
         GOODBYE_FROM.set(next);
         if !is_urgent && !tokens.is_empty() {
             events(|events| events.goodbye.fire_in(1));
