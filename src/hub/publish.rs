@@ -333,14 +333,14 @@ impl Hub {
         .unwrap_or(Err(Refusal::NoMemory { message: false }))
     }
 
-    /// Takes back the creation of a channel that nobody has used since.
-    pub(super) fn uncreate(&self, id: &[u8]) {
+    /// Takes back the creation of a channel that nobody has used since; false if somebody has.
+    pub(super) fn uncreate(&self, id: &[u8]) -> bool {
         let hash = self.store.hash(id);
         let section = self.store.section(self.store.shard_of(hash));
-        let Some(handle) = section.find(hash, id) else { return };
+        let Some(handle) = section.find(hash, id) else { return false };
         let channel = section.get(handle);
         if channel.published.get() > 0 || channel.interests.get().is_some() || channel.has(EVENTS) {
-            return;
+            return false;
         }
         section.index_remove(handle);
         section.unlink_idle(handle);
@@ -348,6 +348,7 @@ impl Hub {
         section.uncount_channel(channel);
         section.give(handle);
         section.commit();
+        true
     }
 
     fn exists(&self, id: &[u8]) -> bool {

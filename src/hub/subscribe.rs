@@ -76,10 +76,17 @@ impl Hub {
                 Ok(found) if found.created => created.push(*id),
                 Ok(_) => {}
                 Err(refusal) => {
-                    created.iter().for_each(|id| self.uncreate(id));
+                    for id in created {
+                        self.uncreate(id);
+                    }
                     return Err(refusal);
                 }
             }
+        }
+        // Before it is attached: a subscriber of the events channel that is asked for as well is not
+        // told of channels that its own request has created.
+        for id in &created {
+            self.notify("channel_created", id, rules, now);
         }
         let id = (request.stay == Stay::Live).then(|| self.roster.add());
         let mut subscribed = Subscribed { id, backlogs: Vec::new(), bound: None };
@@ -88,12 +95,13 @@ impl Hub {
                 self.attach_to(channel, *backtrack, request, &mut subscribed, rules, now);
             if let Err(refusal) = attached {
                 self.give_up(subscribed, now);
-                created.iter().for_each(|id| self.uncreate(id));
+                for id in created {
+                    if self.uncreate(id) {
+                        self.notify("channel_destroyed", id, rules, now);
+                    }
+                }
                 return Err(refusal);
             }
-        }
-        for id in created {
-            self.notify("channel_created", id, rules, now);
         }
         Ok(subscribed)
     }
@@ -224,7 +232,10 @@ impl Hub {
                 None => return Err(Refusal::NoMemory { message: false }),
                 Some(Err(refusal)) => return Err(refusal),
                 Some(Ok(None)) => {
-                    self.create(id, 0, rules, now)?; // Gone since: again.
+                    // Gone since: again.
+                    if self.create(id, 0, rules, now)?.created {
+                        self.notify("channel_created", id, rules, now);
+                    }
                 }
                 Some(Ok(Some(attached))) => {
                     self.enrol(id, attached, request, subscribed);
