@@ -78,6 +78,7 @@ fn stop_everywhere(name: &str, operation: impl Fn(&mut World)) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "slow; the others touch the same code")]
 fn publish_stored() {
     stop_everywhere("publish", |world| {
         world.publish(VICTIM, &[b"a"], b"text", true).expect("room");
@@ -85,6 +86,7 @@ fn publish_stored() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "slow; the others touch the same code")]
 fn publish_unstored_to_two() {
     stop_everywhere("publish unstored", |world| {
         world.publish(VICTIM, &[b"a", b"b"], b"text", false).expect("room");
@@ -99,6 +101,7 @@ fn publish_large_to_new_channel() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "slow; the others touch the same code")]
 fn publish_too_large() {
     stop_everywhere("publish too large", |world| {
         world.publish(VICTIM, &[b"fresh"], &[b'x'; 130_000], true).expect_err("no room");
@@ -122,6 +125,7 @@ fn deliver() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "slow; the others touch the same code")]
 fn leave() {
     stop_everywhere("leave", |world| {
         let (rules, now) = (world.rules.clone(), world.now);
@@ -132,6 +136,7 @@ fn leave() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "slow; the others touch the same code")]
 fn delete() {
     stop_everywhere("delete", |world| {
         world.delete(VICTIM, b"b", b"a text of its own");
@@ -151,6 +156,7 @@ fn sweep() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "slow; the others touch the same code")]
 fn detach() {
     stop_everywhere("detach", |world| {
         let (rules, now) = (world.rules.clone(), world.now);
@@ -170,6 +176,7 @@ fn recover_a_dead_worker() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "slow; the others touch the same code")]
 fn configure_another_events_channel() {
     stop_everywhere("configure", |world| {
         world.rules.events_channel = b"other".to_vec();
