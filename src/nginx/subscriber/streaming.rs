@@ -112,6 +112,10 @@ fn open(
             stream.outbox.mark_backlog();
         }
     });
+    if !is_over {
+        // Who has read the header finds itself counted.
+        settle(location, token, id);
+    }
     match delivery::write(token) {
         Written::Open => {}
         Written::Ended => {
@@ -121,9 +125,6 @@ fn open(
         Written::Gone | Written::TooSlow | Written::Lost => {
             return Ok(Some(NGX_ERROR as ngx_int_t));
         }
-    }
-    if !is_over {
-        settle(location, token, id);
     }
     Ok(None)
 }

@@ -192,6 +192,10 @@ fn open(
             audience.begin_end(token, Reason::Shutdown);
         }
     });
+    if !is_over {
+        // Who has read the header finds itself counted.
+        streaming::settle(location, token, id);
+    }
     match delivery::write(token) {
         Written::Open => {}
         Written::Ended => {
@@ -201,9 +205,6 @@ fn open(
         Written::Gone | Written::TooSlow | Written::Lost => {
             return Ok(Some(NGX_ERROR as ngx_int_t));
         }
-    }
-    if !is_over {
-        streaming::settle(location, token, id);
     }
     Ok(None)
 }
