@@ -32,6 +32,9 @@ pub use roster::{Group, Listener, SubscriberId};
 pub use subscribe::{Stay, Subscribe, Subscribed};
 pub use sweep::Tick;
 
+/// Pieces of memory that are freed between two attempts to get some, at the most.
+const PORTION_MAX: u32 = 256;
+
 /// Place of one process in the zone: nginx's process slot.
 pub type Seat = u32;
 
@@ -134,11 +137,15 @@ impl Hub {
     }
 
     /// Tries `attempt` until it works, making room in between; `None` when there is no room to make.
+    ///
+    /// Room is made in growing portions, for an attempt at a large message costs as much as what is
+    /// free already. Ends: each portion frees something that was discarded or has expired.
     fn with_room<R>(
         &mut self,
         now: Seconds,
         mut attempt: impl FnMut(&Self) -> Option<R>,
     ) -> Option<R> {
+        let mut portion = 1;
         loop {
             if let Some(result) = attempt(self) {
                 return Some(result);
@@ -146,6 +153,8 @@ impl Hub {
             if !self.make_room(now) {
                 return None;
             }
+            let _ = (1..portion).all(|_| self.make_room(now));
+            portion = (2 * portion).min(PORTION_MAX);
         }
     }
 }

@@ -76,7 +76,7 @@ impl Backlog {
             None
         };
         let skipped = if start.is_some() { stored - span } else { 0 };
-        let Some(start) = start.or_else(|| section.oldest_stored(channel)) else {
+        let Some(start) = start.or_else(|| channel.stored_first.get()) else {
             return Some(None);
         };
         let read_to = section.get(start).id.get().saturating_sub(1);

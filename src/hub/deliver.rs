@@ -181,9 +181,13 @@ impl Hub {
             let section = self.store.section(batch.shard);
             let passed = section.pass_some(batch.interest, to, now);
             if passed == 0 {
-                if section.get(batch.interest).next.get().is_some() {
+                let interest = section.get(batch.interest);
+                let channel = interest.channel.get().map(|channel| section.get(channel));
+                // It may have been deleted since we looked: then that is news, with or without text.
+                let deleted = channel.is_some_and(|channel| channel.has(DELETED));
+                if interest.next.get().is_some() || (deleted && !batch.deleted) {
                     section.rotate_inbox(batch.interest);
-                } else if !batch.deleted {
+                } else if !deleted {
                     section.unlink_inbox(batch.interest);
                 }
             }

@@ -268,7 +268,7 @@ impl Hub {
             section.append(channel, message);
             if post.store {
                 section.enqueue_expiry(message, rules.message_ttl_secs);
-                section.add(&channel.stored, 1);
+                section.count_stored(channel, message);
                 if counted {
                     section.add(&section.shard().stored, 1);
                 }
@@ -293,9 +293,10 @@ impl Hub {
                 if channel.stored.get() <= max {
                     break;
                 }
-                let Some(oldest) = section.oldest_stored(channel) else { break };
+                let Some(oldest) = channel.stored_first.get() else { break };
                 section.discard(channel, oldest, !channel.has(EVENTS), now);
             }
+            section.may_be_idle(handle);
             let more = channel.stored.get() > max;
             section.commit();
             if !more {

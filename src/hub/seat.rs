@@ -38,6 +38,9 @@ impl Hub {
         for id in self.roster.everybody() {
             self.leave(id, rules, now);
         }
+        for id in core::mem::take(&mut self.destroyed) {
+            self.notify("channel_destroyed", &id, rules, now);
+        }
         let seat = self.store.seat;
         self.exclusively(|hub| hub.clean(seat, now));
     }

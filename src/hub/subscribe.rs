@@ -15,6 +15,9 @@ use crate::store::message::STORED;
 use crate::store::undo::Section;
 use crate::wire::resume::Selection;
 
+/// Messages that a check of one channel looks at.
+const STEPS_BACK_MAX: usize = 256;
+
 /// Is this a subscriber that stays?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stay {
@@ -345,15 +348,22 @@ fn is_full(section: &Section<'_>, channel: &Channel, rules: &Rules) -> bool {
     rules.subscribers_max.is_some_and(|max| section.subscribers(channel) >= max)
 }
 
-/// Is anything stored that may still be replayed? The newest decides.
+/// Is anything stored that may still be replayed? The newest ones decide, since they expire last.
+///
+/// Behind many that do not count (expired and not swept yet, or kept for readers only) nobody looks:
+/// the answer is then as old as the last tick.
 fn has_unexpired(section: &Section<'_>, channel: &Channel, now: Seconds) -> bool {
+    if channel.stored.get() == 0 {
+        return false;
+    }
     let mut at = channel.last.get();
-    while let Some(handle) = at {
+    for _ in 0..STEPS_BACK_MAX {
+        let Some(handle) = at else { return false };
         let message = section.get(handle);
-        if message.has(STORED) {
-            return message.expires.time() > now;
+        if message.has(STORED) && message.expires.time() > now {
+            return true;
         }
         at = message.prev.get();
     }
-    false
+    true
 }

@@ -38,7 +38,8 @@ pub(crate) struct Channel {
     pub(crate) untold_next: Link<Channel>,
     idle_next: Link<Channel>,
     idle_prev: Link<Channel>,
-    _spare: W32,
+    /// The oldest stored message.
+    pub(crate) stored_first: Link<Message>,
     /// Id of the last message.
     pub(crate) published: W64,
     pub(crate) stored: W64,
@@ -64,6 +65,11 @@ pub const CHANNEL_ID_LEN_MAX: usize = SLOT_MAX - CHANNEL_HEAD;
 impl Channel {
     pub(crate) fn has(&self, flag: u32) -> bool {
         self.flags.get() & flag != 0
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_untold(&self) -> bool {
+        self.has(IN_UNTOLD)
     }
 
     #[cfg(test)]
@@ -116,6 +122,7 @@ impl Section<'_> {
             (&channel.untold_next.0, 0),
             (&channel.idle_next.0, 0),
             (&channel.idle_prev.0, 0),
+            (&channel.stored_first.0, 0),
             (&channel.kind, Channel::KIND),
         ] {
             arena.put32(word, value);
@@ -165,18 +172,28 @@ impl Section<'_> {
         }
     }
 
-    /// The oldest stored message.
-    pub(crate) fn oldest_stored(&self, channel: &Channel) -> Option<Handle<Message>> {
-        // Messages that are no longer stored stand before it only while somebody is reading them.
-        let mut at = channel.first.get();
-        while let Some(handle) = at {
-            let message = self.get(handle);
-            if message.has(STORED) {
-                return Some(handle);
-            }
-            at = message.next.get();
+    /// The last message of the log is stored: it is the oldest stored one if there is no other.
+    pub(crate) fn count_stored(&self, channel: &Channel, handle: Handle<Message>) {
+        self.add(&channel.stored, 1);
+        if channel.stored_first.get().is_none() {
+            self.link(&channel.stored_first, Some(handle));
         }
-        None
+    }
+
+    /// This message is no longer stored.
+    ///
+    /// The search for the next stored one goes over messages that are kept only for readers, and
+    /// over each of them once in its life: the oldest stored one never moves back.
+    pub(crate) fn uncount_stored(&self, channel: &Channel, handle: Handle<Message>) {
+        self.sub(&channel.stored, 1);
+        if channel.stored_first.get() != Some(handle) {
+            return;
+        }
+        let mut at = if channel.stored.get() == 0 { None } else { self.get(handle).next.get() };
+        while let Some(next) = at.map(|at| self.get(at)).filter(|next| !next.has(STORED)) {
+            at = next.next.get();
+        }
+        self.link(&channel.stored_first, at);
     }
 
     /// The channel was used: it is the last to become idle. At most once a second a channel.

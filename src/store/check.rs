@@ -143,6 +143,7 @@ impl<'s> Auditor<'s> {
                 inbox.push(interest);
                 at = self.get(interest).inbox_next.get();
             }
+            self.doubly_linked(&inbox, |i: &Interest| i.inbox_links().1, "an inbox");
             self.need(inbox.last().copied() == lists.inbox_last.get(), "an inbox's end is wrong");
             for interest in &mine {
                 let there = inbox.iter().filter(|other| *other == interest).count();
@@ -197,10 +198,14 @@ impl<'s> Auditor<'s> {
         for interest in &interests {
             let unread = log.iter().find(|m| self.get(**m).id.get() > interest.read_to.get());
             let next = interest.next.get();
-            let untold = next.is_none() && channel.untold_next.get().is_some()
-                || next.is_none() && !interest.is_in_inbox();
+            let untold = next.is_none() && (channel.is_untold() || !interest.is_live());
             self.need(next == unread.copied() || untold, "an interest's next message is wrong");
+            let news = interest.is_live() && (unread.is_some() || channel.has(DELETED));
+            let will_know = interest.is_in_inbox() || channel.is_untold();
+            self.need(!news || will_know, "a worker will never hear of its news");
         }
+        let oldest = log.iter().find(|message| self.get(**message).has(STORED));
+        self.need(channel.stored_first.get() == oldest.copied(), "the oldest stored one is wrong");
         self.need(channel.stored.get() == stored, "a channel's stored_messages is wrong");
         if !channel.has(EVENTS) {
             counts.stored += stored;
@@ -322,7 +327,7 @@ impl<'s> Auditor<'s> {
             }
         }
         let mut used = 0;
-        let mut vital = 0;
+        let mut free_interests = 0;
         for page in 0..header.pages.get() {
             let descriptor = self.store.descriptor(page);
             match descriptor.state.get() {
@@ -330,11 +335,13 @@ impl<'s> Auditor<'s> {
                 SEATS => {}
                 state => {
                     let class = (state - SLAB) as usize;
-                    vital += u32::from(class == VITAL);
                     let bits = descriptor.free.get();
                     let all = Store::all_free(class);
                     self.need(bits != all, "an empty page is kept");
                     self.need((bits != 0) == listed[page as usize], "a page's listing is wrong");
+                    if class == VITAL {
+                        free_interests += bits.count_ones();
+                    }
                     let size = Store::size_of_class(class);
                     self.audit.free_in_slots += bits.count_ones() as usize * size;
                     for slot in 0..Store::slots_of_class(class) {
@@ -348,7 +355,8 @@ impl<'s> Auditor<'s> {
                 }
             }
         }
-        self.need(vital == header.commons.vital_pages.get(), "vital_pages is wrong");
+        let figure = header.commons.free_interests.get();
+        self.need(figure == free_interests, "free_interests is wrong");
         self.need(used == self.seen.len(), "something lies outside of all slots");
         self.audit.free_pages = header.commons.free_pages.get();
     }

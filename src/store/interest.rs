@@ -21,7 +21,7 @@ use crate::store::zone::Store;
 pub(crate) const LIVE: u32 = 1;
 /// In its worker's inbox.
 const IN_INBOX: u32 = 2;
-/// Interests that one section tells of news: bounds its undo log, four words each.
+/// Interests that one section tells of news: bounds its undo log, six words each.
 const TELL_PER_SECTION: usize = 4;
 /// Messages that one section passes: bounds its undo log, eight words each.
 const PASS_PER_SECTION: usize = 6;
@@ -38,6 +38,8 @@ pub(crate) struct Interest {
     pub(crate) seat_next: Link<Interest>,
     seat_prev: Link<Interest>,
     pub(crate) inbox_next: Link<Interest>,
+    inbox_prev: Link<Interest>,
+    _spare: W32,
     /// Id of the last message that this worker is done with.
     pub(crate) read_to: W64,
     /// First message of the log after `read_to`. 0: none when it was last told.
@@ -53,7 +55,7 @@ unsafe impl Record for Interest {
     const KIND: u32 = u32::from_le_bytes(*b"intr");
 }
 
-const _: () = assert!(size_of::<Interest>() <= 64);
+const _: () = assert!(size_of::<Interest>() == 64);
 
 impl Interest {
     pub(crate) fn is_live(&self) -> bool {
@@ -70,6 +72,11 @@ impl Interest {
     }
 
     #[cfg(test)]
+    pub(crate) fn inbox_links(&self) -> (&Link<Interest>, &Link<Interest>) {
+        (&self.inbox_next, &self.inbox_prev)
+    }
+
+    #[cfg(test)]
     pub(crate) fn seat_links(&self) -> (&Link<Interest>, &Link<Interest>) {
         (&self.seat_next, &self.seat_prev)
     }
@@ -77,6 +84,9 @@ impl Interest {
 
 impl Store {
     /// Drops an interest, whoever's it is, after passing all that it pins, some messages a section.
+    ///
+    /// Ends: a publisher adds one message a section, this passes several, and the dropping is in the
+    /// section that found nothing left to pass.
     pub(crate) fn retire(&self, shard: usize, handle: Handle<Interest>, now: Seconds) {
         loop {
             let section = self.section(shard);
@@ -94,7 +104,8 @@ impl Store {
 }
 
 impl<'s> Section<'s> {
-    /// All interests in a channel.
+    /// All interests in a channel: at most one live one a worker, and one for each backlog that a
+    /// worker is reading right now. So walking them costs what there are workers, a few dozen.
     pub(crate) fn interests(
         &self,
         channel: &Channel,
@@ -144,6 +155,7 @@ impl<'s> Section<'s> {
             (&interest.seat_next.0, seat_first.map_or(0, Handle::unit)),
             (&interest.seat_prev.0, 0),
             (&interest.inbox_next.0, 0),
+            (&interest.inbox_prev.0, 0),
             (&interest.next.0, next.map_or(0, Handle::unit)),
             (&interest.token, token),
             (&interest.subscribers, 0),
@@ -233,7 +245,8 @@ impl<'s> Section<'s> {
     }
 
     /// The first message of the log that the interest has not read. It was up to date when last
-    /// told, so this looks at what was published since: a message or two.
+    /// told, and each publisher tells all of its last message before it publishes the next: so this
+    /// looks at no more messages than there are workers publishing at once.
     fn first_unread(&self, channel: &Channel, interest: &Interest) -> Option<Handle<Message>> {
         let read_to = interest.read_to.get();
         let mut found = None;
@@ -256,8 +269,10 @@ impl<'s> Section<'s> {
         }
         let seat = self.store.seat_at(interest.seat.get()).expect("an interest's seat exists");
         let lists = &seat.shards[self.shard_number()];
+        let last = lists.inbox_last.get();
         self.link(&interest.inbox_next, None);
-        match lists.inbox_last.get() {
+        self.link(&interest.inbox_prev, last);
+        match last {
             Some(last) => self.link(&self.get(last).inbox_next, Some(handle)),
             None => self.link(&lists.inbox_first, Some(handle)),
         }
@@ -265,7 +280,7 @@ impl<'s> Section<'s> {
         self.flag(&interest.flags, IN_INBOX, true);
     }
 
-    /// Takes an interest out of its inbox; it is nearly always the first.
+    /// Takes an interest out of its inbox.
     pub(crate) fn unlink_inbox(&self, handle: Handle<Interest>) {
         let interest = self.get(handle);
         if !interest.is_in_inbox() {
@@ -273,20 +288,14 @@ impl<'s> Section<'s> {
         }
         let seat = self.store.seat_at(interest.seat.get()).expect("an interest's seat exists");
         let lists = &seat.shards[self.shard_number()];
-        let mut prev = None;
-        let mut link = &lists.inbox_first;
-        while let Some(at) = link.get() {
-            let other = self.get(at);
-            if at == handle {
-                let next = other.inbox_next.get();
-                self.link(link, next);
-                if next.is_none() {
-                    self.link(&lists.inbox_last, prev);
-                }
-                break;
-            }
-            prev = Some(at);
-            link = &other.inbox_next;
+        let (next, prev) = (interest.inbox_next.get(), interest.inbox_prev.get());
+        match prev {
+            Some(prev) => self.link(&self.get(prev).inbox_next, next),
+            None => self.link(&lists.inbox_first, next),
+        }
+        match next {
+            Some(next) => self.link(&self.get(next).inbox_prev, prev),
+            None => self.link(&lists.inbox_last, prev),
         }
         self.flag(&interest.flags, IN_INBOX, false);
     }

@@ -4,6 +4,7 @@
 //! are taken and given back in constant time; no allocation ever needs two adjacent ones.
 
 use crate::store::arena::{PAGE, Record, W32, W64};
+use crate::store::slab::VITAL;
 use crate::store::undo::Section;
 use crate::store::zone::Store;
 
@@ -47,6 +48,18 @@ impl Store {
         self.arena.put32(&self.header().commons.free_pages, pages);
     }
 
+    /// May one of so many free pages go to something other than an interest?
+    ///
+    /// So much stays that interests find room in a full zone. Room in the pages that interests have
+    /// already counts as well, and half a page is nothing: so a zone holds the same number of
+    /// messages with a few subscribers as without any.
+    pub(crate) fn may_spare(&self, free: u32) -> bool {
+        let slots = u64::from(Self::slots_of_class(VITAL));
+        let there = u64::from(self.header().commons.free_interests.get());
+        let needed = u64::from(self.header().reserve.get()) * slots - slots / 2;
+        free > 0 && u64::from(free - 1) * slots + there >= needed
+    }
+
     /// Takes the first page; while the zone is made, before there is a log.
     pub(crate) fn take_page_unlogged(&self) -> u32 {
         let commons = &self.header().commons;
@@ -66,9 +79,7 @@ impl Section<'_> {
     pub(crate) fn take_page(&self, vital: bool) -> Option<u32> {
         let commons = self.commons();
         let free = commons.free_pages.get();
-        let reserve = self.store.header().reserve.get();
-        let kept = reserve.saturating_sub(commons.vital_pages.get());
-        if free == 0 || (!vital && free <= kept) {
+        if free == 0 || (!vital && !self.store.may_spare(free)) {
             return None;
         }
         let page = commons.free_first.get().checked_sub(1)?;

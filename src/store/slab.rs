@@ -134,10 +134,7 @@ impl Section<'_> {
         self.set64(&descriptor.free, Store::all_free(class) & !1);
         self.set32(&descriptor.next, 0);
         self.set32(&descriptor.prev, 0);
-        if class == VITAL {
-            let commons = self.commons();
-            self.set32(&commons.vital_pages, commons.vital_pages.get() + 1);
-        }
+        self.count_free(class, i64::from(Store::slots_of_class(class)) - 1);
         if Store::slots_of_class(class) > 1 {
             self.push_partial(class, page);
         }
@@ -156,6 +153,7 @@ impl Section<'_> {
         let slot = free.trailing_zeros();
         let left = free & (free - 1);
         self.set64(&descriptor.free, left);
+        self.count_free(class, -1);
         if left == 0 {
             self.unlink_partial(class, page);
         }
@@ -180,16 +178,23 @@ impl Section<'_> {
                 self.unlink_partial(class, page);
             }
             self.set64(&descriptor.free, 0);
-            if class == VITAL {
-                let commons = self.commons();
-                self.set32(&commons.vital_pages, commons.vital_pages.get() - 1);
-            }
+            self.count_free(class, 1 - i64::from(Store::slots_of_class(class)));
             self.give_page(page);
         } else {
             self.set64(&descriptor.free, free);
+            self.count_free(class, 1);
             if old == 0 {
                 self.push_partial(class, page);
             }
+        }
+    }
+
+    /// Counts free slots of the interests' class.
+    fn count_free(&self, class: usize, more: i64) {
+        if class == VITAL {
+            let count = &self.commons().free_interests;
+            let free = i64::from(count.get()) + more;
+            self.set32(count, u32::try_from(free).expect("free slots are counted right"));
         }
     }
 

@@ -77,7 +77,7 @@ impl Section<'_> {
         debug_assert!(message.has(STORED), "discarded once");
         self.dequeue_expiry(handle);
         self.flag(&message.flags, STORED, false);
-        self.sub(&channel.stored, 1);
+        self.uncount_stored(channel, handle);
         if counted {
             self.sub(&self.shard().stored, 1);
         }

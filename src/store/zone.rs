@@ -52,8 +52,8 @@ pub(crate) struct Header {
     pub(crate) pages: W32,
     /// Number of the first page, counted from the base.
     pub(crate) first_page: W32,
-    /// Pages that are the interests' own. What they have not taken of them, nobody else gets; so
-    /// how much else fits does not depend on who listened when the zone was full.
+    /// Pages set aside for interests; how much else fits does not depend on who listens. See
+    /// `Store::may_spare`.
     pub(crate) reserve: W32,
     hash_key: [W64; 2],
     pub(crate) created: W64,
@@ -79,8 +79,8 @@ pub(crate) struct Commons {
     /// First free page, its number + 1.
     pub(crate) free_first: W32,
     pub(crate) free_pages: W32,
-    /// Pages of the interests' class: what they have taken of the reserve.
-    pub(crate) vital_pages: W32,
+    /// Free slots in the pages of the interests.
+    pub(crate) free_interests: W32,
     /// Per size class, first page with a free slot, its number + 1.
     pub(crate) partial: [W32; CLASSES],
     /// Time and tag of the newest message of the zone.
