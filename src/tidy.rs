@@ -150,12 +150,15 @@ fn findings(source: &Source, all: &[Source]) -> Vec<String> {
     found
 }
 
-/// Is the whole file compiled for tests only? Its parent says so.
+/// Is the whole file compiled for tests only? Its parent says so, or is itself.
 fn is_test_module(source: &Source, all: &[Source]) -> bool {
     let stem = source.name.trim_end_matches(".rs");
     let (parent, module) = stem.rsplit_once('/').unwrap_or(("lib", stem));
     let parent = all.iter().find(|other| other.name.trim_end_matches(".rs") == parent);
     parent.is_some_and(|parent| {
+        if parent.name != source.name && is_test_module(parent, all) {
+            return true;
+        }
         let declared = format!("mod {module};");
         let mut lines = parent.code.lines().map(str::trim);
         let mut test_only = false;

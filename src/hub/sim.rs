@@ -13,9 +13,13 @@ use crate::store::check::Audit;
 use crate::store::memory::Memory;
 
 mod every_stop;
+mod model;
 mod random;
+mod rng;
 mod rules;
 mod slab;
+
+use model::look;
 
 /// What a subscriber was handed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +37,8 @@ pub(super) struct World {
     memory: Memory,
 }
 
-const SEATS: u32 = 6;
+/// Seats of the store; the last one is the auditor's.
+pub(super) const SEATS: u32 = 6;
 
 impl World {
     pub(super) fn new(len: usize, workers: usize) -> Self {
@@ -52,7 +57,12 @@ impl World {
         world
     }
 
-    fn open(&self, seat: u32) -> Store {
+    /// Bytes of the zone.
+    pub(super) fn len(&self) -> usize {
+        self.memory.len()
+    }
+
+    pub(super) fn open(&self, seat: u32) -> Store {
         self.memory.open(seat).expect("a seat")
     }
 

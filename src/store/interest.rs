@@ -91,6 +91,8 @@ impl Store {
         loop {
             let section = self.section(shard);
             section.unlink_inbox(handle);
+            // Nobody is to be told any more: nobody would look.
+            section.flag(&section.get(handle).flags, LIVE, false);
             let passed = section.pass_some(handle, u64::MAX, now);
             if passed == 0 {
                 section.drop_interest(handle);

@@ -34,6 +34,11 @@ impl Memory {
         unsafe { Store::open_with(self.base, self.layout.size(), seat, locking) }
     }
 
+    /// Bytes of it.
+    pub(crate) const fn len(&self) -> usize {
+        self.layout.size()
+    }
+
     /// Spoils one byte of the image.
     pub(crate) fn poke(&self, offset: usize, byte: u8) {
         assert!(offset < self.layout.size());

@@ -1,1 +1,713 @@
-//! random
+//! Histories drawn from a seed: workers publish, subscribe, deliver, delete, sweep, come, go and
+//! die at any store, and after each step the zone is what a naive model says.
+//!
+//! `PUSH_STREAM_SIM_SEEDS=N` runs N more seeds, `PUSH_STREAM_SIM_SEED=S` that one alone. A failure
+//! names its seed.
+
+use std::collections::BTreeMap;
+use std::panic::catch_unwind;
+
+use super::model::{Effects, Id, Model, Posted, Real, look, selected};
+use super::rng::Rng;
+use super::{SEATS, World};
+use crate::hub::{
+    Hub, News, Post, Refusal, Rules, Stay, Subscribe, Subscribed, SubscriberId, Tick,
+};
+use crate::model::{Seconds, Since};
+
+/// Places for workers; not all are taken.
+const WORKERS: usize = 5;
+const STEPS: usize = if cfg!(miri) { 60 } else { 400 };
+/// Times to live: as many as there are queues, so that all expire in order.
+const TTLS: [Seconds; 4] = [5, 20, 60, 300];
+
+/// One subscription of a subscriber.
+struct Subscription {
+    /// The incarnation of the channel.
+    channel: usize,
+    /// Id of the next message that it is to get.
+    next: u64,
+    ended: bool,
+}
+
+struct Subscriber {
+    worker: usize,
+    id: SubscriberId,
+    announced: bool,
+    subscriptions: Vec<Subscription>,
+}
+
+/// A backlog that is still to be read.
+struct Pending {
+    worker: usize,
+    token: usize,
+    subscribed: Subscribed,
+    /// Per incarnation of a channel: the selection as it is with and without what has expired.
+    expected: Vec<(usize, [Vec<u64>; 2])>,
+    backtracked: bool,
+    /// It named an event: of a message perhaps that is discarded, but that somebody still reads.
+    by_event: bool,
+    /// When it subscribed.
+    then: Seconds,
+}
+
+struct Sim {
+    rng: Rng,
+    world: World,
+    model: Model,
+    subscribers: BTreeMap<usize, Subscriber>,
+    pending: Vec<Pending>,
+    /// Workers that were told to look.
+    awake: [bool; WORKERS],
+    /// Somebody died: wake-ups and counters of its seat are as it left them.
+    unrecovered: bool,
+    /// What workers may have done since the model was last compared.
+    effects: Effects,
+    label: u64,
+    ids: Vec<Id>,
+}
+
+#[test]
+fn histories() {
+    let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    if let Some(seed) = number("PUSH_STREAM_SIM_SEED") {
+        return Sim::new(seed).run();
+    }
+    let fixed = if cfg!(miri) { 2 } else { 40 };
+    for seed in 0..fixed + number("PUSH_STREAM_SIM_SEEDS").unwrap_or(0) {
+        if let Err(panic) = catch_unwind(|| Sim::new(seed).run()) {
+            eprintln!("PUSH_STREAM_SIM_SEED={seed}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+impl Sim {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng(seed);
+        let len = *rng.pick(&[128, 128, 256, 512]) * 1024;
+        let mut world = World::new(len, 3);
+        world.workers.resize_with(WORKERS, || None);
+        world.rules.wildcard_prefix = b"w_".to_vec();
+        if rng.chance(30) {
+            world.rules.events_channel = b"events".to_vec();
+        }
+        let mut ids: Vec<Id> = (0..8).map(|n| format!("c{n}").into_bytes()).collect();
+        ids.extend([b"w_1".to_vec(), b"w_2".to_vec(), vec![b'l'; 700]]);
+        let mut sim = Self {
+            rng,
+            world,
+            model: Model::default(),
+            subscribers: BTreeMap::new(),
+            pending: Vec::new(),
+            awake: [false; WORKERS],
+            unrecovered: false,
+            effects: Effects::default(),
+            label: 0,
+            ids,
+        };
+        sim.change_rules();
+        for worker in sim.living() {
+            sim.configure(worker);
+        }
+        sim.compare();
+        sim
+    }
+
+    fn run(mut self) {
+        for step in 0..STEPS {
+            self.step();
+            if step % 7 == 0 {
+                self.world.check("at rest");
+            }
+        }
+        self.settle();
+        let left = self.world.drain();
+        let mut pristine = World::new(self.world.len(), WORKERS);
+        assert_eq!(left, pristine.drain(), "something leaked");
+    }
+
+    fn step(&mut self) {
+        let living = self.living();
+        let worker = *self.rng.pick(&living);
+        let fuse = self.rng.chance(12).then(|| {
+            let bits = self.rng.below(11);
+            self.rng.below(1 << bits) as u64
+        });
+        match self.rng.below(100) {
+            0..35 => self.publish(worker, fuse),
+            35..47 => self.subscribe(worker, fuse),
+            47..55 => self.read_pending(fuse),
+            55..62 => self.leave(fuse),
+            62..66 => self.delete(worker, fuse),
+            66..80 => self.deliver(fuse),
+            80..85 => self.tick(worker, fuse),
+            85..90 => self.world.now += self.rng.below(8) as Seconds,
+            90..92 => self.change_rules(),
+            92..94 => self.spawn(),
+            94 => self.detach(worker, fuse),
+            95 => self.kill(worker),
+            96 => self.recover(worker, fuse),
+            97 => self.configure_all(),
+            _ => self.settle(),
+        }
+        // Sometimes somebody goes on before anybody has looked at what a dead one left.
+        if self.unrecovered && self.effects.may_delete.is_empty() && self.rng.chance(30) {
+            let living = self.living();
+            let worker = *self.rng.pick(&living);
+            self.publish_some(worker, None);
+        }
+        self.compare();
+    }
+
+    fn living(&self) -> Vec<usize> {
+        (0..WORKERS).filter(|worker| self.world.workers[*worker].is_some()).collect()
+    }
+
+    /// Runs `operation` on a worker, which may die in it. `None`: it did.
+    fn on<R>(
+        &mut self,
+        worker: usize,
+        fuse: Option<u64>,
+        operation: impl FnOnce(&mut Hub, &Rules, Seconds) -> R,
+    ) -> Option<R> {
+        let (rules, now) = (self.world.rules.clone(), self.world.now);
+        let result = match fuse {
+            None => Some(operation(self.world.hub(worker), &rules, now)),
+            Some(stores) => self
+                .world
+                .run_until_store(worker, stores, |world| operation(world.hub(worker), &rules, now)),
+        };
+        if result.is_some() {
+            self.take_wakes(worker);
+        } else {
+            self.died(worker);
+        }
+        result
+    }
+
+    fn take_wakes(&mut self, worker: usize) {
+        for seat in self.world.hub(worker).take_wakes() {
+            assert_ne!(seat as usize, worker, "nobody wakes itself");
+            if let Some(awake) = self.awake.get_mut(seat as usize) {
+                *awake = true;
+            }
+        }
+        self.awake[worker] |= self.world.hub(worker).has_news();
+    }
+
+    fn died(&mut self, worker: usize) {
+        self.forget(worker);
+        self.unrecovered = true;
+        if self.living().is_empty() {
+            self.respawn(worker);
+        }
+    }
+
+    fn forget(&mut self, worker: usize) {
+        self.subscribers.retain(|_, subscriber| subscriber.worker != worker);
+        self.pending.retain(|pending| pending.worker != worker);
+        self.awake[worker] = false;
+    }
+
+    fn respawn(&mut self, worker: usize) {
+        self.world.spawn(worker);
+        self.configure(worker);
+    }
+
+    fn configure(&mut self, worker: usize) {
+        self.on(worker, None, |hub, rules, now| hub.configure(rules, now));
+    }
+
+    fn configure_all(&mut self) {
+        let events = if self.rng.chance(50) { b"events".to_vec() } else { Vec::new() };
+        self.world.rules.events_channel = events;
+        for worker in self.living() {
+            self.configure(worker);
+        }
+    }
+
+    fn change_rules(&mut self) {
+        let rules = &mut self.world.rules;
+        rules.message_ttl_secs = *self.rng.pick(&TTLS);
+        rules.stored_max = *self.rng.pick(&[None, None, Some(0), Some(1), Some(5), Some(30)]);
+        rules.channels_max = *self.rng.pick(&[None, None, Some(6)]);
+        rules.wildcard_channels_max = *self.rng.pick(&[None, Some(1)]);
+        rules.subscribers_max = *self.rng.pick(&[None, None, Some(3)]);
+    }
+
+    fn some_ids(&mut self) -> Vec<Id> {
+        let mut ids = Vec::new();
+        for _ in 0..*self.rng.pick(&[1, 1, 1, 2, 3]) {
+            let id = self.rng.pick(&self.ids).clone();
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        ids
+    }
+
+    fn post(&mut self) -> Posted {
+        let len = match self.rng.below(100) {
+            0..70 => 1 + self.rng.below(90),
+            70..90 => 1 + self.rng.below(3000),
+            90..98 => 1 + self.rng.below(20_000),
+            _ => 1 + self.rng.below(self.world.len()),
+        };
+        self.label += 1;
+        let event_id = match self.rng.below(4) {
+            0 => Some(format!("e{}", self.rng.below(6)).into_bytes()),
+            1 => Some(Vec::new()),
+            _ => None,
+        };
+        let text = self.rng.text(self.label, len);
+        Posted { event_id, text, store: self.rng.chance(70) }
+    }
+
+    fn publish(&mut self, worker: usize, fuse: Option<u64>) {
+        let burst = if fuse.is_none() && self.rng.chance(10) { 20 } else { 1 };
+        for _ in 0..burst {
+            self.publish_some(worker, fuse);
+            if burst > 1 {
+                self.sync();
+            }
+        }
+    }
+
+    fn publish_some(&mut self, worker: usize, fuse: Option<u64>) {
+        let ids = self.some_ids();
+        let posted = self.post();
+        let channels: Vec<&[u8]> = ids.iter().map(Vec::as_slice).collect();
+        let (head, tail) = posted.text.split_at(posted.text.len() / 2);
+        let body = [head, tail];
+        let post = Post {
+            event_id: posted.event_id.as_deref(),
+            event_type: None,
+            body: &body,
+            binary: false,
+            store: posted.store,
+            may_be_empty: false,
+        };
+        let outcome =
+            self.on(worker, fuse, |hub, rules, now| hub.publish(&channels, &post, rules, now));
+        self.refused_rightly(&ids, outcome.and_then(Result::err));
+        let done = outcome.map(|outcome| outcome.is_ok());
+        for id in ids {
+            if done != Some(false) {
+                self.effects.published.push((id.clone(), posted.clone(), done.is_some()));
+                self.effects.may_create.insert(id.clone());
+            }
+            if done == Some(true) {
+                self.effects.created.insert(id);
+            }
+        }
+    }
+
+    /// Is this refusal what the rules say?
+    fn refused_rightly(&self, ids: &[Id], refusal: Option<Refusal>) {
+        let rules = &self.world.rules;
+        let there = |wildcard: bool| {
+            self.model.live.keys().filter(|id| rules.is_wildcard(id) == wildcard).count() as u64
+        };
+        let new = |wildcard: bool| {
+            let all = ids.iter().filter(|id| rules.is_wildcard(id) == wildcard);
+            all.filter(|id| !self.model.live.contains_key(*id)).count() as u64
+        };
+        match refusal {
+            None | Some(Refusal::NoMemory { .. }) => {}
+            Some(Refusal::TooManyChannels) => {
+                let over = |wildcard, max: Option<u64>| {
+                    new(wildcard) > 0
+                        && max.is_some_and(|max| there(wildcard) + new(wildcard) > max)
+                };
+                // A dead worker may have made some that the model has not seen yet.
+                let excused = self.unrecovered;
+                assert!(
+                    over(false, rules.channels_max)
+                        || over(true, rules.wildcard_channels_max)
+                        || excused,
+                    "refused for too many channels"
+                );
+            }
+            Some(Refusal::TooManySubscribers) => assert!(rules.subscribers_max.is_some()),
+            Some(other) => panic!("refused: {other}"),
+        }
+    }
+
+    fn subscribe(&mut self, worker: usize, fuse: Option<u64>) {
+        self.sync();
+        let mut ids = self.some_ids();
+        if !self.world.rules.events_channel.is_empty() && self.rng.chance(10) {
+            ids.push(b"events".to_vec());
+        }
+        let backtrack = match self.rng.below(4) {
+            0 => Some(1 + self.rng.below(4) as u64),
+            1 => Some(100),
+            _ => None,
+        };
+        let event_id = format!("e{}", self.rng.below(6)).into_bytes();
+        let stamps: Vec<_> = self.model.channels.iter().flat_map(|c| &c.log).collect();
+        let (time, tag) = stamps
+            .get(self.rng.below(stamps.len()))
+            .map_or((1000, 1), |published| (published.time, published.tag));
+        let since = Since {
+            time: self.rng.chance(40).then_some(time),
+            tag: self.rng.chance(60).then_some(tag),
+            event_id: self.rng.chance(30).then_some(event_id.as_slice()),
+        };
+        let stay = if self.rng.chance(70) { Stay::Live } else { Stay::No };
+        self.label += 1;
+        let token = self.label as usize;
+        let requested: Vec<(&[u8], Option<u64>)> =
+            ids.iter().map(|id| (id.as_slice(), backtrack)).collect();
+        let request = Subscribe {
+            requested: &requested,
+            since,
+            authorized_only: false,
+            wildcard_max: None,
+            events_channel_allowed: true,
+            stay,
+            bounded: stay == Stay::No,
+            form: self.rng.below(3) as u32,
+            token,
+        };
+        let before: Vec<Vec<_>> = ids
+            .iter()
+            .map(|id| self.model.channel(id).map_or(Vec::new(), |channel| channel.stored.clone()))
+            .collect();
+        let outcome = self.on(worker, fuse, |hub, rules, now| hub.subscribe(&request, rules, now));
+        let now = self.world.now;
+        match outcome {
+            None => self.effects.may_create.extend(ids),
+            Some(Err(refusal)) => self.refused_rightly(&ids, Some(refusal)),
+            Some(Ok(subscribed)) => {
+                self.effects.may_create.extend(ids.iter().cloned());
+                self.effects.created.extend(ids.iter().cloned());
+                self.sync();
+                let expected = ids.iter().zip(&before).map(|(id, stored)| {
+                    let fresh: Vec<_> =
+                        stored.iter().filter(|message| message.expires > now).cloned().collect();
+                    let both = [stored, &fresh].map(|all| selected(all, backtrack, &since, now));
+                    (self.model.live[id], both)
+                });
+                let expected = expected.collect();
+                if let Some(id) = subscribed.id {
+                    let subscriptions = ids.iter().map(|id| {
+                        let channel = self.model.live[id];
+                        self.model.channels[channel].active = now;
+                        let mut next = self.model.channels[channel].log.len() as u64 + 1;
+                        if id == b"events" {
+                            // The notices of this request come after it was attached.
+                            next = 0;
+                        }
+                        Subscription { channel, next, ended: false }
+                    });
+                    let subscriptions = subscriptions.collect();
+                    let subscriber = Subscriber { worker, id, announced: false, subscriptions };
+                    self.subscribers.insert(token, subscriber);
+                }
+                let backtracked = backtrack.is_some();
+                let (by_event, then) = (since.event_id.is_some(), now);
+                self.pending.push(Pending {
+                    worker,
+                    token,
+                    subscribed,
+                    expected,
+                    backtracked,
+                    by_event,
+                    then,
+                });
+                if self.rng.chance(80) {
+                    self.read_pending(None);
+                }
+            }
+        }
+    }
+
+    /// Reads the backlog of the last subscription that still has one.
+    fn read_pending(&mut self, fuse: Option<u64>) {
+        let Some(mut pending) = self.pending.pop() else { return };
+        self.sync();
+        let mut got: Vec<(Id, u64, Posted)> = Vec::new();
+        let outcome = self.on(pending.worker, fuse, |hub, rules, now| {
+            let replayed = hub.read_backlog(&mut pending.subscribed, now, &mut |message| {
+                let posted = Posted {
+                    event_id: message.event_id.map(<[u8]>::to_vec),
+                    text: message.text.to_vec(),
+                    store: true,
+                };
+                got.push((message.channel.to_vec(), message.id as u64, posted));
+            });
+            if let Some(id) = pending.subscribed.id {
+                hub.announce(id, rules, now);
+            }
+            replayed
+        });
+        let Some(replayed) = outcome else { return };
+        assert_eq!(replayed.messages, got.len() as u64);
+        assert!(!replayed.held_back, "nothing came while it subscribed");
+        if let Some(subscriber) = self.subscribers.get_mut(&pending.token) {
+            subscriber.announced = true;
+        }
+        let mut rest = got.as_slice();
+        for (number, expected) in &pending.expected {
+            let channel = &self.model.channels[*number];
+            let count = rest.iter().take_while(|message| message.0 == channel.id).count();
+            let (mine, others) = rest.split_at(count);
+            rest = others;
+            let ids: Vec<u64> = mine.iter().map(|message| message.1).collect();
+            for (_, id, posted) in mine {
+                let published = channel.log.get(*id as usize - 1).expect("it was published");
+                if let Some(content) = &published.content {
+                    assert_eq!(posted.text, content.text, "a backlog is spoilt");
+                    assert_eq!(posted.event_id, content.event_id, "an event id is spoilt");
+                }
+            }
+            // Some may have expired since it subscribed.
+            let [all, fresh] = expected;
+            let in_order = ids.is_sorted();
+            let is_end_of = |all: &Vec<u64>| all.ends_with(&ids);
+            let expired = self.world.now > pending.then;
+            let right = ids == *all
+                || ids == *fresh
+                || (pending.by_event && fresh.iter().all(|id| ids.contains(id)) && in_order)
+                || (pending.backtracked && is_end_of(fresh) && ids.len() >= all.len())
+                || (expired && ids.iter().all(|id| all.contains(id) || fresh.contains(id)));
+            assert!(right, "backlog {ids:?} instead of {all:?} or {fresh:?}");
+        }
+        assert!(rest.is_empty(), "backlog of a channel that was not asked for");
+    }
+
+    fn leave(&mut self, fuse: Option<u64>) {
+        let tokens: Vec<usize> = self.subscribers.keys().copied().collect();
+        let Some(token) = tokens.get(self.rng.below(tokens.len())).copied() else { return };
+        if self.pending.iter().any(|pending| pending.token == token) {
+            return;
+        }
+        let subscriber = self.subscribers.remove(&token).expect("it is there");
+        self.on(subscriber.worker, fuse, |hub, rules, now| hub.leave(subscriber.id, rules, now));
+    }
+
+    fn delete(&mut self, worker: usize, fuse: Option<u64>) {
+        self.sync();
+        let id = self.rng.pick(&self.ids).clone();
+        let own = self.rng.chance(50);
+        let configured = self.world.rules.deleted_text.clone();
+        let text =
+            if own { self.rng.text(0, 5 + self.rng.0 as usize % 300) } else { configured.clone() };
+        let there = self.model.live.contains_key(&id);
+        let outcome =
+            self.on(worker, fuse, |hub, rules, now| hub.delete(&[&id], &text, rules, now));
+        let free = self.world.audit().free_pages;
+        let texts = if free > 4 { vec![text] } else { vec![text, configured] };
+        self.effects.may_delete.insert(id.clone(), texts);
+        if let Some(deleted) = outcome {
+            assert_eq!(deleted == 1, there, "deleted and been there");
+            self.effects.deleted.insert(id);
+        }
+    }
+
+    fn deliver(&mut self, fuse: Option<u64>) {
+        let awake: Vec<usize> = self.living().into_iter().filter(|w| self.awake[*w]).collect();
+        if let Some(worker) = awake.get(self.rng.below(awake.len())).copied() {
+            let batches = 1 + self.rng.below(4);
+            self.deliver_to(worker, fuse, batches);
+        }
+    }
+
+    fn deliver_to(&mut self, worker: usize, fuse: Option<u64>, batches: usize) {
+        self.sync();
+        let (model, subscribers) = (&self.model, &mut self.subscribers);
+        // Not `self.on`: the deliveries go into its other fields.
+        let (rules, now) = (self.world.rules.clone(), self.world.now);
+        let mut run = |world: &mut World| {
+            let hub = world.hub(worker);
+            hub.woken();
+            let mut more = true;
+            for _ in 0..batches {
+                more = hub.deliver(&rules, now, &mut |news| take(news, model, subscribers));
+                if !more {
+                    break;
+                }
+            }
+            more
+        };
+        let outcome = match fuse {
+            None => Some(run(&mut self.world)),
+            Some(stores) => self.world.run_until_store(worker, stores, run),
+        };
+        match outcome {
+            Some(more) => {
+                self.awake[worker] = more;
+                self.take_wakes(worker);
+            }
+            None => self.died(worker),
+        }
+    }
+
+    fn tick(&mut self, worker: usize, fuse: Option<u64>) {
+        self.effects.swept = true;
+        let which = if self.rng.chance(70) { Tick::Full } else { Tick::Messages };
+        let done = self.on(worker, fuse, |hub, rules, now| while hub.tick(which, rules, now) {});
+        if done.is_some() {
+            self.sync();
+            self.effects.swept = true;
+            let (now, rules) = (self.world.now, &self.world.rules);
+            for (id, real) in look(&self.world.open(SEATS)) {
+                assert!(real.stored.iter().all(|m| m.expires > now), "swept all that has expired");
+                let active = self.model.channel(&id).map_or(now, |channel| channel.active);
+                let idle = real.stored.is_empty() && real.interests == 0 && id != b"events";
+                let due = active + rules.channel_inactivity_secs < now;
+                assert!(which != Tick::Full || !idle || !due, "an idle channel is still there");
+            }
+        }
+    }
+
+    fn spawn(&mut self) {
+        let place = self.rng.below(WORKERS);
+        if self.world.workers[place].is_none() {
+            self.respawn(place);
+        }
+    }
+
+    fn detach(&mut self, worker: usize, fuse: Option<u64>) {
+        if self.living().len() == 1 {
+            return;
+        }
+        self.forget(worker);
+        let done = self.on(worker, fuse, |hub, rules, now| hub.detach(rules, now));
+        if done.is_some() {
+            self.world.workers[worker] = None;
+            self.awake[worker] = false;
+        }
+    }
+
+    fn kill(&mut self, worker: usize) {
+        self.world.kill(worker);
+        self.died(worker);
+    }
+
+    fn recover(&mut self, worker: usize, fuse: Option<u64>) {
+        let alive: Vec<bool> = self.world.workers.iter().map(Option::is_some).collect();
+        let is_alive = |pid: u32| alive.get(pid as usize - 101).copied().unwrap_or(false);
+        let done = self.on(worker, fuse, |hub, _, now| hub.recover_dead(now, &is_alive));
+        if done.is_some() {
+            self.unrecovered = false;
+        }
+    }
+
+    /// Everybody does what there is to do: then every subscriber has all that it should have.
+    fn settle(&mut self) {
+        while !self.pending.is_empty() {
+            self.read_pending(None);
+        }
+        let living = self.living();
+        let worker = *self.rng.pick(&living);
+        self.recover(worker, None);
+        self.tick(worker, None);
+        while let Some(worker) = living.iter().find(|worker| self.awake[**worker]) {
+            self.deliver_to(*worker, None, 1000);
+        }
+        self.sync();
+        for worker in &living {
+            assert!(!self.world.hub(*worker).has_news(), "a sleeping worker has news");
+        }
+        for (token, subscriber) in &self.subscribers {
+            for subscription in &subscriber.subscriptions {
+                let channel = &self.model.channels[subscription.channel];
+                assert_eq!(channel.deleted.is_some(), subscription.ended, "ended with its channel");
+                let all = channel.log.len() as u64 + 1;
+                let has_all = subscription.next == all || channel.id == b"events";
+                assert!(subscription.ended || has_all, "subscriber {token} misses messages");
+            }
+        }
+    }
+
+    /// The channels are as the model says.
+    fn sync(&mut self) -> BTreeMap<Id, Real> {
+        let effects = std::mem::take(&mut self.effects);
+        let store = self.world.open(SEATS);
+        store.settle();
+        let real = look(&store);
+        self.model.reconcile(&real, &effects, &self.world.rules, self.world.now);
+        let commons = &store.header().commons;
+        let newest = (commons.time.time(), commons.tag.get());
+        assert!(newest >= self.model.newest, "time goes back");
+        self.model.newest = newest;
+        real
+    }
+
+    /// The channels and all figures are as the model says.
+    fn compare(&mut self) {
+        let real = self.sync();
+        let living = self.living();
+        for (id, real) in &real {
+            for worker in &living {
+                let mine = self.subscribers.values().filter(|s| s.worker == *worker);
+                let here = mine.flat_map(|s| &s.subscriptions).filter(|subscription| {
+                    !subscription.ended && self.model.live.get(id) == Some(&subscription.channel)
+                });
+                let figure = real.subscribers.get(&(*worker as u32 + 1)).copied().unwrap_or(0);
+                assert_eq!(figure, here.count() as u64, "subscribers of a channel");
+            }
+        }
+        let now = self.world.now;
+        let summary = self.world.hub(living[0]).summary(now);
+        assert_eq!(summary.published, self.model.published, "published_messages");
+        for worker in living {
+            let pid = 101 + worker as u32;
+            let listed = summary.workers.iter().find(|listed| listed.pid == pid);
+            let mine = self.subscribers.values().filter(|s| s.worker == worker && s.announced);
+            let figure = listed.expect("a live worker is listed").subscribers;
+            assert_eq!(figure, mine.count() as u64, "subscribers of a worker");
+        }
+    }
+}
+
+/// Checks what a worker hands out.
+fn take(news: News<'_>, model: &Model, subscribers: &mut BTreeMap<usize, Subscriber>) {
+    match news {
+        News::Messages { groups, messages } => {
+            for listener in groups.iter().flat_map(|group| &group.listeners) {
+                let subscriber = subscribers.get_mut(&listener.token).expect("it is subscribed");
+                for message in listener.due(messages) {
+                    let mut all = subscriber.subscriptions.iter_mut();
+                    let subscription = all
+                        .find(|s| model.channels[s.channel].id == message.channel)
+                        .expect("a message of a channel that it has");
+                    assert!(!subscription.ended, "a message after the notice");
+                    let channel = &model.channels[subscription.channel];
+                    if message.id == crate::model::DELETED_ID {
+                        let texts = channel.deleted.as_ref().expect("it was deleted");
+                        assert!(texts.iter().any(|text| text == message.text), "the notice's text");
+                        let all = channel.log.len() as u64 + 1;
+                        assert_eq!(subscription.next, all, "the notice comes after all messages");
+                        subscription.ended = true;
+                        continue;
+                    }
+                    let id = message.id as u64;
+                    if channel.id == b"events" {
+                        assert!(id > subscription.next, "notices in order");
+                        subscription.next = id;
+                        continue;
+                    }
+                    assert_eq!(id, subscription.next, "each message once and in order");
+                    subscription.next += 1;
+                    let published = &channel.log[id as usize - 1];
+                    assert!(published.time == message.time || published.time == 0, "its time");
+                    let content = published.content.as_ref().expect("not a notice");
+                    assert_eq!(content.text, message.text, "its text");
+                    assert_eq!(content.event_id.as_deref(), message.event_id, "its event id");
+                }
+            }
+        }
+        News::Ended { listener, left } => {
+            let subscriber = subscribers.get(&listener.token).expect("it was subscribed");
+            let others = subscriber.subscriptions.iter().filter(|s| !s.ended).count();
+            assert_eq!(left, others, "its other subscriptions");
+            if left == 0 {
+                subscribers.remove(&listener.token);
+            }
+        }
+    }
+}

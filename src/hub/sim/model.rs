@@ -1,0 +1,315 @@
+//! A naive model of all channels, and the zone as it really is, to be compared with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::hub::Rules;
+use crate::model::{Seconds, Since};
+use crate::store::Store;
+use crate::store::channel::EVENTS;
+use crate::store::message::STORED;
+use crate::store::zone::SHARDS;
+
+pub(super) type Id = Vec<u8>;
+
+/// A message as it lies in the zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lying {
+    pub(super) id: u64,
+    pub(super) time: Seconds,
+    pub(super) tag: u64,
+    pub(super) expires: Seconds,
+    pub(super) event_id: Option<Vec<u8>>,
+    pub(super) text: Vec<u8>,
+}
+
+/// A channel as it is in the zone.
+#[derive(Debug)]
+pub(super) struct Real {
+    pub(super) created: u64,
+    pub(super) published: u64,
+    pub(super) events: bool,
+    pub(super) last: (Seconds, u64),
+    pub(super) stored: Vec<Lying>,
+    /// Subscriptions by seat of the store.
+    pub(super) subscribers: BTreeMap<u32, u64>,
+    pub(super) interests: usize,
+}
+
+/// All live channels of the zone.
+pub(super) fn look(store: &Store) -> BTreeMap<Id, Real> {
+    let mut found = BTreeMap::new();
+    for shard in 0..SHARDS {
+        let section = store.section(shard);
+        let first = shard * store.buckets_per_shard();
+        for bucket in first..first + store.buckets_per_shard() {
+            let mut at = store.bucket(bucket).first.get();
+            while let Some(handle) = at {
+                let channel = section.get(handle);
+                let mut id = Vec::new();
+                store.read_channel_id(handle, &mut id);
+                let mut stored = Vec::new();
+                let mut message = channel.first.get();
+                while let Some(handle) = message {
+                    let record = section.get(handle);
+                    if record.has(STORED) {
+                        let mut content = Vec::new();
+                        let seen = store.message(handle, &id, &mut content);
+                        stored.push(Lying {
+                            id: record.id.get(),
+                            time: seen.time,
+                            tag: seen.tag,
+                            expires: record.expires.time(),
+                            event_id: seen.event_id.map(<[u8]>::to_vec),
+                            text: seen.text.to_vec(),
+                        });
+                    }
+                    message = record.next.get();
+                }
+                let mut subscribers = BTreeMap::new();
+                for (_, interest) in section.interests(channel) {
+                    *subscribers.entry(interest.seat.get()).or_default() +=
+                        u64::from(interest.subscribers.get());
+                }
+                let real = Real {
+                    created: channel.created.get(),
+                    published: channel.published.get(),
+                    events: channel.has(EVENTS),
+                    last: (channel.time.time(), channel.tag.get()),
+                    stored,
+                    subscribers,
+                    interests: section.interests(channel).count(),
+                };
+                found.insert(id, real);
+                at = channel.hash_next.get();
+            }
+        }
+    }
+    found
+}
+
+/// A message that was published.
+#[derive(Clone, Debug)]
+pub(super) struct Published {
+    pub(super) time: Seconds,
+    pub(super) tag: u64,
+    /// `None`: a notice, whose text is not predicted.
+    pub(super) content: Option<Posted>,
+}
+
+/// What a publisher posted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Posted {
+    pub(super) event_id: Option<Vec<u8>>,
+    pub(super) text: Vec<u8>,
+    pub(super) store: bool,
+}
+
+/// One incarnation of a channel.
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) id: Id,
+    pub(super) created: u64,
+    /// The message of id n is the n-1-th.
+    pub(super) log: Vec<Published>,
+    pub(super) stored: Vec<Lying>,
+    pub(super) active: Seconds,
+    /// Deleted: with one of these texts.
+    pub(super) deleted: Option<Vec<Vec<u8>>>,
+}
+
+/// What an operation may have done.
+#[derive(Debug, Default)]
+pub(super) struct Effects {
+    /// To which channel; what; and whether it is sure (its publisher has not died meanwhile).
+    pub(super) published: Vec<(Id, Posted, bool)>,
+    /// Channels that may have been created, and those of them that certainly were.
+    pub(super) may_create: BTreeSet<Id>,
+    pub(super) created: BTreeSet<Id>,
+    /// Channels that may have been deleted, with the texts of which one is sent.
+    pub(super) may_delete: BTreeMap<Id, Vec<Vec<u8>>>,
+    pub(super) deleted: BTreeSet<Id>,
+    /// Idle channels may have gone.
+    pub(super) swept: bool,
+}
+
+/// All channels as they should be.
+#[derive(Default)]
+pub(super) struct Model {
+    /// Every incarnation of every channel.
+    pub(super) channels: Vec<Channel>,
+    /// The live ones.
+    pub(super) live: BTreeMap<Id, usize>,
+    /// Messages of all channels but the events channel.
+    pub(super) published: u64,
+    /// Time and tag of the newest message.
+    pub(super) newest: (Seconds, u64),
+}
+
+impl Model {
+    pub(super) fn channel(&self, id: &[u8]) -> Option<&Channel> {
+        self.live.get(id).map(|number| &self.channels[*number])
+    }
+
+    /// Compares with what is in the zone after an operation, and takes over what may have happened.
+    pub(super) fn reconcile(
+        &mut self,
+        real: &BTreeMap<Id, Real>,
+        effects: &Effects,
+        rules: &Rules,
+        now: Seconds,
+    ) {
+        for id in &effects.created {
+            assert!(real.contains_key(id), "a channel was not created");
+        }
+        for id in &effects.deleted {
+            assert!(!real.contains_key(id), "a channel was not deleted");
+        }
+        let gone: Vec<Id> =
+            self.live.keys().filter(|id| !real.contains_key(*id)).cloned().collect();
+        for id in gone {
+            let number = self.live.remove(&id).expect("it was live");
+            let channel = &mut self.channels[number];
+            channel.deleted = effects.may_delete.get(&id).cloned();
+            let idle = channel.stored.iter().all(|message| message.expires <= now)
+                && channel.active + rules.channel_inactivity_secs < now;
+            let collected = effects.swept && (idle || id == b"events");
+            assert!(channel.deleted.is_some() || collected, "a channel has vanished");
+        }
+        for (id, real) in real {
+            let number = *self.live.entry(id.clone()).or_insert_with(|| {
+                let may = effects.may_create.contains(id) || id == b"events";
+                assert!(may, "a channel came from nowhere");
+                self.channels.push(Channel {
+                    id: id.clone(),
+                    created: real.created,
+                    log: Vec::new(),
+                    stored: Vec::new(),
+                    active: now,
+                    deleted: None,
+                });
+                self.channels.len() - 1
+            });
+            self.compare(number, real, effects, rules, now);
+        }
+    }
+
+    fn compare(
+        &mut self,
+        number: usize,
+        real: &Real,
+        effects: &Effects,
+        rules: &Rules,
+        now: Seconds,
+    ) {
+        let channel = &mut self.channels[number];
+        let id = channel.id.clone();
+        assert_eq!(real.created, channel.created, "a channel was swapped");
+        let new = real.published.checked_sub(channel.log.len() as u64).expect("ids never go back");
+        let posts: Vec<_> = effects.published.iter().filter(|post| post.0 == id).collect();
+        let sure = posts.iter().filter(|post| post.2).count();
+        let notices = id == b"events";
+        let contents: Vec<Option<Posted>> = if notices {
+            vec![None; new as usize]
+        } else if new as usize == sure {
+            posts.iter().filter(|post| post.2).map(|post| Some(post.1.clone())).collect()
+        } else {
+            assert_eq!(new as usize, posts.len(), "published_messages");
+            posts.iter().map(|post| Some(post.1.clone())).collect()
+        };
+        if !real.events {
+            self.published += new;
+        }
+        let mut may_be_stored: Vec<u64> = channel.stored.iter().map(|message| message.id).collect();
+        for (n, content) in contents.into_iter().enumerate() {
+            let id = channel.log.len() as u64 + 1;
+            if content.as_ref().is_none_or(|content| content.store) {
+                may_be_stored.push(id);
+            }
+            // The last one's stamp is the channel's; that of an earlier one is seen if it lies there.
+            let lying = real.stored.iter().find(|message| message.id == id);
+            let stamp = if n as u64 + 1 == new {
+                real.last
+            } else {
+                lying.map_or((0, 0), |message| (message.time, message.tag))
+            };
+            channel.log.push(Published { time: stamp.0, tag: stamp.1, content });
+            channel.active = now;
+            if stamp != (0, 0) {
+                assert!(stamp.0 >= now.min(self.newest.0), "time goes back");
+            }
+        }
+        // What lies there was published, with this content.
+        let mut last = (0, 0);
+        for message in &real.stored {
+            assert!(may_be_stored.contains(&message.id), "a message that was gone is back");
+            let published = &channel.log[message.id as usize - 1];
+            assert!((message.time, message.tag) > last, "messages of a channel are out of order");
+            last = (message.time, message.tag);
+            if (published.time, published.tag) != (0, 0) {
+                assert_eq!((message.time, message.tag), (published.time, published.tag));
+            }
+            if let Some(content) = &published.content {
+                assert_eq!(message.text, content.text, "a stored message is spoilt");
+                assert_eq!(message.event_id, content.event_id, "an event id is spoilt");
+            }
+        }
+        // What lies there no more has expired, or had to make way for newer ones.
+        let there: BTreeSet<u64> = real.stored.iter().map(|message| message.id).collect();
+        let evicts = notices || posts.iter().any(|post| post.1.store);
+        let has_expired = |id: &u64| {
+            channel.stored.iter().any(|message| message.id == *id && message.expires <= now)
+        };
+        let lost: Vec<u64> = may_be_stored.into_iter().filter(|id| !there.contains(id)).collect();
+        // Some may have been there still when others had to make way.
+        let most = there.len() + lost.iter().filter(|id| has_expired(id)).count();
+        for id in &lost {
+            let expired = has_expired(id);
+            let evicted = evicts
+                && rules.stored_max.is_some_and(|max| most as u64 >= max)
+                && there.first().is_none_or(|first| id < first);
+            assert!(expired || evicted, "stored message {id} is lost");
+        }
+        if sure > 0 && posts.last().is_some_and(|post| post.1.store && post.2) {
+            let max = rules.stored_max.unwrap_or(u64::MAX);
+            assert!(there.len() as u64 <= max, "more is stored than may be");
+        }
+        channel.stored = real.stored.clone();
+    }
+}
+
+/// What a subscriber must be sent of these messages, all stored ones of a channel: by the book.
+pub(super) fn selected(
+    stored: &[Lying],
+    backtrack: Option<u64>,
+    since: &Since<'_>,
+    now: Seconds,
+) -> Vec<u64> {
+    let first = match backtrack {
+        Some(count) if count > 0 => {
+            stored.len().saturating_sub(usize::try_from(count).unwrap_or(usize::MAX))
+        }
+        _ => {
+            let mut first = stored.len();
+            for (n, message) in stored.iter().enumerate() {
+                let named =
+                    since.event_id.is_some() && message.event_id.as_deref() == since.event_id;
+                if named {
+                    first = n + 1;
+                    break;
+                }
+                let Some(time) = since.time else { continue };
+                if message.time > time {
+                    first = n;
+                    break;
+                }
+                if message.time == time && since.tag.is_some_and(|tag| message.tag >= tag) {
+                    first = n + usize::from(since.tag == Some(message.tag));
+                    break;
+                }
+            }
+            first
+        }
+    };
+    let left = stored.iter().skip(first).filter(|message| message.expires > now);
+    left.map(|message| message.id).collect()
+}
