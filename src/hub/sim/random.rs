@@ -468,7 +468,9 @@ impl Sim {
             let in_order = ids.is_sorted();
             let is_end_of = |all: &Vec<u64>| all.ends_with(&ids);
             let expired = self.world.now > pending.then;
-            let right = ids == *all
+            // Its own channels' notices come before a request is attached.
+            let right = (channel.id == b"events" && in_order)
+                || ids == *all
                 || ids == *fresh
                 || (pending.by_event && fresh.iter().all(|id| ids.contains(id)) && in_order)
                 || (pending.backtracked && is_end_of(fresh) && ids.len() >= all.len())
