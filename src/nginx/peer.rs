@@ -325,7 +325,7 @@ pub(super) enum Received {
     Lost,
 }
 
-/// A connection that nginx keeps for a while to swallow what comes is not kept longer than this.
+/// A connection that nginx keeps to swallow what comes is not kept longer than this.
 ///
 /// # Safety
 ///

@@ -37,8 +37,9 @@ const READS_MAX: usize = 16;
 const PUBLICATIONS_MAX: usize = 256;
 /// Pings answered for one client before others have a turn.
 const REPLIES_MAX: usize = 1024;
-/// What an exiting worker grants a client for reading the close frame and closing its own side.
-const LINGERING_SECS: i64 = 1;
+/// What a client is granted for reading the close frame and closing its own side. Short, because a
+/// worker that is to exit waits for it.
+const LINGERING_SECS: i64 = 2;
 
 const ERROR: ngx_int_t = NGX_ERROR as ngx_int_t;
 
@@ -81,6 +82,7 @@ pub(super) unsafe extern "C" fn on_readable(r: *mut ngx_http_request_t) {
         match audience::with(|audience| audience.begin_reading(token)) {
             None => {}
             Some(Reading::Blocked) => wait_for_reader(token, peer),
+            Some(Reading::Ended) => delivery::flush(token),
             Some(Reading::Ending) => swallow(token, peer),
             Some(Reading::Open(turn)) => read(token, peer, turn),
         }
@@ -91,8 +93,10 @@ pub(super) unsafe extern "C" fn on_readable(r: *mut ngx_http_request_t) {
 enum Reading {
     /// It does not read, so it is not read from.
     Blocked,
-    /// Its last frame waits to be written.
+    /// Its last frame waits behind its socket.
     Ending,
+    /// It has its last frame.
+    Ended,
     Open(Turn),
 }
 
@@ -125,6 +129,7 @@ impl Audience {
         let subscriber = self.subscribers.get(token)?;
         let Mode::Stream(stream) = &mut subscriber.mode else { return None };
         Some(match subscriber.state {
+            State::Ending if !subscriber.is_blocked => Reading::Ended,
             State::Ending | State::TooSlow => Reading::Ending,
             _ if subscriber.is_blocked => Reading::Blocked,
             State::Starting | State::Open => Reading::Open(Turn {
@@ -304,22 +309,12 @@ fn discard(peer: Peer) -> Came {
 /// when the client has closed it or has had time to.
 pub(super) fn hang_up(peer: Peer) {
     let connection = peer.connection();
-    let in_haste = shorten_lingering(peer);
-    delivery::finalize(peer, NGX_OK as ngx_int_t);
-    if in_haste {
-        let msec = LINGERING_SECS as usize * 1000;
-        // SAFETY: it was live just now.
-        unsafe { peer::hasten_closing(connection, msec) };
-    }
-}
-
-/// An exiting worker does not wait long for clients. `true` if this is one.
-pub(super) fn shorten_lingering(peer: Peer) -> bool {
-    let in_haste = worker::is_exiting() || worker::is_terminating();
-    if in_haste {
+    if worker::is_terminating() {
         // With unread input the kernel would reset the connection when the process is gone.
         discard(peer);
-        peer.limit_lingering(worker::now(), LINGERING_SECS);
     }
-    in_haste
+    peer.limit_lingering(worker::now(), LINGERING_SECS);
+    delivery::finalize(peer, NGX_OK as ngx_int_t);
+    // SAFETY: it was live just now.
+    unsafe { peer::hasten_closing(connection, LINGERING_SECS as usize * 1000) };
 }

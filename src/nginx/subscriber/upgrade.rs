@@ -11,7 +11,7 @@
 
 use std::rc::Rc;
 
-use ngx::ffi::{NGX_DONE, NGX_ERROR, NGX_OK, ngx_int_t, ngx_uint_t};
+use ngx::ffi::{NGX_DONE, NGX_ERROR, ngx_int_t, ngx_uint_t};
 
 use crate::hub::{Refusal, Stay, Subscribed};
 use crate::nginx::answer::{self, Sent};
@@ -197,11 +197,8 @@ fn open(
         streaming::settle(location, token, id);
     }
     match delivery::write(token) {
-        Written::Open => {}
-        Written::Ended => {
-            socket::shorten_lingering(request.peer());
-            return Ok(Some(NGX_OK as ngx_int_t));
-        }
+        // Even if all is written: the read handler, posted by `keep_open`, ends the connection.
+        Written::Open | Written::Ended => {}
         Written::Gone | Written::TooSlow | Written::Lost => {
             return Ok(Some(NGX_ERROR as ngx_int_t));
         }
