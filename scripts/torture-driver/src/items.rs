@@ -1,0 +1,107 @@
+//! What our templates make of a message, and how to read it back.
+//!
+//! ```text
+//!   template 1:  <~id~ ~tag~ ~channel~ ~event-id~ ~size~ ~time~>~text~\n
+//!   template 2:  {~size~ ~channel~ ~id~ ~event-id~ ~tag~ ~time~}~text~\n
+//!   header:      HEAD\n        footer: FOOT\n
+//! ```
+//!
+//! Two, so that a reload can change them; the first byte tells which. The size comes before the text,
+//! so a text of any bytes can be read back, and a text that was cut or mixed cannot.
+
+/// For push_stream_message_template, by number; streaming, polling, WebSocket.
+pub(crate) const TEMPLATES: [&str; 2] = [
+    "<~id~ ~tag~ ~channel~ ~event-id~ ~size~ ~time~>~text~",
+    "{~size~ ~channel~ ~id~ ~event-id~ ~tag~ ~time~}~text~",
+];
+
+pub(crate) const HEADER: &str = "HEAD";
+pub(crate) const FOOTER: &str = "FOOT";
+
+/// A message as a subscriber got it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Item<'a> {
+    pub(crate) id: i64,
+    pub(crate) tag: u64,
+    pub(crate) channel: &'a str,
+    pub(crate) event_id: &'a str,
+    pub(crate) time: &'a str,
+    pub(crate) text: &'a [u8],
+}
+
+/// What stands at the beginning of some bytes.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Piece<'a> {
+    /// A message, and how many bytes it took, without the line end.
+    Message(Item<'a>, usize),
+    /// Not all of it is there yet.
+    Partial,
+    /// None of what our templates make.
+    Foreign,
+}
+
+/// The longest that our templates write before a text.
+const HEAD_MAX: usize = 400;
+
+/// Reads one message at the beginning of `bytes`.
+pub(crate) fn read(bytes: &[u8]) -> Piece<'_> {
+    let (close, second) = match bytes.first() {
+        None => return Piece::Partial,
+        Some(b'<') => (b'>', false),
+        Some(b'{') => (b'}', true),
+        Some(_) => return Piece::Foreign,
+    };
+    let Some(end) = bytes.iter().take(HEAD_MAX).position(|&byte| byte == close) else {
+        return if bytes.len() < HEAD_MAX { Piece::Partial } else { Piece::Foreign };
+    };
+    let Ok(head) = std::str::from_utf8(&bytes[1..end]) else { return Piece::Foreign };
+    let mut fields = head.splitn(6, ' ');
+    let mut field = || fields.next().unwrap_or_default();
+    let (id, tag, channel, event_id, size, time);
+    if second {
+        (size, channel, id, event_id, tag, time) =
+            (field(), field(), field(), field(), field(), field());
+    } else {
+        (id, tag, channel, event_id, size, time) =
+            (field(), field(), field(), field(), field(), field());
+    }
+    let (Ok(id), Ok(tag), Ok(size)) = (id.parse(), tag.parse(), size.parse::<usize>()) else {
+        return Piece::Foreign;
+    };
+    match bytes.get(end + 1..end + 1 + size) {
+        None => Piece::Partial,
+        Some(text) => {
+            Piece::Message(Item { id, tag, channel, event_id, time, text }, end + 1 + size)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_both_templates_make() {
+        let want = Item {
+            id: 7,
+            tag: 3,
+            channel: "news",
+            event_id: "p1-2",
+            time: "Tue, 05 May 2026 09:08:07 GMT",
+            text: b"a>b",
+        };
+        let first = b"<7 3 news p1-2 3 Tue, 05 May 2026 09:08:07 GMT>a>b\n";
+        assert_eq!(read(first), Piece::Message(want, first.len() - 1));
+        let second = b"{3 news 7 p1-2 3 Tue, 05 May 2026 09:08:07 GMT}a>b\n";
+        assert!(matches!(read(second), Piece::Message(Item { id: 7, tag: 3, .. }, _)));
+    }
+
+    #[test]
+    fn waits_for_the_rest() {
+        let all = b"<7 3 news p1-2 3 Tue, 05 May 2026 09:08:07 GMT>a>b";
+        for len in 0..all.len() {
+            assert_eq!(read(&all[..len]), Piece::Partial, "{len}");
+        }
+        assert_eq!(read(b"nonsense"), Piece::Foreign);
+    }
+}

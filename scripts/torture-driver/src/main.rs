@@ -1,0 +1,95 @@
+//! Drives and breaks a real nginx with the module, and knows what everybody must have seen.
+//!
+//! Run by `scripts/torture`, which says how to use it.
+
+mod body;
+mod crowd;
+mod http;
+mod items;
+mod ledger;
+mod publisher;
+mod random;
+mod refill;
+mod server;
+mod socket;
+mod statistics;
+mod subscriber;
+mod world;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use server::Place;
+
+/// `--name value` pairs and the words that stand alone.
+struct Options {
+    words: Vec<String>,
+    values: HashMap<String, String>,
+}
+
+impl Options {
+    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut options = Self { words: Vec::new(), values: HashMap::new() };
+        while let Some(argument) = arguments.next() {
+            match argument.strip_prefix("--") {
+                None => options.words.push(argument),
+                Some(name) => {
+                    let value = arguments.next().ok_or(format!("--{name} wants a value"))?;
+                    options.values.insert(name.to_owned(), value);
+                }
+            }
+        }
+        Ok(options)
+    }
+
+    fn number(&self, name: &str, default: u64) -> Result<u64, String> {
+        match self.values.get(name) {
+            None => Ok(default),
+            Some(text) => text.parse().map_err(|_| format!("--{name} {text}: not a number")),
+        }
+    }
+
+    fn path(&self, name: &str) -> Result<PathBuf, String> {
+        self.values.get(name).map(PathBuf::from).ok_or(format!("--{name} is missing"))
+    }
+}
+
+fn run() -> Result<bool, String> {
+    let options = Options::parse(std::env::args().skip(1))?;
+    let place = Place {
+        binary: options.path("binary")?,
+        module: options.path("module")?,
+        prefix: options.path("prefix")?,
+    };
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_secs());
+    let seed = options.number("seed", clock)?;
+    let workers = options.number("workers", 2)?;
+    match options.words.first().map(String::as_str) {
+        Some("crowd") => crowd::run(
+            place,
+            seed,
+            crowd::Size {
+                workers,
+                subscribers: options.number("subscribers", 1000)?,
+                messages: options.number("messages", 10_000)?,
+                kills_max: options.number("kills", 30)?,
+            },
+        ),
+        Some("refill") => refill::run(&place, seed, workers, options.number("rounds", 10)?),
+        Some(word) => Err(format!("unknown scenario \"{word}\"")),
+        None => Err("no scenario".to_owned()),
+    }
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("torture: {error}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! The nginx under test: started, reloaded, looked at, its workers killed.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::http::Response;
+
+/// Which nginx, which module, and where its files go.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) binary: PathBuf,
+    pub(crate) module: PathBuf,
+    pub(crate) prefix: PathBuf,
+}
+
+/// A configuration: what stands outside of `http`, and what stands in it. `%PORT%` is the port.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Config {
+    pub(crate) main: String,
+    pub(crate) http: String,
+}
+
+/// How long anything may take that takes a moment on an idle machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running nginx. Dropped, it is killed with its workers.
+pub(crate) struct Nginx {
+    place: Place,
+    port: u16,
+    master: Child,
+    /// Workers that we have killed.
+    killed: HashSet<i32>,
+}
+
+impl Nginx {
+    pub(crate) fn start(place: Place, config: &Config) -> Result<Self, String> {
+        let tell = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
+        for directory in ["logs", "temp"] {
+            fs::create_dir_all(place.prefix.join(directory)).map_err(tell("no prefix"))?;
+        }
+        let _ = fs::remove_file(place.prefix.join("logs/error.log"));
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .and_then(|listener| listener.local_addr())
+            .map_err(tell("no port"))?
+            .port();
+        write_config(&place, port, config).map_err(tell("no configuration"))?;
+        let output = fs::File::create(place.prefix.join("logs/output")).map_err(tell("no log"))?;
+        let master = Command::new(&place.binary)
+            .arg("-p")
+            .arg(&place.prefix)
+            .args(["-c", "nginx.conf", "-e", "logs/error.log"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(output)
+            .spawn()
+            .map_err(tell("nginx does not start"))?;
+        let mut nginx = Self { place, port, master, killed: HashSet::new() };
+        let end = Instant::now() + PATIENCE;
+        while nginx.workers().is_empty() || TcpStream::connect(nginx.address()).is_err() {
+            let ended = nginx.master.try_wait().ok().flatten();
+            if ended.is_some() || Instant::now() > end {
+                return Err(format!("nginx did not start, see {}", nginx.place.prefix.display()));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(nginx)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.place.prefix.join("logs")
+    }
+
+    /// Its living workers, those included that are about to end after a reload.
+    pub(crate) fn all_workers(&self) -> Vec<i32> {
+        let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+        let mut workers: Vec<i32> = processes
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter(|&pid| self.is_ours(pid))
+            .collect();
+        workers.sort_unstable();
+        workers
+    }
+
+    /// Its workers that serve.
+    pub(crate) fn workers(&self) -> Vec<i32> {
+        let mut workers = self.all_workers();
+        workers.retain(|pid| {
+            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| {
+                line.starts_with(b"nginx: worker process")
+                    && !line.windows(8).any(|window| window == b"shutting")
+            })
+        });
+        workers
+    }
+
+    /// A child of this nginx's master that is not a zombie.
+    fn is_ours(&self, pid: i32) -> bool {
+        let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+        let Some((_, rest)) = stat.rsplit_once(')') else { return false };
+        let mut fields = rest.split_whitespace();
+        let state = fields.next();
+        let parent = fields.next().and_then(|text| text.parse().ok());
+        parent == Some(self.master.id()) && state != Some("Z")
+    }
+
+    /// SIGKILL. False: it was gone already.
+    pub(crate) fn kill(&mut self, pid: i32) -> bool {
+        let done = self.signal(pid, Signal::KILL);
+        if done {
+            self.killed.insert(pid);
+        }
+        done
+    }
+
+    /// A signal for one of its own workers, and nobody else.
+    pub(crate) fn signal(&self, pid: i32, signal: Signal) -> bool {
+        self.is_ours(pid) && Pid::from_raw(pid).is_some_and(|pid| kill_process(pid, signal).is_ok())
+    }
+
+    /// Whether we have killed that worker.
+    pub(crate) fn has_killed(&self, pid: i32) -> bool {
+        self.killed.contains(&pid)
+    }
+
+    pub(crate) fn kills(&self) -> usize {
+        self.killed.len()
+    }
+
+    fn signal_master(&self, signal: Signal) {
+        if let Some(pid) = Pid::from_raw(self.master.id() as i32) {
+            // It is our child and not waited for: the number is its own.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Asks the master to take a configuration.
+    pub(crate) fn reload(&self, config: &Config) -> Result<(), String> {
+        write_config(&self.place, self.port, config)
+            .map_err(|error| format!("no configuration: {error}"))?;
+        self.signal_master(Signal::HUP);
+        Ok(())
+    }
+
+    /// One answered request on a connection of its own; tries again when a worker dies over it.
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &[u8]) -> Result<Response, String> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.try_ask(method, path, body) {
+                Ok(response) => return Ok(response),
+                Err(error) if Instant::now() > end => return Err(format!("{path}: {error}")),
+                Err(_) => thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+
+    fn try_ask(&self, method: &str, path: &str, body: &[u8]) -> Result<Response, String> {
+        let tell = |error: io::Error| error.to_string();
+        let mut stream = TcpStream::connect(self.address()).map_err(tell)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10))).map_err(tell)?;
+        let length = body.len();
+        let mut request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: torture\r\nConnection: close\r\n\
+             Content-Length: {length}\r\n\r\n"
+        )
+        .into_bytes();
+        request.extend_from_slice(body);
+        stream.write_all(&request).map_err(tell)?;
+        let mut response = Response::new();
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let count = stream.read(&mut buffer).map_err(tell)?;
+            if count == 0 {
+                let done = response.ends_here();
+                return if done { Ok(response) } else { Err("cut".to_owned()) };
+            }
+            response.feed(&buffer[..count]).map_err(|error| error.to_string())?;
+            if response.is_done() {
+                return Ok(response);
+            }
+        }
+    }
+
+    /// Ends it in the orderly way, and says what its logs hold that they must not.
+    pub(crate) fn stop(mut self) -> Result<Vec<String>, String> {
+        self.signal_master(Signal::QUIT);
+        let end = Instant::now() + PATIENCE;
+        while self.master.try_wait().map_err(|error| error.to_string())?.is_none() {
+            if Instant::now() > end {
+                return Err("nginx does not quit".to_owned());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(self.bad_lines(&[]))
+    }
+
+    /// Lines of the error log that tell of a fault which we did not cause: `caused` are texts of those
+    /// that we did.
+    pub(crate) fn bad_lines(&self, caused: &[&str]) -> Vec<String> {
+        let log = fs::read(self.logs().join("error.log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let bad = ["[alert]", "[emerg]", "[crit]", "open socket", "panic"];
+        log.lines()
+            .filter(|line| bad.iter().any(|word| line.contains(word)))
+            .filter(|line| {
+                !self.is_our_kill(line) && !caused.iter().any(|text| line.contains(text))
+            })
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn is_our_kill(&self, line: &str) -> bool {
+        line.split_once("worker process ")
+            .and_then(|(_, rest)| rest.split_once(" exited on signal 9"))
+            .and_then(|(pid, _)| pid.parse().ok())
+            .is_some_and(|pid| self.killed.contains(&pid))
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        if !matches!(self.master.try_wait(), Ok(None)) {
+            return;
+        }
+        // Stopped first: it starts no new workers, and still is the parent that `signal` looks for.
+        self.signal_master(Signal::STOP);
+        for pid in self.all_workers() {
+            let _ = self.signal(pid, Signal::KILL);
+        }
+        let _ = self.master.kill();
+        let _ = self.master.wait();
+    }
+}
+
+fn write_config(place: &Place, port: u16, config: &Config) -> io::Result<()> {
+    let Config { main, http } = config;
+    let module = place.module.display();
+    // As root the workers would run as somebody who may not reach a prefix in somebody's home.
+    let user = if rustix::process::geteuid().is_root() { "user root root;" } else { "" };
+    let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .iter()
+        .map(|what| format!("    {what}_temp_path temp/{what};\n"))
+        .collect();
+    let text = format!(
+        "load_module \"{module}\";\n{user}\ndaemon off;\npid logs/nginx.pid;\n\
+         error_log logs/error.log notice;\n{main}\nhttp {{\n    access_log off;\n{paths}\n{http}\n}}\n"
+    );
+    write_whole(&place.prefix.join("nginx.conf"), &text.replace("%PORT%", &port.to_string()))
+}
+
+/// By rename, so that nginx never reads half a file.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let new = path.with_extension("new");
+    fs::write(&new, text)?;
+    fs::rename(new, path)
+}

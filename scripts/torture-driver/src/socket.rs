@@ -1,0 +1,167 @@
+//! Sockets that never block, and the loop that says which one is ready.
+//!
+//! Readiness is edge-triggered: an actor that is told of its socket reads until nothing is left, or
+//! deliberately does not (a slow reader).
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::event::Timespec;
+use rustix::event::epoll;
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+
+/// Whose socket, and which one of its sockets: an event of an earlier one must not reach it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Token {
+    pub(crate) actor: u32,
+    pub(crate) serial: u32,
+}
+
+/// Tells which sockets are ready.
+pub(crate) struct Poller {
+    epoll: OwnedFd,
+    events: Vec<epoll::Event>,
+    serial: u32,
+}
+
+impl Poller {
+    pub(crate) fn new() -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        Ok(Self { epoll, events: Vec::with_capacity(1024), serial: 0 })
+    }
+
+    /// Waits for at most `limit`; the tokens of the sockets that have something to tell.
+    pub(crate) fn wait(&mut self, limit: Duration) -> io::Result<Vec<Token>> {
+        let timeout =
+            Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) };
+        self.events.clear();
+        match epoll::wait(
+            &self.epoll,
+            rustix::buffer::spare_capacity(&mut self.events),
+            Some(&timeout),
+        ) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(self
+            .events
+            .iter()
+            .map(|event| {
+                let word = event.data.u64();
+                Token { actor: (word >> 32) as u32, serial: word as u32 }
+            })
+            .collect())
+    }
+}
+
+/// What a read found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Heard {
+    Bytes(usize),
+    Nothing,
+    /// The peer has closed its side.
+    End,
+    /// Reset, refused, or otherwise gone.
+    Broken,
+}
+
+/// How a socket is to be made.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Manner {
+    /// Bytes of the receive buffer; 0: the system's choice.
+    pub(crate) receive_buffer: usize,
+}
+
+/// A connection to nginx, with the bytes that it has not taken yet.
+pub(crate) struct Socket {
+    stream: TcpStream,
+    pub(crate) token: Token,
+    out: Vec<u8>,
+    sent: usize,
+}
+
+impl Socket {
+    /// Begins to connect; bytes given to [`Socket::send`] leave when the connection stands.
+    pub(crate) fn connect(
+        poller: &mut Poller,
+        actor: u32,
+        address: SocketAddr,
+        manner: Manner,
+    ) -> io::Result<Self> {
+        let fd = net::socket_with(
+            AddressFamily::INET,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            Some(ipproto::TCP),
+        )?;
+        if manner.receive_buffer > 0 {
+            sockopt::set_socket_recv_buffer_size(&fd, manner.receive_buffer)?;
+        }
+        sockopt::set_tcp_nodelay(&fd, true)?;
+        match net::connect(&fd, &address) {
+            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
+            Err(error) => return Err(error.into()),
+        }
+        poller.serial = poller.serial.wrapping_add(1);
+        let token = Token { actor, serial: poller.serial };
+        let word = u64::from(actor) << 32 | u64::from(poller.serial);
+        epoll::add(
+            &poller.epoll,
+            &fd,
+            epoll::EventData::new_u64(word),
+            epoll::EventFlags::IN
+                | epoll::EventFlags::OUT
+                | epoll::EventFlags::RDHUP
+                | epoll::EventFlags::ET,
+        )?;
+        Ok(Self { stream: TcpStream::from(fd), token, out: Vec::new(), sent: 0 })
+    }
+
+    /// Puts bytes in line and sends what the system takes now. False: the connection is broken.
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> bool {
+        self.out.extend_from_slice(bytes);
+        self.flush()
+    }
+
+    /// Sends what is in line. False: the connection is broken.
+    pub(crate) fn flush(&mut self) -> bool {
+        while self.sent < self.out.len() {
+            match self.stream.write(&self.out[self.sent..]) {
+                Ok(0) => return false,
+                Ok(count) => self.sent += count,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    // Not connected yet is the same story.
+                    io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected => return true,
+                    _ => return false,
+                },
+            }
+        }
+        self.out.clear();
+        self.sent = 0;
+        true
+    }
+
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Heard {
+        loop {
+            return match self.stream.read(buffer) {
+                Ok(0) => Heard::End,
+                Ok(count) => Heard::Bytes(count),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => continue,
+                    io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected => Heard::Nothing,
+                    _ => Heard::Broken,
+                },
+            };
+        }
+    }
+
+    /// Ends the connection by a reset: no goodbye, and nothing stays in the system.
+    pub(crate) fn reset(self) {
+        // Without it the close is an ordinary one, which is no worse than a test that proves less.
+        let _ = sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO));
+    }
+}
