@@ -254,6 +254,15 @@ $t->is_refusal($t->get('/stats?id=none/nil'), 404, undef, 'nor do two');
 $t->is_refusal($t->get('/stats?id=1234567'), 400, 'Channel id is too large.', 'a long id');
 $t->is_refusal($t->get('/stats?id=news/1234567'), 400, 'Channel id is too large.', 'in second place');
 
+# times
+my ($time) = $t->get('/stats')->body =~ /"time": "([^"]+)"/;
+my ($y, $mo, $d, $h, $mi, $sec) = split /\D/, $time;
+require Time::Local;
+cmp_ok(abs(Time::Local::timegm($sec, $mi, $h, $d, $mo - 1, $y) - time), '<', 30, 'time is now, in UTC');
+my $uptime = $t->stats->{uptime};
+$t->next_second for 1 .. 3;
+cmp_ok(abs($t->stats->{uptime} - $uptime - 3), '<=', 1, 'uptime counts seconds');
+
 # leaving
 $_->close for @s;
 ok($t->wait_for(sub { my $s = $t->stats; $s->{subscribers} == 0 && !grep { $_->{subscribers} } @{ $s->{by_worker} } },

@@ -16,6 +16,9 @@ my $t = Test::Nginx::PushStream->new(gzip => 1)->http(<<'EOC')->run();
         location /pub   { push_stream_publisher admin; push_stream_store_messages on; client_max_body_size 2m; }
         location /sub   { push_stream_subscriber; push_stream_header_template HEAD; push_stream_footer_template FOOT; }
         location /ssub  { push_stream_subscriber; sub_filter_types *; sub_filter Ola Adeus; sub_filter_once off; }
+        location /force { push_stream_subscriber; push_stream_force_filters on; push_stream_header_template HEAD;
+                          push_stream_footer_template FOOT; }
+        location /rate  { push_stream_subscriber; limit_rate 200k; }
         location /stats { push_stream_channels_statistics; }
     }
 EOC
@@ -67,5 +70,15 @@ SKIP: {
     $t->publish('/pub?id=c', 'Ola again ');
     is($s->read_until(qr/again/), 'Adeus again', 'each of them');
 }
+
+# other ways through nginx: the same bytes, the same chunks
+$s = $t->subscribe('/force?id=d');
+my $rate = $t->subscribe('/rate?id=d');
+$t->publish('/pub?id=d', $_) for 'one', 'x' x 100_000, 'three';
+$t->delete('/pub?id=d');
+ok($s->body eq 'HEADone' . 'x' x 100_000 . 'threeChannel deletedFOOT', 'push_stream_force_filters');
+is(join(' ', map { length } $s->chunks), '4 3 100000 5 15 4', 'each message in its own chunk');
+ok($rate->body eq 'one' . 'x' x 100_000 . 'threeChannel deleted', 'limit_rate');
+ok($rate->complete, 'ends in order');
 
 $t->done();

@@ -61,7 +61,11 @@ is($more->status, 200, 'subscribing to an existing channel works');
 ok($t->wait_for(sub { length $s->so_far == $first * length "$body;" }, 'the subscriber'), 'it has every message taken')
     or diag length($s->so_far) / length "$body;";
 $r = $t->post('/pub?id=a', 'x' x 50_000);
-is($r->status, 500, 'so is a large message');
+is($r->status, 500, 'a large message: 500');
+$r = $t->post('/pub?id=a/new', $body);
+is($r->status, 500, 'two channels, one of them new: 500');
+is($t->stats->{published_messages}, $published, 'none of them has the message');
+is($t->get('/pub?id=new')->status, 404, 'and none was created');
 
 # again and again: drained, with a worker killed, with all killed, after a reload
 drained();
