@@ -62,7 +62,7 @@ ok($t->wait_for(sub { $t->stats->{subscribers} == 0 }, 'counters'), 'nobody is c
 is($t->subscribe('/sub?id=a.b9')->read_until(qr/3;/), '1;2;3;', 'stored messages stay');
 
 # under load: worker after worker is killed while messages are published without a pause
-my ($subscribers, $messages, $kills) = $ENV{PUSH_STREAM_STRESS} ? (1000, 10_000, 30) : (60, 6_000, 5);
+my ($subscribers, $messages, $kills) = $ENV{PUSH_STREAM_STRESS} ? ($ENV{PUSH_STREAM_STRESS} =~ m{,} ? split(/,/, $ENV{PUSH_STREAM_STRESS}) : (1000, 10_000, 30)) : (60, 6_000, 5);
 my ($number, $answered, %killed_at) = (0, 0);
 my @subs;
 sub attach {
