@@ -1,6 +1,6 @@
 # Padding lists: what is a group, what is refused and how, and that a bad pattern is no crash.
 #
-# Pins directives.md, section 6. Which bytes are sent: the padding suites of streaming.
+# Pins directives.md, section 6; known-defects.md M6. Which bytes are sent: the padding suites of streaming.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

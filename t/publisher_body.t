@@ -1,6 +1,6 @@
 # A publisher takes any bytes, however the body arrives, and leaves no file behind.
 #
-# Pins publisher.md, section 3 (body); limits.md, section 4 (sizes that must work); known-defects.md P40.
+# Pins publisher.md, section 3 (body); limits.md, section 4 (sizes that must work); known-defects.md P40, R14.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";
@@ -15,6 +15,8 @@ my $t = Test::Nginx::PushStream->new->http(<<'EOC')->run();
         location /pub   { push_stream_publisher; client_max_body_size 8m; }
         location /big   { push_stream_publisher; client_max_body_size 8m; client_body_buffer_size 8m; }
         location /one   { push_stream_publisher; client_max_body_size 8m; client_body_in_single_buffer on; }
+        location /clean { push_stream_publisher; client_body_in_file_only clean; }
+        location /keep  { push_stream_publisher; client_body_in_file_only on; client_body_temp_path %%TESTDIR%%/kept; }
         location /limit { push_stream_publisher; client_max_body_size 1k; }
         location /sub   { push_stream_subscriber; push_stream_message_template "<~size~>~text~</>"; }
     }
@@ -46,6 +48,10 @@ arrives('/pub?id=a', 'M' x 1024, 'a body that just fits the buffer');
 arrives('/pub?id=a', 'F' x 1025, 'a body in a temporary file');
 arrives('/big?id=a', 'M' x 300_000, 'a large body in memory');
 arrives('/one?id=a', 'S' x 100_000, 'a body in a single buffer');
+
+arrives('/clean?id=a', 'in a file', 'client_body_in_file_only clean');
+arrives('/keep?id=a', 'in a file', 'client_body_in_file_only on');
+is(scalar(() = glob $t->dir . '/kept/*'), 1, 'which is the only way to keep a file');
 
 my $pairs = join '', map { my $a = $_; map { chr($a) . chr $_ } 0 .. 255 } 0 .. 255;
 arrives('/pub?id=a', $pairs, 'all pairs of bytes, from a file');

@@ -1,6 +1,7 @@
 # Statistics: every layout in every format, byte for byte; the format is chosen by Accept.
 #
-# Pins statistics.md, sections 1 to 6; README.md, rules 3 to 6; lifecycle.md, section 5 (counters).
+# Pins statistics.md, sections 1 to 6; README.md, rules 3 to 6 and decision 7; lifecycle.md, section 5
+# (counters); known-defects.md P23.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

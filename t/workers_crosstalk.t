@@ -1,7 +1,7 @@
 # Whatever worker takes a publish, subscribers of all workers get it, once and in order.
 #
 # Pins README.md, glossary (worker); lifecycle.md, section 5; limits.md, section 5 (1,500 publishes
-# in 3 connections, one subscriber).
+# in 3 connections, one subscriber); known-defects.md R5, R13.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";
@@ -55,6 +55,21 @@ is(scalar(grep { $_->so_far ne $want } @all), 0, 'and the same for all subscribe
 for my $p (0 .. 2) {
     is(join(' ', $want =~ /:p$p\.(\d+);/g), join(' ', 1 .. 500), "the messages of publisher $p are in its order");
 }
+
+# a worker that is busy for long misses nothing: it stands still while others publish
+my @asleep = map { $t->subscribe("/sub?id=sleep$_", worker => $workers[1]) } 1 .. 50;
+kill 'STOP', $workers[1];
+my $i = 0;
+my $taken = $t->publish_many('', sub { $i++ < 5000 ? ('/pass?id=sleep' . (1 + $i % 50), 'x') : () }, worker => $workers[0]);
+kill 'CONT', $workers[1];
+is_deeply($taken, { 200 => 5000 }, '5,000 publishes past a worker that stands still');
+my @missing;
+for my $n (1 .. 50) {
+    my $want = join '', map { "sleep$n:$_:x;" } 1 .. 100;
+    push @missing, $n if ($asleep[ $n - 1 ]->read_until(qr/:100:x;/) // '') ne $want;
+}
+is("@missing", '', 'its subscribers get them all, once and in order');
+$_->close for @asleep;
 
 # several channels, subscribers of some of them
 my $ab = $t->subscribe('/sub?id=x/y', worker => $workers[0]);

@@ -1,13 +1,13 @@
 # A full zone refuses the one publish, stays usable, and holds exactly as much again after it drained.
 #
 # Pins lifecycle.md, section 4; README.md, decisions 5 and 6; publisher.md, section 3 (no memory);
-# statistics.md, section 6 (relations); known-defects.md P34, R8, R10, R11.
+# statistics.md, section 6 (relations); known-defects.md M12, P4, P29, P34, R2, R8, R10, R11.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::Nginx::PushStream;
 
-my $t = Test::Nginx::PushStream->new->http(<<'EOC')->run();
+my $conf = <<'EOC';
     push_stream_shared_memory_size 129k;
     push_stream_channels_path $arg_id;
     push_stream_message_ttl 2s;
@@ -18,8 +18,10 @@ my $t = Test::Nginx::PushStream->new->http(<<'EOC')->run();
         location /pub   { push_stream_publisher admin; push_stream_store_messages on; }
         location /sub   { push_stream_subscriber; push_stream_message_template "~text~;"; push_stream_footer_template F; }
         location /stats { push_stream_channels_statistics; }
+        # MORE
     }
 EOC
+my $t = Test::Nginx::PushStream->new->http($conf)->run();
 
 my $published = 0;
 my $body = '0123456789abcdefghijklmnopq';
@@ -67,6 +69,14 @@ is($r->status, 500, 'two channels, one of them new: 500');
 is($t->stats->{published_messages}, $published, 'none of them has the message');
 is($t->get('/pub?id=new')->status, 404, 'and none was created');
 
+# a refused publish leaves nothing half done for those who listen: the next one reaches them
+my @listeners = map { $t->subscribe('/sub?id=a', worker => $_) } $t->worker_pids;
+drained();
+is($t->post('/pub?id=a', 'Ola')->status, 200, 'there is room again');
+$published++;
+is($_->next_chunk, 'Ola;', 'and it reaches the subscribers of each worker') for @listeners;
+$_->close for @listeners;
+
 # again and again: drained, with a worker killed, with all killed, after a reload
 drained();
 is(fill('/pub?id=a'), $first, 'the second fill takes exactly as many');
@@ -78,11 +88,14 @@ $t->kill_worker($t->worker_pids);
 drained();
 ok($t->subscribe('/sub?id=a')->status == 200, '(somebody keeps the channel)');
 is(fill('/pub?id=a'), $first, 'and one with all workers killed while it was full');
-$t->reload(wait_old => 1);
+my $templates = join '', map {
+    qq(location /t$_ { push_stream_subscriber; push_stream_message_template "$_~text~) . 'x' x 500 . '"; }'
+} 1 .. 9;
+$t->reload($conf =~ s/# MORE/$templates/r, wait_old => 1);
 $t->reload(wait_old => 1);
 my $keep = $t->subscribe('/sub?id=a');
 drained();
-is(fill('/pub?id=a'), $first, 'and one after two reloads');
+is(fill('/pub?id=a'), $first, 'and one after two reloads that brought nine more templates');
 
 # deletion needs no memory
 $r = $t->delete('/pub?id=a');

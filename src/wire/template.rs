@@ -244,6 +244,7 @@ mod tests {
         assert_eq!(rendered(b"~text~,~channel~", &sly), "~id~~channel~,~text~");
     }
 
+    // Pins known-defects.md P30.
     #[test]
     fn numbers_have_64_bits() {
         let large = Message { id: i64::MAX, tag: u64::MAX, ..message(b"") };
