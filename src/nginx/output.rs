@@ -183,8 +183,8 @@ impl Outbox {
         into.clear();
         let more = self.more.iter().flat_map(|more| more.pieces.iter());
         for piece in self.first.iter().chain(more) {
-            let room = COALESCED_MAX - into.len();
-            into.extend(piece.bytes().iter().take(room));
+            let (taken, _) = piece.bytes().split_at(piece.len().min(COALESCED_MAX - into.len()));
+            into.extend_from_slice(taken);
             if into.len() == COALESCED_MAX {
                 break;
             }

@@ -52,6 +52,11 @@ const OK: ngx_int_t = NGX_OK as ngx_int_t;
 /// Hands out a bounded part of what the hub has for our subscribers, and writes to them. `true`:
 /// there is more, so call again after other connections had a turn.
 pub(crate) fn on_news() -> bool {
+    // First those are written to who have something already. What is published meanwhile waits in
+    // the zone, where it takes its room once, and then leaves in the same write as the rest.
+    if audience::with(|audience| !audience.dirty.is_empty()) {
+        return true;
+    }
     let now_msec = timers::now_msec();
     let mut more = true;
     for _ in 0..BATCHES_MAX {
