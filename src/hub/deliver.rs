@@ -1,6 +1,6 @@
 //! Delivering: what a worker's inbox holds, in bounded batches, to its own subscribers.
 
-use crate::hub::{Group, Hub, Listener, Rules};
+use crate::hub::{Group, Hub, Listener, Rules, SubscriberId};
 use crate::model::{Message, Seconds};
 use crate::store::arena::Handle;
 use crate::store::channel::DELETED;
@@ -102,6 +102,18 @@ impl Hub {
             self.end_channel(&batch, rules, now, each);
         }
         self.has_news()
+    }
+
+    /// Have the subscriber's channels a message that this worker has not handed out yet, and that was
+    /// published before the one of this time and tag? Then [`Hub::has_news`] is true as well.
+    ///
+    /// Exact: a message that is being published just now is waited for.
+    pub fn has_older(&self, id: SubscriberId, order: (Seconds, u64)) -> bool {
+        self.roster.interests_of(id).any(|(shard, interest)| {
+            let section = self.store.section(shard);
+            let next = section.get(interest).next.get().map(|message| section.get(message));
+            next.is_some_and(|next| (next.time.time(), next.tag.get()) < order)
+        })
     }
 
     /// Is there anything in this worker's inbox?

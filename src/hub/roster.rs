@@ -165,6 +165,19 @@ impl Roster {
             .collect()
     }
 
+    /// The shards and interests of its channels.
+    pub(super) fn interests_of(
+        &self,
+        id: SubscriberId,
+    ) -> impl Iterator<Item = (usize, Handle<Interest>)> {
+        let places = self.subscriber(id).and_then(|subscriber| subscriber.places.as_ref());
+        places
+            .into_iter()
+            .flatten()
+            .filter_map(|place| self.locals.get(place.local as usize)?.as_ref())
+            .map(|local| (local.shard, local.interest))
+    }
+
     /// Ends one subscription: `None` when the subscriber has none left (or never had).
     pub(super) fn leave_one(&mut self, id: SubscriberId) -> Option<Left> {
         let place = self.places_mut(id)?.pop()?;

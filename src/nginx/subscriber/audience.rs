@@ -203,7 +203,7 @@ pub(super) struct Audience {
     /// Who has no subscription any more, but maybe messages among the arrivals.
     pub(super) ended: Vec<Token>,
     /// Polls that have their message, each once.
-    pub(super) answered: Vec<Token>,
+    pub(super) answered: VecDeque<Token>,
 }
 
 thread_local! {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   on_news ──► hub.deliver ──► Audience::take: render once, share, queue     no call into nginx
-//!           └─► flush_dirty ──► write: one write per subscriber               bounded per round
+//!           └─► write_out ──► write: one write per subscriber                 bounded per round
 //!
 //!   on_due      pings, ends of time      say_goodbye   ends everybody
 //!   on_writable the socket takes more    on_cleanup    nginx ends the request
@@ -73,8 +73,7 @@ pub(crate) fn on_news() -> bool {
         }
     }
     audience::with(Audience::settle_arrivals);
-    flush_dirty();
-    polling::answer_ready(!more);
+    write_out();
     more
 }
 
@@ -146,7 +145,7 @@ impl Audience {
                 Mode::Poll(poll) => {
                     let number = messages.len() - due.len();
                     if poll.offer(first, || Piece::one(renderings.get(false), number)) {
-                        self.answered.push(token);
+                        self.answered.push_back(token);
                     }
                 }
             }
@@ -256,12 +255,13 @@ pub(super) fn push(
 }
 
 /// Writes to those who have something new; the rest of them in the next round.
-fn flush_dirty() {
+fn write_out() {
     for _ in 0..FLUSHES_MAX {
-        let Some(token) = audience::with(|audience| audience.dirty.pop_front()) else { return };
+        let Some(token) = audience::with(|audience| audience.dirty.pop_front()) else { break };
         flush(token);
     }
-    if audience::with(|audience| !audience.dirty.is_empty()) {
+    let has_answers = polling::answer_ready();
+    if has_answers || audience::with(|audience| !audience.dirty.is_empty()) {
         events(|events| events.flush.post_next());
     }
 }
@@ -454,7 +454,7 @@ fn dismiss(token: Token, reason: Reason) {
         None => {}
         Some(true) => {
             leave(token);
-            polling::time_out(token);
+            polling::answer(token);
         }
         Some(false) => leave_and_flush(token),
     }
@@ -595,7 +595,7 @@ fn report_too_slow() {
 ///
 /// None: the event is not looked at.
 unsafe extern "C" fn on_flush(_: *mut ngx_event_t) {
-    ffi::guard("on_flush", (), flush_dirty);
+    ffi::guard("on_flush", (), write_out);
 }
 
 /// nginx calls this when an interval of somebody is over.

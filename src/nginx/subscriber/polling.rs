@@ -32,6 +32,8 @@ use crate::session::polling::Reply;
 use crate::wire::jsonp::Callback;
 use crate::wire::resume::Announced;
 
+/// Polls that are answered before other connections of the worker have a turn.
+const ANSWERS_MAX: usize = 1000;
 /// How often the backlog is looked at because messages come faster than we look.
 const ATTEMPTS_MAX: u32 = 4;
 
@@ -181,36 +183,52 @@ fn read(
     (body, replayed.unwrap_or_default())
 }
 
-/// Answers the polls that have found their message. With `is_drained` the hub has no more news; as
-/// long as it has, a poll of several channels may still find an older one.
-pub(super) fn answer_ready(is_drained: bool) {
-    let tokens = audience::with(|audience| core::mem::take(&mut audience.answered));
-    for token in tokens {
-        let must_wait = !is_drained
-            && audience::with(|audience| {
-                audience.subscribers.get(token).is_some_and(|poll| poll.has_many_channels)
-            });
-        if must_wait {
-            audience::with(|audience| audience.answered.push(token));
+/// Answers the polls that have found their message. Those of several channels wait for the hub if it
+/// has an older one. `true`: there are more, so call again after other connections had a turn.
+pub(super) fn answer_ready() -> bool {
+    let count = audience::with(|audience| audience.answered.len());
+    for _ in 0..count.min(ANSWERS_MAX) {
+        let Some(token) = audience::with(|audience| audience.answered.pop_front()) else { break };
+        if has_older(token) {
+            audience::with(|audience| audience.answered.push_back(token));
         } else {
-            audience::with(|audience| audience.answer(token, 1));
-            finish(token, |request, location, poll| {
-                let Some(found) = poll.found else {
-                    return answer_timeout(request, location, poll.callback.as_ref());
-                };
-                let announced = found.announced.unwrap_or_else(|| Announced::now(worker::now()));
-                let callback = poll.callback.as_ref();
-                let body = around(location, callback, found.message);
-                respond(request, location, callback, &announced, body)
-            });
+            answer(token);
         }
     }
+    count > ANSWERS_MAX
 }
 
-/// The poll has waited long enough, or the worker ends.
-pub(super) fn time_out(token: Token) {
+/// Has the hub an older message for this poll than the one it has found?
+fn has_older(token: Token) -> bool {
+    let found = audience::with(|audience| {
+        let subscriber = audience.subscribers.get(token)?;
+        let id = subscriber.id.filter(|_| subscriber.has_many_channels)?;
+        match &subscriber.mode {
+            Mode::Poll(poll) => Some((id, poll.found.as_ref()?.order)),
+            Mode::Stream(_) => None,
+        }
+    });
+    found.is_some_and(|(id, order)| {
+        worker::with(|worker| worker.hub().has_older(id, order)).unwrap_or(false)
+    })
+}
+
+/// Answers a poll that waits: with the message that it has found, else as one whose time is over.
+pub(super) fn answer(token: Token) {
+    audience::with(|audience| {
+        let poll = audience.subscribers.get(token).map(|subscriber| &subscriber.mode);
+        if matches!(poll, Some(Mode::Poll(poll)) if poll.found.is_some()) {
+            audience.answer(token, 1);
+        }
+    });
     finish(token, |request, location, poll| {
-        answer_timeout(request, location, poll.callback.as_ref())
+        let Some(found) = poll.found else {
+            return answer_timeout(request, location, poll.callback.as_ref());
+        };
+        let announced = found.announced.unwrap_or_else(|| Announced::now(worker::now()));
+        let callback = poll.callback.as_ref();
+        let body = around(location, callback, found.message);
+        respond(request, location, callback, &announced, body)
     });
 }
 
