@@ -12,6 +12,7 @@ use crate::store::arena::Killed;
 use crate::store::check::Audit;
 use crate::store::memory::Memory;
 
+mod bounds;
 mod every_stop;
 mod model;
 mod random;

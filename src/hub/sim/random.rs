@@ -3,6 +3,8 @@
 //!
 //! `PUSH_STREAM_SIM_SEEDS=N` runs N more seeds, `PUSH_STREAM_SIM_SEED=S` that one alone. A failure
 //! names its seed.
+//!
+//! Pins known-defects.md M12, R15.
 
 use std::collections::BTreeMap;
 use std::panic::catch_unwind;
