@@ -157,8 +157,13 @@ fn read(token: Token, peer: Peer, mut turn: Turn) {
     let came = turn
         .take_kept()
         .unwrap_or_else(|| BUFFER.with_borrow_mut(|buffer| turn.take_from(peer, buffer)));
+    let has_published = turn.publications > 0;
     if !audience::with(|audience| audience.end_reading(token, turn)) {
         return;
+    }
+    if has_published && matches!(came, Came::Last(..)) {
+        // It gets its own messages before the close frame that answers what it sent behind them.
+        delivery::on_news();
     }
     match came {
         Came::All if !peer.await_readable() => delivery::drop_connection(token, ERROR),
