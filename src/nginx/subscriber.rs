@@ -221,10 +221,12 @@ fn attach(request: &mut Request, token: Token) -> Result<(), NoMemory> {
 
 /// The request stays open, and nginx's events for it come to us. Returns what the content handler
 /// must return.
-fn keep_open(request: &mut Request) -> ngx_int_t {
+fn keep_open(request: &mut Request, token: Token) -> ngx_int_t {
     let r = request.fields_mut();
-    if r.discard_body() == 0 {
-        r.read_event_handler = Some(delivery::on_readable);
+    r.read_event_handler = Some(delivery::on_readable);
+    if r.discard_body() == 1 {
+        // When we return, nginx takes the handler back until it has forgotten the whole body.
+        delivery::watch_soon(token);
     }
     r.write_event_handler = Some(delivery::on_writable);
     r.set_count(r.count() + 1);

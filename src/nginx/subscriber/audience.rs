@@ -202,6 +202,8 @@ pub(super) struct Audience {
     pub(super) arrivals: Vec<Arrival>,
     /// Who has no subscription any more, but maybe messages among the arrivals.
     pub(super) ended: Vec<Token>,
+    /// Whose requests nginx reads from, until it has forgotten their bodies.
+    pub(super) unwatched: Vec<Token>,
     /// Polls that have their message, each once.
     pub(super) answered: VecDeque<Token>,
 }

@@ -266,6 +266,22 @@ fn write_out() {
     }
 }
 
+/// Lets us see in the next round what comes for the subscriber's request, or that its client goes.
+pub(super) fn watch_soon(token: Token) {
+    audience::with(|audience| audience.unwatched.push(token));
+    events(|events| events.flush.post_next());
+}
+
+fn watch() {
+    for token in audience::with(|audience| mem::take(&mut audience.unwatched)) {
+        let alive = audience::with(|audience| Some(audience.subscribers.get(token)?.peer));
+        if let Some(peer) = alive {
+            // SAFETY: its subscriber is there, so the request is.
+            unsafe { (*peer.as_ptr()).read_event_handler = Some(on_readable) };
+        }
+    }
+}
+
 /// Writes what waits, and ends the subscriber if that was due or the connection is lost.
 ///
 /// Not for the content handler: nginx goes on with a request that this may have finished.
@@ -595,7 +611,10 @@ fn report_too_slow() {
 ///
 /// None: the event is not looked at.
 unsafe extern "C" fn on_flush(_: *mut ngx_event_t) {
-    ffi::guard("on_flush", (), write_out);
+    ffi::guard("on_flush", (), || {
+        watch();
+        write_out();
+    });
 }
 
 /// nginx calls this when an interval of somebody is over.
@@ -667,9 +686,16 @@ pub(super) unsafe extern "C" fn on_readable(r: *mut ngx_http_request_t) {
         unsafe { ngx_http_discarded_request_body_handler(r) };
         // That may have ended the request, and then its subscriber is gone.
         let alive = audience::with(|audience| audience.subscribers.get(token).is_some());
-        if alive {
-            // SAFETY: its subscriber is there, so it is.
-            unsafe { (*r).read_event_handler = Some(on_readable) };
+        if !alive {
+            return;
+        }
+        // SAFETY: its subscriber is there, so it is.
+        let r = unsafe { &mut *r };
+        r.read_event_handler = Some(on_readable);
+        if r.discard_body() == 0 {
+            // For nginx a body may also end because its client left.
+            // SAFETY: as above.
+            unsafe { ngx_http_test_reading(r) };
         }
     });
 }

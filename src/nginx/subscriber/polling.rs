@@ -11,7 +11,10 @@
 //! all its channels, by time and tag, for the client's next request asks for what is newer: an
 //! answer must never announce a place beyond a message that the client has not had.
 
-use ngx::ffi::{NGX_ERROR, NGX_HTTP_OK, NGX_OK, ngx_http_send_header, ngx_int_t, ngx_uint_t};
+use ngx::ffi::{
+    NGX_ERROR, NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_OK, NGX_OK, ngx_http_send_header,
+    ngx_int_t, ngx_uint_t,
+};
 
 use crate::hub::{Replayed, Stay, Subscribed};
 use crate::model::{DELETED_ID, Message, Seconds};
@@ -90,7 +93,7 @@ pub(super) fn start(
     }
     Ok(match opened? {
         Some(code) => code,
-        None => keep_open(request),
+        None => keep_open(request, token),
     })
 }
 
@@ -150,6 +153,10 @@ fn open(
     };
     if worker::is_exiting() {
         return answer_timeout(request, location, callback.as_ref()).map(Some);
+    }
+    if request.peer().has_hung_up() {
+        // nginx will not tell of that again.
+        return Ok(Some(NGX_HTTP_CLIENT_CLOSED_REQUEST as ngx_int_t));
     }
     if let Some(id) = id {
         worker::operate(|hub, rules, now| hub.announce(id, rules, now));

@@ -67,7 +67,7 @@ pub(super) fn start(request: &mut Request, location: &'static Location, asked: &
     }
     Ok(match opened? {
         Some(code) => code,
-        None => keep_open(request),
+        None => keep_open(request, token),
     })
 }
 
