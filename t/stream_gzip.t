@@ -7,7 +7,8 @@ use lib "$FindBin::Bin/lib";
 use Test::Nginx::PushStream;
 use Compress::Raw::Zlib qw(WANT_GZIP Z_OK Z_STREAM_END);
 
-my $t = Test::Nginx::PushStream->new(gzip => 1)->http(<<'EOC')->run();
+my $has_sub = Test::Nginx::PushStream->has_feature('http_sub_module');
+my $t = Test::Nginx::PushStream->new(gzip => 1)->http(<<'EOC' . ($has_sub ? <<'EOS' : '') . '}')->run();
     push_stream_shared_memory_size 4m;
     push_stream_channels_path $arg_id;
     default_type text/plain;
@@ -15,13 +16,13 @@ my $t = Test::Nginx::PushStream->new(gzip => 1)->http(<<'EOC')->run();
         listen 127.0.0.1:%%PORT_8080%%;
         location /pub   { push_stream_publisher admin; push_stream_store_messages on; client_max_body_size 2m; }
         location /sub   { push_stream_subscriber; push_stream_header_template HEAD; push_stream_footer_template FOOT; }
-        location /ssub  { push_stream_subscriber; sub_filter_types *; sub_filter Ola Adeus; sub_filter_once off; }
         location /force { push_stream_subscriber; push_stream_force_filters on; push_stream_header_template HEAD;
                           push_stream_footer_template FOOT; }
         location /rate  { push_stream_subscriber; limit_rate 200k; }
         location /stats { push_stream_channels_statistics; }
-    }
 EOC
+        location /ssub  { push_stream_subscriber; sub_filter_types *; sub_filter Ola Adeus; sub_filter_once off; }
+EOS
 
 # What has arrived, decoded as far as it goes; true as second value when the stream is complete.
 sub decoded {
@@ -63,7 +64,7 @@ $s = $t->subscribe('/sub?id=b.b1', 'Accept-Encoding' => 'gzip');
 arrives($s, 'HEADone', 'replay by gzip');
 
 SKIP: {
-    skip 'nginx without the sub filter', 2 unless $t->has_feature('http_sub_module');
+    skip 'nginx without the sub filter', 2 unless $has_sub;
     $s = $t->subscribe('/ssub?id=c');
     $t->publish('/pub?id=c', 'say Ola ');
     is($s->read_until(qr/ \z/), 'say Adeus ', 'another body filter sees the messages too');

@@ -103,6 +103,7 @@ for my $round (0 .. $kills) {
         attach($fresh);
     }
 }
+$_->wait_end for @underway;
 my $total = $t->stats('/stats?id=load')->{published_messages};
 cmp_ok($total, '>=', $messages, "$total messages, $kills workers killed");
 my (%verdict, @odd);
