@@ -128,7 +128,7 @@ impl Hub {
         let mut created = Vec::new();
         let ready = self.prepare(channels, post, rules, now, &mut staged, &mut created);
         if let Err(refusal) = ready {
-            for message in staged.into_iter().flatten() {
+            for message in staged.into_iter().rev().flatten() {
                 self.store.unstage(message);
             }
             for id in created {
@@ -140,7 +140,7 @@ impl Hub {
             self.notify("channel_created", id, rules, now);
         }
         let mut outcome = Ok(());
-        for (id, message) in channels.iter().zip(staged) {
+        for (id, message) in channels.iter().zip(staged.into_iter().rev()) {
             // Only if the zone fills up while we are at it can this fail for a later channel.
             outcome = outcome.and(self.publish_one(id, post, message, rules, now));
         }
@@ -148,6 +148,9 @@ impl Hub {
     }
 
     /// Takes all the memory that publishing will need, and creates the channels.
+    ///
+    /// The last channel's message is staged first: staging is a stack, and whichever is taken off it
+    /// next, in the order of publishing, is then on top. A section never searches it.
     fn prepare<'a>(
         &mut self,
         channels: &[&'a [u8]],
@@ -157,7 +160,7 @@ impl Hub {
         staged: &mut Vec<Option<Handle<Message>>>,
         created: &mut Vec<&'a [u8]>,
     ) -> Result<(), Refusal> {
-        for id in channels {
+        for id in channels.iter().rev() {
             let needed = post.store || self.is_wanted(id);
             let message = if needed { Some(self.stage(post, now)?) } else { None };
             staged.push(message);

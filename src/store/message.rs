@@ -260,7 +260,8 @@ impl Store {
 }
 
 impl Section<'_> {
-    /// Takes a message out of a staging list; it is nearly always the first.
+    /// Takes a message out of a staging list. The hub takes the newest first, so this finds it at
+    /// once; the search is for other orders.
     pub(crate) fn unlink_staged(&self, seat: &crate::store::undo::Seat, handle: Handle<Message>) {
         let mut link = &seat.staging;
         while let Some(at) = link.get() {
