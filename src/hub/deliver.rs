@@ -218,7 +218,12 @@ impl Hub {
         now: Seconds,
         each: &mut dyn FnMut(News<'_>),
     ) {
-        let id = self.roster.local(batch.token, batch.interest).map(|local| local.id.clone());
+        let local = self.roster.local(batch.token, batch.interest);
+        let Some(id) = local.map(|local| local.id.clone()) else {
+            // Nobody here listens to it, and its number may be another channel's.
+            self.store.retire(batch.shard, batch.interest, now);
+            return;
+        };
         for listener in self.roster.listeners(batch.token) {
             let announced = self.roster.is_announced(listener.id);
             let Some(left) = self.roster.leave_local(listener.id, batch.token) else { continue };
@@ -228,8 +233,8 @@ impl Hub {
                     self.count_subscribers(-1);
                 }
             }
-            if let Some(id) = id.as_ref().filter(|_| announced) {
-                self.notify("client_unsubscribed", id, rules, now);
+            if announced {
+                self.notify("client_unsubscribed", &id, rules, now);
             }
             each(News::Ended { listener, left });
         }

@@ -14,10 +14,10 @@ use crate::store::memory::Memory;
 
 mod bounds;
 mod every_stop;
+mod forgotten;
 mod model;
 mod random;
 mod rng;
-mod rules;
 mod slab;
 
 use model::look;

@@ -271,7 +271,14 @@ impl Hub {
         if subscribed.id.is_some() {
             let interest = match section.my_interest(channel) {
                 Some(interest) => {
-                    attached.local = Some(section.get(interest).token.get());
+                    let token = &section.get(interest).token;
+                    if self.roster.local(token.get(), interest).is_some() {
+                        attached.local = Some(token.get());
+                    } else {
+                        // A panic came between the zone and the roster: its number may be another
+                        // channel's by now.
+                        section.set32(token, self.roster.next_local());
+                    }
                     interest
                 }
                 None => {
