@@ -12,6 +12,7 @@ my $t = Test::Nginx::PushStream->new->http(<<'EOC')->run();
     push_stream_channels_path $arg_id;
     server {
         listen 127.0.0.1:%%PORT_8080%%;
+        location /hello { return 200 hello; }
         location /echo  { push_stream_subscriber websocket; push_stream_websocket_allow_publish on; push_stream_message_template "~id~:~text~"; }
     }
 EOC
@@ -35,7 +36,7 @@ sub taken {
 }
 
 # byte by byte, each one read by nginx alone
-my @slow = ([ 'Ola', $mask ], [ 'x' x 200, undef ], [ 'y' x 300, $mask ]);
+my @slow = ([ 'Ola', $mask ], [ 'x' x 60, undef ], [ 'y' x 126, $mask ]);
 for my $i (0 .. $#slow) {
     my ($text, $m) = @{ $slow[$i] };
     for my $byte (split //, frame(1, $text, mask => $m)) {
@@ -72,6 +73,14 @@ $c->send("GET /echo?id=e HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: 
     . frame(1, 'early', mask => $mask) . frame(8, ''));
 $c->half_close;
 like($c->take('eof'), qr/\r\n\r\n(?:\x81\x071:early)?\x88\x00\z/, 'handshake, message and close in one piece');
+
+# behind a request header that needs large buffers, on a connection that has been used before
+$c = $t->client;
+is($t->get('/hello', client => $c)->body, 'hello', 'a request before');
+$c->send("GET /echo?id=l HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nCookie: " . 'c' x 6000
+    . "\r\nSec-WebSocket-Key: YnJpZ2h0LWtleS0wMDAwMQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    . frame(1, 'first', mask => $mask) . frame(1, 'second') . frame(8, ''));
+like($c->take('eof'), qr/\r\n\r\n\x81\x071:first\x81\x082:second\x88\x00\z/, 'frames behind a long header');
 
 # many small ones: all are answered, in order
 $ws = $t->websocket('/echo?id=m');
