@@ -5,11 +5,13 @@
 //!      │ ├─► streaming  an open body: header, old messages, live ones, pings, footer
 //!      │ └─► polling    one answer, at once or later
 //!      └───► upgrade    a handshake, then what streaming does in frames; socket reads the client's
-//!   delivery: what happens to open subscribers; audience: who they are
+//!   audience: who they are; delivery: what they get; ending: how they end; events: what nginx calls
 //! ```
 
 mod audience;
 mod delivery;
+mod ending;
+mod events;
 mod polling;
 mod socket;
 mod streaming;
@@ -34,7 +36,8 @@ use crate::nginx::{ffi, headers, location, worker};
 use crate::wire::path::{self, Requested};
 use crate::wire::resume;
 
-pub(crate) use delivery::{on_news, say_goodbye};
+pub(crate) use delivery::on_news;
+pub(crate) use ending::say_goodbye;
 
 /// Content type of event streams, whatever `types` and `default_type` say.
 const EVENT_STREAM: &[u8] = b"text/event-stream; charset=utf-8";
@@ -214,7 +217,7 @@ fn attach(request: &mut Request, token: Token) -> Result<(), NoMemory> {
     // SAFETY: null, or a record that nginx has just made.
     let cleanup = unsafe { cleanup.as_mut() }.ok_or(NoMemory)?;
     cleanup.data = token.to_data();
-    cleanup.handler = Some(delivery::on_cleanup);
+    cleanup.handler = Some(events::on_cleanup);
     token.attach_to(request.peer());
     Ok(())
 }
@@ -223,14 +226,14 @@ fn attach(request: &mut Request, token: Token) -> Result<(), NoMemory> {
 /// must return.
 fn keep_open(request: &mut Request, token: Token) -> ngx_int_t {
     let r = request.fields_mut();
-    r.read_event_handler = Some(delivery::on_readable);
+    r.read_event_handler = Some(events::on_readable);
     if r.discard_body() == 1 {
         // When we return, nginx takes the handler back until it has forgotten the whole body.
-        delivery::watch_soon(token);
+        events::watch_soon(token);
     }
-    r.write_event_handler = Some(delivery::on_writable);
+    r.write_event_handler = Some(events::on_writable);
     r.set_count(r.count() + 1);
-    delivery::schedule();
+    events::schedule();
     NGX_DONE as ngx_int_t
 }
 

@@ -26,7 +26,7 @@ use crate::nginx::peer::Peer;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::subscriber::audience::{self, Mode, State, Subscriber, Token};
 use crate::nginx::subscriber::{
-    Asked, EVENT_STREAM, attach, delivery, keep_open, set_content_type,
+    Asked, EVENT_STREAM, attach, delivery, ending, keep_open, set_content_type,
 };
 use crate::nginx::timers::{self, Kind};
 use crate::nginx::{headers, worker};
@@ -89,7 +89,7 @@ pub(super) fn start(
     });
     let opened = open(request, location, asked, token, form, waits);
     if !matches!(opened, Ok(None)) {
-        delivery::forget(token);
+        ending::forget(token);
     }
     Ok(match opened? {
         Some(code) => code,
@@ -244,13 +244,13 @@ fn finish(
     token: Token,
     body: impl FnOnce(&mut Request, &'static Location, Poll) -> Result<ngx_int_t, NoMemory>,
 ) {
-    let Some(subscriber) = delivery::forget(token) else { return };
+    let Some(subscriber) = ending::forget(token) else { return };
     let peer = subscriber.peer;
     let Mode::Poll(poll) = subscriber.mode else { return };
     // SAFETY: its subscriber was there until now, so the request is live.
     let Some(mut request) = (unsafe { Request::new(peer.as_ptr()) }) else { return };
     let code = answer::code(body(&mut request, subscriber.location, *poll));
-    delivery::finalize(peer, code);
+    ending::finalize(peer, code);
 }
 
 fn answer_timeout(

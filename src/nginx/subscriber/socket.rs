@@ -24,7 +24,7 @@ use crate::nginx::location::Location;
 use crate::nginx::output::Rendering;
 use crate::nginx::peer::{self, Peer, Received};
 use crate::nginx::subscriber::audience::{self, Audience, Mode, State, Token};
-use crate::nginx::subscriber::delivery;
+use crate::nginx::subscriber::{delivery, ending};
 use crate::nginx::{ffi, log, worker};
 use crate::session::websocket::{Action, Connection, Rules};
 use crate::wire::frame::{self, code};
@@ -166,19 +166,19 @@ fn read(token: Token, peer: Peer, mut turn: Turn) {
         delivery::on_news();
     }
     match came {
-        Came::All if !peer.await_readable() => delivery::drop_connection(token, ERROR),
+        Came::All if !peer.await_readable() => ending::drop_connection(token, ERROR),
         Came::All => delivery::flush(token),
         Came::Some => {
             peer.post_read_next();
             delivery::flush(token);
         }
-        Came::Last(reason, frames) => delivery::close_with(token, reason, &frames),
+        Came::Last(reason, frames) => ending::close_with(token, reason, &frames),
         Came::End => {
             log::info!(peer.log(), "client closed a WebSocket without a close frame");
             let rc = NGX_HTTP_CLIENT_CLOSED_REQUEST as ngx_int_t;
-            delivery::drop_connection(token, rc);
+            ending::drop_connection(token, rc);
         }
-        Came::Lost => delivery::drop_connection(token, ERROR),
+        Came::Lost => ending::drop_connection(token, ERROR),
     }
 }
 
@@ -279,7 +279,7 @@ impl Turn {
 /// The client sends but does not read. It is heard again when it has read.
 fn wait_for_reader(token: Token, peer: Peer) {
     if peer.has_hung_up() {
-        delivery::drop_connection(token, NGX_HTTP_CLIENT_CLOSED_REQUEST as ngx_int_t);
+        ending::drop_connection(token, NGX_HTTP_CLIENT_CLOSED_REQUEST as ngx_int_t);
     } else {
         peer.ignore_readable();
     }
@@ -292,7 +292,7 @@ fn swallow(token: Token, peer: Peer) {
         Came::Some => peer.post_read_next(),
         // It may still read; if not, `send_timeout` ends it.
         Came::End => peer.ignore_readable(),
-        _ => delivery::drop_connection(token, ERROR),
+        _ => ending::drop_connection(token, ERROR),
     }
 }
 
@@ -319,7 +319,7 @@ pub(super) fn hang_up(peer: Peer) {
         discard(peer);
     }
     peer.limit_lingering(worker::now(), LINGERING_SECS);
-    delivery::finalize(peer, NGX_OK as ngx_int_t);
+    ending::finalize(peer, NGX_OK as ngx_int_t);
     // SAFETY: it was live just now.
     unsafe { peer::hasten_closing(connection, LINGERING_SECS as usize * 1000) };
 }

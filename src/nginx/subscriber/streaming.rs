@@ -20,7 +20,7 @@ use crate::nginx::output::{Loans, Outbox, Rendering, Way};
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::subscriber::audience::{self, Mode, State, Stream, Subscriber, Token};
 use crate::nginx::subscriber::delivery::{self, Written};
-use crate::nginx::subscriber::{Asked, EVENT_STREAM, attach, keep_open, set_content_type};
+use crate::nginx::subscriber::{Asked, EVENT_STREAM, attach, ending, keep_open, set_content_type};
 use crate::nginx::timers::{self, Kind};
 use crate::nginx::worker;
 use crate::session::{Framing, Padding};
@@ -53,17 +53,17 @@ pub(super) fn start(request: &mut Request, location: &'static Location, asked: &
     let subscribed = match asked.subscribe(location, token, form, Stay::Live, false) {
         Ok(Ok(subscribed)) => subscribed,
         Ok(Err(refusal)) => {
-            delivery::forget(token);
+            ending::forget(token);
             return answer::refused(request, refusal);
         }
         Err(code) => {
-            delivery::forget(token);
+            ending::forget(token);
             return Ok(code);
         }
     };
     let opened = open(request, location, padding.as_ref(), token, subscribed);
     if !matches!(opened, Ok(None)) {
-        delivery::forget(token);
+        ending::forget(token);
     }
     Ok(match opened? {
         Some(code) => code,
@@ -119,7 +119,7 @@ fn open(
     match delivery::write(token) {
         Written::Open => {}
         Written::Ended => {
-            let code = delivery::forget(token).map(|s| delivery::close_body(&s));
+            let code = ending::forget(token).map(|s| ending::close_body(&s));
             return Ok(Some(code.unwrap_or(NGX_ERROR as ngx_int_t)));
         }
         Written::Gone | Written::TooSlow | Written::Lost => {

@@ -23,7 +23,7 @@ use crate::nginx::request::{Method, NoMemory, Request};
 use crate::nginx::subscriber::audience::{self, Mode, State, Stream, Subscriber, Token};
 use crate::nginx::subscriber::delivery::{self, Written};
 use crate::nginx::subscriber::socket::{self, Socket};
-use crate::nginx::subscriber::{Asked, Received, attach, streaming};
+use crate::nginx::subscriber::{Asked, Received, attach, ending, events, streaming};
 use crate::nginx::{headers, worker};
 use crate::wire::handshake::{self, BadHandshake, Handshake};
 use crate::wire::{frame, path};
@@ -79,13 +79,13 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
     let subscribed = match subscribed {
         Ok(subscribed) => subscribed,
         Err(code) => {
-            delivery::forget(token);
+            ending::forget(token);
             return Ok(code);
         }
     };
     let opened = open(request, location, token, &key, subscribed);
     if !matches!(opened, Ok(None)) {
-        delivery::forget(token);
+        ending::forget(token);
     }
     Ok(match opened? {
         Some(code) => code,
@@ -174,7 +174,7 @@ fn open(
     }
     let is_over = refusal.is_some() || worker::is_exiting();
     if is_over {
-        delivery::leave(token);
+        ending::leave(token);
     }
     audience::with(|audience| {
         if let Some(subscriber) = audience.subscribers.get(token) {
@@ -221,9 +221,9 @@ fn note_header_sent(request: &mut Request, len: usize) {
 fn keep_open(request: &mut Request, peer: Peer) -> ngx_int_t {
     let r = request.fields_mut();
     r.read_event_handler = Some(socket::on_readable);
-    r.write_event_handler = Some(delivery::on_writable);
+    r.write_event_handler = Some(events::on_writable);
     r.set_count(r.count() + 1);
-    delivery::schedule();
+    events::schedule();
     // Frames may have come already, with the request or behind it.
     peer.post_read();
     NGX_DONE as ngx_int_t
