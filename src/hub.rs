@@ -15,6 +15,8 @@ mod census;
 mod delete;
 mod deliver;
 mod events;
+#[cfg(all(test, not(miri)))]
+mod kills;
 mod publish;
 mod refusal;
 mod roster;

@@ -17,7 +17,7 @@ mod every_stop;
 mod forgotten;
 mod model;
 mod random;
-mod rng;
+pub(super) mod rng;
 mod slab;
 
 use model::look;

@@ -1,6 +1,10 @@
 //! Memory that stands in for a zone in tests, and workers' views of it.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+#[cfg(not(miri))]
+use std::fs::File;
+#[cfg(not(miri))]
+use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 
 use crate::model::Seconds;
@@ -53,5 +57,39 @@ impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: allocated in `format` with this layout; all views are gone.
         unsafe { dealloc(self.base.as_ptr(), self.layout) }
+    }
+}
+
+/// A zone in a file that several processes map, with real locks.
+#[cfg(not(miri))]
+pub(crate) struct SharedFile {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+#[cfg(not(miri))]
+impl SharedFile {
+    /// Maps all of the file, which stays mapped as long as the process lives.
+    pub(crate) fn map(file: &File) -> Self {
+        let len = usize::try_from(file.metadata().expect("its size").len()).expect("it fits");
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let fd = file.as_raw_fd();
+        let null = std::ptr::null_mut();
+        // SAFETY: a new mapping of an open file, at an address of the kernel's choice.
+        let base = unsafe { libc::mmap(null, len, protection, libc::MAP_SHARED, fd, 0) };
+        assert!(base != libc::MAP_FAILED, "a mapping");
+        Self { base: NonNull::new(base.cast()).expect("never at 0"), len }
+    }
+
+    /// Formats it as an empty zone.
+    pub(crate) fn format(&self, seats: u32, now: Seconds) -> Result<(), ImageError> {
+        // SAFETY: page aligned, mapped for ever, and nobody uses it yet.
+        unsafe { Store::create(self.base, self.len, seats, [3; 16], now) }
+    }
+
+    /// The view of the process in this seat.
+    pub(crate) fn open(&self, seat: u32) -> Result<Store, ImageError> {
+        // SAFETY: mapped for ever; the tests give each live process a seat of its own.
+        unsafe { Store::open(self.base, self.len, seat) }
     }
 }
