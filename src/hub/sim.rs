@@ -18,6 +18,7 @@ mod forgotten;
 mod model;
 mod random;
 pub(super) mod rng;
+mod rules;
 mod slab;
 
 use model::look;
