@@ -25,13 +25,13 @@ my $pub = $t->client(worker => $busy);
 $t->publish('/pub?id=b', 'before', client => $pub);
 is($other->read_until(qr/;/), 'before;', 'it works');
 
-kill 'STOP', $still;
+$t->freeze($still);
 my $count = 5000;
 my $next = 0;
-$t->publish_many('', sub { $next++ < $count ? ('/pub?id=a', $next) : () });    # only the other one accepts
+$t->publish_many('', sub { $next++ < $count ? ('/pub?id=a', $next) : () }, worker => $busy);
 $t->publish('/pub?id=b', 'meanwhile', client => $pub);
 is(length $subscribers[0]->so_far, 0, 'it stands still');
-kill 'CONT', $still;
+$t->thaw($still);
 my $all = join '', map {"$_;"} 1 .. $count;
 ok($_->read_until(qr/;$count;/, 60) eq $all, 'all, once, in order') for @subscribers;
 is($other->read_until(qr/meanwhile;/, 60), 'meanwhile;', 'another channel too');

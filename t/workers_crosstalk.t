@@ -58,10 +58,11 @@ for my $p (0 .. 2) {
 
 # a worker that is busy for long misses nothing: it stands still while others publish
 my @asleep = map { $t->subscribe("/sub?id=sleep$_", worker => $workers[1]) } 1 .. 50;
-kill 'STOP', $workers[1];
+$t->freeze($workers[1]);
 my $i = 0;
 my $taken = $t->publish_many('', sub { $i++ < 5000 ? ('/pass?id=sleep' . (1 + $i % 50), 'x') : () }, worker => $workers[0]);
-kill 'CONT', $workers[1];
+is(scalar(grep { $_->so_far ne '' } @asleep), 0, '(it stood still)');
+$t->thaw($workers[1]);
 is_deeply($taken, { 200 => 5000 }, '5,000 publishes past a worker that stands still');
 my @missing;
 for my $n (1 .. 50) {

@@ -335,6 +335,25 @@ sub kill_worker {
     }, 'successors of killed workers');
 }
 
+# Makes a worker stand still, as on a machine that is too busy, until `thaw`.
+sub freeze {
+    my ($self, $pid) = @_;
+    $self->{frozen}{$pid} = 1;
+    kill 'STOP', $pid;
+    return _until_stopped($pid);
+}
+
+sub thaw {
+    my ($self, $pid) = @_;
+    delete $self->{frozen}{$pid};
+    return kill 'CONT', $pid;
+}
+
+sub _until_stopped {
+    my (@pids) = @_;
+    return $CLIENT->until(sub { !grep { _slurp("/proc/$_/stat") !~ /\) T / } @pids }, 'workers to stand still', 5);
+}
+
 # ---- the error log
 
 sub log { my ($self) = @_; return _slurp("$self->{dir}/error.log") }
@@ -374,6 +393,7 @@ sub done {
 sub finish {
     my ($self) = @_;
     my @bad;
+    $self->thaw($_) for keys %{ $self->{frozen} };
     if ($self->_alive) {
         $CLIENT->close_all;
         $CLIENT->until(sub { !$self->forgotten_sockets }, 'nginx to notice that clients left', 10)
@@ -449,10 +469,10 @@ sub client {
     my $worker = delete $o{worker};
     return $CLIENT->new(%o) // croak 'nginx does not accept connections' unless $worker;
     # The others stand still while this one accepts.
-    my @others = grep { $_ != $worker } $self->worker_pids;
+    my @others = grep { $_ != $worker && !$self->{frozen}{$_} } $self->worker_pids;
     for my $try (1 .. 5) {
         kill 'STOP', @others;
-        $CLIENT->until(sub { !grep { _slurp("/proc/$_/stat") !~ /\) T / } @others }, 'workers to stand still', 2);
+        _until_stopped(@others);
         my $client = $CLIENT->new(%o);
         my $pid;
         $CLIENT->until(sub { $pid = $client && $self->worker_of($client) }, 'a worker to accept', 2);
