@@ -31,7 +31,7 @@ use crate::nginx::journal::Entry;
 use crate::nginx::location::{Delivery, Location, Mode};
 use crate::nginx::peer::Peer;
 use crate::nginx::request::{Method, NoMemory, Request};
-use crate::nginx::subscriber::audience::Token;
+use crate::nginx::subscriber::audience::{Subscriber, Token};
 use crate::nginx::{ffi, headers, location, worker};
 use crate::wire::path::{self, Requested};
 use crate::wire::resume;
@@ -210,16 +210,18 @@ fn set_content_type(
     Ok(())
 }
 
-/// Makes sure that the subscriber goes when its request does.
-fn attach(request: &mut Request, token: Token) -> Result<(), NoMemory> {
+/// Takes the request in as this subscriber, and makes sure that the subscriber goes when its request
+/// does: from here on even if we panic, so that no record is ever left that names a freed request.
+fn admit(request: &mut Request, subscriber: Subscriber) -> Result<Token, NoMemory> {
     // SAFETY: the request is live; size 0 means that `data` is ours to set.
     let cleanup = unsafe { ngx_http_cleanup_add(request.as_ptr(), 0) };
     // SAFETY: null, or a record that nginx has just made.
     let cleanup = unsafe { cleanup.as_mut() }.ok_or(NoMemory)?;
+    let token = audience::with(|audience| audience.subscribers.add(subscriber));
     cleanup.data = token.to_data();
     cleanup.handler = Some(events::on_cleanup);
     token.attach_to(request.peer());
-    Ok(())
+    Ok(token)
 }
 
 /// The request stays open, and nginx's events for it come to us. Returns what the content handler
@@ -240,7 +242,7 @@ fn keep_open(request: &mut Request, token: Token) -> ngx_int_t {
 impl Request {
     fn peer(&self) -> Peer {
         // SAFETY: the request is live by the promise of `Request::new`; whoever keeps the value
-        // forgets it when the request's cleanup runs (`attach`).
+        // forgets it when the request's cleanup runs (`admit`).
         unsafe { Peer::new(self.as_non_null()) }
     }
 }

@@ -26,7 +26,7 @@ use crate::nginx::peer::Peer;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::subscriber::audience::{self, Mode, State, Subscriber, Token};
 use crate::nginx::subscriber::{
-    Asked, EVENT_STREAM, attach, delivery, ending, keep_open, set_content_type,
+    Asked, EVENT_STREAM, admit, delivery, ending, keep_open, set_content_type,
 };
 use crate::nginx::timers::{self, Kind};
 use crate::nginx::{headers, worker};
@@ -81,12 +81,10 @@ pub(super) fn start(
     };
     let peer = request.peer();
     let poll = Poll { callback, found: None };
-    let (token, form) = audience::with(|audience| {
-        let form = audience.forms.number(location.layout.form());
-        let mode = Mode::Poll(Box::new(poll));
-        let subscriber = Subscriber::new(peer, location, form, asked.requested.len() > 1, mode);
-        (audience.subscribers.add(subscriber), form)
-    });
+    let form = audience::with(|audience| audience.forms.number(location.layout.form()));
+    let mode = Mode::Poll(Box::new(poll));
+    let subscriber = Subscriber::new(peer, location, form, asked.requested.len() > 1, mode);
+    let token = admit(request, subscriber)?;
     let opened = open(request, location, asked, token, form, waits);
     if !matches!(opened, Ok(None)) {
         ending::forget(token);
@@ -106,9 +104,6 @@ fn open(
     form: u32,
     waits: bool,
 ) -> Result<Option<ngx_int_t>, NoMemory> {
-    if waits {
-        attach(request, token)?;
-    }
     let stay = if waits { Stay::Live } else { Stay::No };
     let callback = audience::with(|audience| match &audience.subscribers.get(token)?.mode {
         Mode::Poll(poll) => poll.callback.clone(),

@@ -20,7 +20,7 @@ use crate::nginx::output::{Loans, Outbox, Rendering, Way};
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::subscriber::audience::{self, Mode, State, Stream, Subscriber, Token};
 use crate::nginx::subscriber::delivery::{self, Written};
-use crate::nginx::subscriber::{Asked, EVENT_STREAM, attach, ending, keep_open, set_content_type};
+use crate::nginx::subscriber::{Asked, EVENT_STREAM, admit, ending, keep_open, set_content_type};
 use crate::nginx::timers::{self, Kind};
 use crate::nginx::worker;
 use crate::session::{Framing, Padding};
@@ -41,15 +41,13 @@ pub(super) fn start(request: &mut Request, location: &'static Location, asked: &
         loans,
         socket: None,
     };
-    let (token, form) = audience::with(|audience| {
-        let form = match &padding {
-            Some(padding) => audience.forms.number(&location.layout.form().padded(padding)),
-            None => audience.forms.number(location.layout.form()),
-        };
-        let subscriber =
-            Subscriber::new(peer, location, form, asked.requested.len() > 1, Mode::Stream(stream));
-        (audience.subscribers.add(subscriber), form)
+    let form = audience::with(|audience| match &padding {
+        Some(padding) => audience.forms.number(&location.layout.form().padded(padding)),
+        None => audience.forms.number(location.layout.form()),
     });
+    let has_many = asked.requested.len() > 1;
+    let subscriber = Subscriber::new(peer, location, form, has_many, Mode::Stream(stream));
+    let token = admit(request, subscriber)?;
     let subscribed = match asked.subscribe(location, token, form, Stay::Live, false) {
         Ok(Ok(subscribed)) => subscribed,
         Ok(Err(refusal)) => {
@@ -86,7 +84,6 @@ fn open(
             subscriber.reason = Reason::Client;
         }
     });
-    attach(request, token)?;
     if let Some(code) = send_header(request, location)? {
         return Ok(Some(code));
     }

@@ -23,7 +23,7 @@ use crate::nginx::request::{Method, NoMemory, Request};
 use crate::nginx::subscriber::audience::{self, Mode, State, Stream, Subscriber, Token};
 use crate::nginx::subscriber::delivery::{self, Written};
 use crate::nginx::subscriber::socket::{self, Socket};
-use crate::nginx::subscriber::{Asked, Received, attach, ending, events, streaming};
+use crate::nginx::subscriber::{Asked, Received, admit, ending, events, streaming};
 use crate::nginx::{headers, worker};
 use crate::wire::handshake::{self, BadHandshake, Handshake};
 use crate::wire::{frame, path};
@@ -65,12 +65,10 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
     let socket = Some(Box::new(Socket::new(location, take_input(request))));
     let stream =
         Stream { way: Way::Direct, frames_chunks: false, outbox: Outbox::default(), loans, socket };
-    let (token, form) = audience::with(|audience| {
-        let form = audience.forms.number(location.layout.form());
-        let many = requested.len() > 1;
-        let subscriber = Subscriber::new(peer, location, form, many, Mode::Stream(stream));
-        (audience.subscribers.add(subscriber), form)
-    });
+    let form = audience::with(|audience| audience.forms.number(location.layout.form()));
+    let has_many = requested.len() > 1;
+    let subscriber = Subscriber::new(peer, location, form, has_many, Mode::Stream(stream));
+    let token = admit(request, subscriber)?;
     let subscribed = if requested.is_empty() {
         Ok(Err(Refusal::NoChannelId))
     } else {
@@ -153,7 +151,6 @@ fn open(
             subscriber.reason = Reason::Client;
         }
     });
-    attach(request, token)?;
     if !request.peer().set_no_delay() {
         return Ok(Some(NGX_ERROR as ngx_int_t));
     }
