@@ -41,6 +41,8 @@ pub(crate) fn on_news() -> bool {
     // First those are written to who have something already. What is published meanwhile waits in
     // the zone, where it takes its room once, and then leaves in the same write as the rest.
     if audience::with(|audience| !audience.dirty.is_empty()) {
+        // Nearly always the event is on its way already; not after a panic.
+        events(|events| events.flush.post_next());
         return true;
     }
     let now_msec = timers::now_msec();

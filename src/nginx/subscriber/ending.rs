@@ -24,7 +24,7 @@ use crate::nginx::subscriber::delivery::flush;
 use crate::nginx::subscriber::events::events;
 use crate::nginx::subscriber::{polling, socket};
 use crate::nginx::timers::Kind;
-use crate::nginx::{log, worker};
+use crate::nginx::{ffi, log, worker};
 use crate::wire::frame;
 
 /// Slots of subscribers that get their goodbye before other connections have a turn.
@@ -189,7 +189,8 @@ pub(super) fn go_on_with_goodbye() {
         let from = GOODBYE_FROM.get();
         let (tokens, next) = audience::with(|a| a.subscribers.some_from(from, GOODBYES_MAX));
         for token in &tokens {
-            dismiss(*token, Reason::Shutdown);
+            // A panic over one must not keep the others, and with them the worker, for ever.
+            ffi::guard("dismiss", (), || dismiss(*token, Reason::Shutdown));
         }
         let Some(next) = next else { return worker::give_up_seat() };
         GOODBYE_FROM.set(next);

@@ -47,7 +47,6 @@ fn work_off_due() {
             Kind::Ping => ping(token, now_msec),
         }
     }
-    schedule();
 }
 
 fn ping(token: Token, now_msec: usize) {
@@ -116,10 +115,15 @@ fn watch() {
 ///
 /// None: the event is not looked at.
 unsafe extern "C" fn on_flush(_: *mut ngx_event_t) {
-    ffi::guard("on_flush", (), || {
+    let panicked = ffi::guard("on_flush", true, || {
         watch();
         write_out();
+        false
     });
+    if panicked {
+        // Who made it panic is not on a list any more; the others still wait.
+        ffi::guard("on_flush", (), || events(|events| events.flush.post_next()));
+    }
 }
 
 /// nginx calls this when an interval of somebody is over.
@@ -129,6 +133,8 @@ unsafe extern "C" fn on_flush(_: *mut ngx_event_t) {
 /// None: the event is not looked at.
 unsafe extern "C" fn on_due(_: *mut ngx_event_t) {
     ffi::guard("on_due", (), work_off_due);
+    // A panic over one subscriber must not be the last that the others hear of it.
+    ffi::guard("on_due", (), schedule);
 }
 
 /// nginx calls this when an exiting worker has more subscribers to dismiss.
