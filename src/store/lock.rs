@@ -195,3 +195,54 @@ impl LockCell {
         }
     }
 }
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    fn lock() -> LockCell {
+        let cell = LockCell(UnsafeCell::new([0; 8]));
+        cell.make(Locking::Robust);
+        cell
+    }
+
+    #[test]
+    fn the_lock_of_a_dead_owner_is_got_and_repaired() {
+        let cell = lock();
+        // A thread that ends is to the kernel what a process is. The second one gets the lock, and
+        // dies before it has repaired what the lock guards.
+        for expected in [Acquired::Clean, Acquired::OwnerDied] {
+            thread::scope(|scope| {
+                let owner = scope.spawn(|| assert_eq!(cell.lock(Locking::Robust), expected));
+                owner.join().expect("it got the lock");
+            });
+        }
+        assert_eq!(cell.try_lock(Locking::Robust), Some(Acquired::OwnerDied));
+        cell.repaired(Locking::Robust);
+        cell.unlock(Locking::Robust);
+        assert_eq!(cell.lock(Locking::Robust), Acquired::Clean);
+        cell.unlock(Locking::Robust);
+    }
+
+    #[test]
+    fn a_waiter_outlasts_its_naps() {
+        let cell = lock();
+        let (held, is_held) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                cell.lock(Locking::Robust);
+                held.send(()).expect("the other waits");
+                // Time is what this is about: some naps of the waiter.
+                thread::sleep(std::time::Duration::from_nanos(3 * NAP_NSEC as u64));
+                cell.unlock(Locking::Robust);
+            });
+            is_held.recv().expect("it has the lock");
+            assert_eq!(cell.try_lock(Locking::Robust), None);
+            assert_eq!(cell.lock(Locking::Robust), Acquired::Clean);
+            cell.unlock(Locking::Robust);
+        });
+    }
+}

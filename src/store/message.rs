@@ -339,3 +339,107 @@ impl Section<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::arena::PAGE;
+    use crate::store::memory::Memory;
+
+    fn zone() -> (Memory, Store) {
+        let memory = Memory::format(256 * 1024, 2, 0).expect("a zone");
+        let store = memory.open(1).expect("a seat");
+        (memory, store)
+    }
+
+    #[test]
+    fn content_runs_on_from_slot_to_slot() {
+        let (_memory, store) = zone();
+        let block = PAGE - BLOCK_HEAD;
+        let first = PAGE - MESSAGE_HEAD;
+        let borders = [0, 1, 100, first, first + block, first + 9 * block];
+        for len in borders.iter().flat_map(|len| [len.saturating_sub(1), *len, len + 1]) {
+            let text: Vec<u8> = (0..len).map(|n| (n % 251) as u8).collect();
+            for (id, kind, cut) in [
+                (None, None, 0),
+                (Some(&b""[..]), Some(&b"type"[..]), len / 2),
+                (Some(&b"an event"[..]), Some(&b""[..]), len / 3),
+            ] {
+                let (head, tail) = text.split_at(cut);
+                let pieces: [&[u8]; 4] = [b"", head, b"", tail];
+                let content = Content { event_id: id, event_type: kind, text: &pieces, flags: 0 };
+                let message = store.stage(content).expect("room");
+                let lengths = store.arena.get(message).lengths();
+                assert_eq!(lengths.event_id, id.map(<[u8]>::len));
+                assert_eq!(lengths.event_type, kind.map(<[u8]>::len));
+                assert_eq!(lengths.text, len);
+                let mut read = b"kept ".to_vec();
+                store.read_content(message, &mut read);
+                let expected = [b"kept ", id.unwrap_or(b""), kind.unwrap_or(b""), &text].concat();
+                assert!(read == expected, "{len} bytes");
+                store.unstage(message);
+            }
+        }
+        assert_eq!(store.audit().violations, [""; 0]);
+    }
+
+    #[test]
+    fn what_does_not_fit_leaves_nothing_behind() {
+        let (_memory, store) = zone();
+        let pristine = store.audit();
+        let text = vec![b'x'; 300 * 1024];
+        let pieces: [&[u8]; 1] = [&text];
+        let content = Content { event_id: None, event_type: None, text: &pieces, flags: 0 };
+        assert!(store.stage(content).is_none());
+        assert_eq!(store.audit(), pristine);
+    }
+
+    /// A stored message of this time to live, in no channel's log.
+    fn enqueue(store: &Store, now: Seconds, ttl: Seconds) -> Handle<Message> {
+        let content = Content { event_id: None, event_type: None, text: &[], flags: STORED };
+        let message = store.stage(content).expect("room");
+        let section = store.section(0);
+        store.arena.put64(&section.get(message).expires, (now + ttl).cast_unsigned());
+        section.enqueue_expiry(message, ttl);
+        section.commit();
+        message
+    }
+
+    #[test]
+    fn each_time_to_live_has_a_queue_and_one_more_shares_the_nearest() {
+        let (_memory, store) = zone();
+        let ttls = [10, 1000, 60, 300];
+        let mut all: Vec<Vec<Handle<Message>>> = vec![Vec::new(); 4];
+        for now in 0..5 {
+            for (number, ttl) in ttls.into_iter().enumerate() {
+                all[number].push(enqueue(&store, now, ttl));
+            }
+        }
+        all[2].push(enqueue(&store, 5, 70));
+        all[1].push(enqueue(&store, 5, 100_000));
+        all[0].push(enqueue(&store, 5, 0));
+        let queue = |number: usize| -> Vec<Handle<Message>> {
+            let mut at = store.header().shards[0].expiry[number].first.get();
+            let next = std::iter::from_fn(|| {
+                let handle = at?;
+                at = store.arena.get(handle).expiry_next.get();
+                Some(handle)
+            });
+            next.collect()
+        };
+        for (number, messages) in all.iter().enumerate() {
+            assert_eq!(queue(number), *messages, "queue {number}");
+        }
+        // From the middle, the front and the end; then an empty queue takes another time to live.
+        for at in [2, 0, 3, 0, 0, 0] {
+            let message = all[0].remove(at);
+            let section = store.section(0);
+            section.dequeue_expiry(message);
+            section.commit();
+            assert_eq!(queue(0), all[0]);
+        }
+        let other = enqueue(&store, 9, 77);
+        assert_eq!(queue(0), [other]);
+        assert_eq!(queue(2), all[2]);
+    }
+}

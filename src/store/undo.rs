@@ -312,3 +312,129 @@ impl Drop for AbortOnUnwind<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::store::memory::Memory;
+
+    const LEN: usize = 96 * 1024;
+
+    /// Words that any section may change: the expiry queues' and some of the commons'.
+    fn words(store: &Store) -> [&W64; 6] {
+        let header = store.header();
+        let shard = &header.shards[1];
+        let commons = &header.commons;
+        [
+            &shard.published,
+            &shard.stored,
+            &shard.channels_in_delete,
+            &commons.time,
+            &commons.tag,
+            &commons.created,
+        ]
+    }
+
+    fn values(store: &Store) -> Vec<u64> {
+        words(store).iter().map(|word| word.get()).collect()
+    }
+
+    /// Changes each word twice, under both locks.
+    fn change(store: &Store) {
+        let section = store.section(1);
+        section.set64(words(store)[0], 7);
+        section.commons();
+        for (n, word) in (1..).zip(words(store)) {
+            section.set64(word, n);
+            section.add(word, 10);
+        }
+        section.set32(&store.header().commons.free_interests, 99);
+        section.set32(&store.header().commons.free_interests, 0);
+        section.commit();
+    }
+
+    #[test]
+    fn a_section_without_a_commit_has_not_happened() {
+        let memory = Memory::format(LEN, 2, 0).expect("a zone");
+        let store = memory.open(1).expect("a seat");
+        let before = values(&store);
+        let section = store.section(1);
+        section.commons();
+        words(&store).iter().for_each(|word| section.set64(word, 42));
+        drop(section);
+        assert_eq!(values(&store), before);
+        assert!(store.my_seat().is_at_rest());
+        change(&store);
+        assert_eq!(values(&store), [11, 12, 13, 14, 15, 16]);
+    }
+
+    #[test]
+    fn a_section_that_changes_too_much_is_undone() {
+        let memory = Memory::format(LEN, 2, 0).expect("a zone");
+        let store = memory.open(1).expect("a seat");
+        let before = values(&store);
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let section = store.section(1);
+            (0..100).for_each(|n| section.set64(words(&store)[0], n));
+        }));
+        assert!(outcome.is_err());
+        assert_eq!(values(&store), before);
+        change(&store); // Its locks are free again.
+    }
+
+    #[test]
+    fn a_section_inside_a_section_is_a_bug() {
+        let memory = Memory::format(LEN, 2, 0).expect("a zone");
+        let store = memory.open(1).expect("a seat");
+        let _open = store.section(0);
+        assert!(catch_unwind(AssertUnwindSafe(|| store.section(1).commit())).is_err());
+    }
+
+    /// Dies at store `fuse` of `body`; its locks are then those of a dead process.
+    fn dies(store: &Store, fuse: u64, body: impl FnOnce(&Store)) -> bool {
+        store.arena.fuse.set(Some(fuse));
+        let died = catch_unwind(AssertUnwindSafe(|| body(store))).is_err();
+        store.arena.dead.set(true);
+        let header = store.header();
+        let shards = header.shards.iter().map(|shard| &shard.lock);
+        shards
+            .chain([&header.commons.lock, &header.recovery, &header.sweeping])
+            .for_each(|lock| lock.owner_ended(store.seat));
+        died
+    }
+
+    /// Whoever comes first, by either lock, and even if the rescuer dies as well.
+    #[test]
+    #[cfg_attr(miri, ignore = "thousands of zones")]
+    fn a_dead_workers_section_is_undone_by_whoever_comes_next() {
+        let done = [11, 12, 13, 14, 15, 16];
+        for fuse in 0..200 {
+            for (rescue, by_commons) in (0..12).flat_map(|n| [(n * 4, false), (n * 4, true)]) {
+                let memory = Memory::format(LEN, 3, 0).expect("a zone");
+                let victim = memory.open(1).expect("a seat");
+                let before = values(&victim);
+                if !dies(&victim, fuse, change) {
+                    return;
+                }
+                let enter = |store: &Store| {
+                    let section =
+                        if by_commons { store.commons_section() } else { store.section(1) };
+                    section.commit();
+                };
+                dies(&memory.open(2).expect("a seat"), rescue, enter);
+                let witness = memory.open(3).expect("a seat");
+                witness.settle();
+                let found = values(&witness);
+                assert!(found == before || found == done, "dead at {fuse}, {rescue}: {found:?}");
+                assert!(witness.audit().violations.iter().all(|violation| {
+                    // The words are changed without their reasons.
+                    !violation.contains("open") && !violation.contains("free")
+                }));
+                change(&witness);
+            }
+        }
+        panic!("it never came to its end");
+    }
+}
