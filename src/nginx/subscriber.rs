@@ -224,6 +224,23 @@ fn admit(request: &mut Request, subscriber: Subscriber) -> Result<Token, NoMemor
     Ok(token)
 }
 
+/// What the content handler returns for a request that was opened this far. One that is over
+/// forgets its subscriber; `stay` keeps the other.
+fn conclude(
+    request: &mut Request,
+    token: Token,
+    opened: Result<Option<ngx_int_t>, NoMemory>,
+    stay: impl FnOnce(&mut Request) -> ngx_int_t,
+) -> Sent {
+    let over = match opened {
+        Ok(None) => return Ok(stay(request)),
+        Ok(Some(code)) => Ok(code),
+        Err(no_memory) => Err(no_memory),
+    };
+    ending::forget(token);
+    over
+}
+
 /// The request stays open, and nginx's events for it come to us. Returns what the content handler
 /// must return.
 fn keep_open(request: &mut Request, token: Token) -> ngx_int_t {

@@ -26,7 +26,7 @@ use crate::nginx::peer::Peer;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::subscriber::audience::{self, Mode, State, Subscriber, Token};
 use crate::nginx::subscriber::{
-    Asked, EVENT_STREAM, admit, delivery, ending, keep_open, set_content_type,
+    Asked, EVENT_STREAM, admit, conclude, delivery, ending, keep_open, set_content_type,
 };
 use crate::nginx::timers::{self, Kind};
 use crate::nginx::{headers, worker};
@@ -86,13 +86,7 @@ pub(super) fn start(
     let subscriber = Subscriber::new(peer, location, form, asked.requested.len() > 1, mode);
     let token = admit(request, subscriber)?;
     let opened = open(request, location, asked, token, form, waits);
-    if !matches!(opened, Ok(None)) {
-        ending::forget(token);
-    }
-    Ok(match opened? {
-        Some(code) => code,
-        None => keep_open(request, token),
-    })
+    conclude(request, token, opened, |request| keep_open(request, token))
 }
 
 /// What to return for a request that is answered; `None`: it waits.

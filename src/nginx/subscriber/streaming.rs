@@ -20,7 +20,9 @@ use crate::nginx::output::{Loans, Outbox, Rendering, Way};
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::subscriber::audience::{self, Mode, State, Stream, Subscriber, Token};
 use crate::nginx::subscriber::delivery::{self, Written};
-use crate::nginx::subscriber::{Asked, EVENT_STREAM, admit, ending, keep_open, set_content_type};
+use crate::nginx::subscriber::{
+    Asked, EVENT_STREAM, admit, conclude, ending, keep_open, set_content_type,
+};
 use crate::nginx::timers::{self, Kind};
 use crate::nginx::worker;
 use crate::session::{Framing, Padding};
@@ -60,13 +62,7 @@ pub(super) fn start(request: &mut Request, location: &'static Location, asked: &
         }
     };
     let opened = open(request, location, padding.as_ref(), token, subscribed);
-    if !matches!(opened, Ok(None)) {
-        ending::forget(token);
-    }
-    Ok(match opened? {
-        Some(code) => code,
-        None => keep_open(request, token),
-    })
+    conclude(request, token, opened, |request| keep_open(request, token))
 }
 
 /// What to return for a request that is over; `None`: it stays.

@@ -23,7 +23,7 @@ use crate::nginx::request::{Method, NoMemory, Request};
 use crate::nginx::subscriber::audience::{self, Mode, State, Stream, Subscriber, Token};
 use crate::nginx::subscriber::delivery::{self, Written};
 use crate::nginx::subscriber::socket::{self, Socket};
-use crate::nginx::subscriber::{Asked, Received, admit, ending, events, streaming};
+use crate::nginx::subscriber::{Asked, Received, admit, conclude, ending, events, streaming};
 use crate::nginx::{headers, worker};
 use crate::wire::handshake::{self, BadHandshake, Handshake};
 use crate::wire::{frame, path};
@@ -82,13 +82,7 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
         }
     };
     let opened = open(request, location, token, &key, subscribed);
-    if !matches!(opened, Ok(None)) {
-        ending::forget(token);
-    }
-    Ok(match opened? {
-        Some(code) => code,
-        None => keep_open(request, peer),
-    })
+    conclude(request, token, opened, |request| keep_open(request, peer))
 }
 
 /// The fields that matter. With HTTP/2 there are none: a stream has no connection to take over.
