@@ -9,6 +9,7 @@ use crate::store::Store;
 use crate::store::arena::Handle;
 use crate::store::channel::Channel;
 use crate::store::interest::Interest;
+use crate::wire::path;
 
 mod backlog;
 mod census;
@@ -78,8 +79,7 @@ impl Rules {
 
     /// The rules for ids that hold for every request that names a channel.
     fn check_id(&self, id: &[u8]) -> Result<(), Refusal> {
-        let forbidden = |byte: &u8| *byte == b'*' || byte.is_ascii_control();
-        if id == b"ALL" || id.iter().any(forbidden) {
+        if !path::is_authorised(id) {
             return Err(Refusal::NotAuthorized);
         }
         let max = self.channel_id_len_max.unwrap_or(usize::MAX);

@@ -17,7 +17,7 @@ use crate::nginx::regex::Regex;
 use crate::nginx::variables::{self, Legacy};
 use crate::session::Framing;
 use crate::store::CHANNEL_ID_LEN_MAX;
-use crate::wire::padding;
+use crate::wire::{padding, path};
 
 /// Longest time that a setting can ask for: nobody waits longer, and sums of times stay far from
 /// where they overflow.
@@ -88,8 +88,7 @@ fn check_http(parse: &Parse) -> Result<(), Refused> {
 
 /// Nobody could ever name another id in a request.
 fn can_be_channel_id(id: &[u8]) -> bool {
-    let forbidden = |byte: &u8| *byte == b'*' || byte.is_ascii_control();
-    id != b"ALL" && id.len() <= CHANNEL_ID_LEN_MAX && !id.iter().any(forbidden)
+    id.len() <= CHANNEL_ID_LEN_MAX && path::is_authorised(id)
 }
 
 /// 0 for zero, for a table of numbers of another type.
