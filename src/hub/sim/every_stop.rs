@@ -109,6 +109,7 @@ fn publish_too_large() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "slow; the others touch the same code")]
 fn subscribe_with_backlog() {
     stop_everywhere("subscribe", |world| {
         world
@@ -145,6 +146,7 @@ fn delete() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "slow; the others touch the same code")]
 fn sweep() {
     stop_everywhere("sweep", |world| {
         world.deliver(WITNESS);
