@@ -90,9 +90,10 @@ impl Section<'_> {
         Some(page)
     }
 
-    /// Takes a page for seats; they start out as zeroes.
+    /// Takes a page for seats, out of the reserve if need be: a worker without a seat can serve
+    /// nobody, also when others have made room again. They start out as zeroes.
     pub(crate) fn take_seat_page(&self) -> Option<u32> {
-        let page = self.take_page(false)?;
+        let page = self.take_page(true)?;
         self.set32(&self.store.descriptor(page).state, SEATS);
         self.set32(&self.store.descriptor(page).next, 0);
         self.store.arena.write_bytes(self.store.page_offset(page), &[0; PAGE]);

@@ -481,6 +481,21 @@ mod tests {
     }
 
     #[test]
+    fn a_full_zone_has_seats_for_more_workers() {
+        let memory = Memory::format(LEN, 2, 0).expect("a zone");
+        assert_eq!(memory.open(8).err(), Some(ImageError::NoSeat));
+        let store = memory.open(MASTER).expect("the master's seat");
+        loop {
+            let section = store.commons_section();
+            let Some(page) = section.take_page(false) else { break };
+            section.set32(&store.descriptor(page).state, crate::store::pages::SEATS);
+            section.commit();
+        }
+        store.add_seats(4);
+        memory.open(4).expect("a seat out of the reserve");
+    }
+
+    #[test]
     fn too_little_memory_is_refused() {
         assert_eq!(Memory::format(4096, 1, 0).err(), Some(ImageError::Size));
     }
