@@ -97,7 +97,13 @@ impl Peer {
     pub(super) fn has_output(self) -> bool {
         // SAFETY: the request is live.
         let out = unsafe { (*self.0.as_ptr()).out };
-        !out.is_null() || self.is_buffered()
+        !out.is_null() || self.is_buffered() || self.is_postponed()
+    }
+
+    /// nginx keeps bytes behind those of a subrequest, such as what `add_before_body` asks for.
+    pub(super) fn is_postponed(self) -> bool {
+        // SAFETY: the request is live.
+        unsafe { !(*self.0.as_ptr()).postponed.is_null() }
     }
 
     /// Bytes written to the connection so far.
@@ -171,6 +177,8 @@ impl Peer {
             || r.main_filter_need_in_memory() != 0
             || r.filter_need_temporary() != 0
             || r.header_only() != 0
+            // `add_before_body` and `add_after_body` leave no other trace.
+            || r.preserve_body() != 0
     }
 
     /// Passes the chain to nginx; null: go on with what it still has. `false`: the connection is

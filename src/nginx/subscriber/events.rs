@@ -171,7 +171,8 @@ pub(super) unsafe extern "C" fn on_writable(r: *mut ngx_http_request_t) {
         let is_waiting = audience::with(|audience| {
             audience.subscribers.get(token).is_some_and(|s| s.is_blocked || s.is_dirty)
         });
-        if is_waiting {
+        // A subrequest has ended, and what was to come after it may be written.
+        if is_waiting || peer.is_postponed() {
             flush(token);
         }
     });
