@@ -18,6 +18,8 @@ mod forgotten;
 mod model;
 mod random;
 pub(super) mod rng;
+// They reach no unsafe code that the others do not, and take Miri a minute each.
+#[cfg(not(miri))]
 mod rules;
 mod slab;
 

@@ -87,7 +87,8 @@ fn histories() {
 impl Sim {
     fn new(seed: u64) -> Self {
         let mut rng = Rng(seed);
-        let len = *rng.pick(&[128, 128, 256, 512]) * 1024;
+        let lens: &[usize] = if cfg!(miri) { &[96] } else { &[128, 128, 256, 512] };
+        let len = *rng.pick(lens) * 1024;
         let mut world = World::new(len, 3);
         world.workers.resize_with(WORKERS, || None);
         world.rules.wildcard_prefix = b"w_".to_vec();

@@ -243,7 +243,6 @@ fn messages_that_are_read_are_in_the_trash_only_afterwards() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "a full zone takes Miri minutes")]
 fn trash_is_lent_to_whoever_needs_room() {
     let mut world = World::new(128 * 1024, 1);
     world.rules.stored_max = Some(1);
@@ -461,7 +460,6 @@ fn another_events_channel_makes_the_former_an_ordinary_one() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "a full zone takes Miri minutes")]
 fn a_full_zone_still_serves_what_exists() {
     let mut world = World::new(128 * 1024, 2);
     world.publish(0, &[b"a", b"gone"], b"first", true).expect("room");

@@ -59,7 +59,8 @@ fn proves_the_rule(hub: &Hub, rng: &mut Rng) {
 fn staged_messages_keep_their_bytes_in_any_history() {
     for seed in 0..if cfg!(miri) { 1 } else { 12 } {
         let mut rng = Rng(seed);
-        let mut world = World::new(*rng.pick(&[96, 128, 300]) * 1024, 1);
+        let lens: &[usize] = if cfg!(miri) { &[80] } else { &[96, 128, 300] };
+        let mut world = World::new(*rng.pick(lens) * 1024, 1);
         let pristine = world.check("new").free_pages;
         let hub = world.workers[0].take().expect("it lives");
         let mut live: Vec<(crate::store::arena::Handle<Message>, Vec<u8>)> = Vec::new();
@@ -113,7 +114,7 @@ fn staged_messages_keep_their_bytes_in_any_history() {
 fn what_fits_is_published_after_any_history() {
     for seed in 0..if cfg!(miri) { 1 } else { 8 } {
         let mut rng = Rng(1000 + seed);
-        let mut world = World::new(192 * 1024, 2);
+        let mut world = World::new(if cfg!(miri) { 96 } else { 192 } * 1024, 2);
         world.rules.channel_inactivity_secs = 100_000;
         world.publish(0, &[b"big"], b"x", false).expect("room");
         for step in 0..if cfg!(miri) { 20 } else { 300 } {
