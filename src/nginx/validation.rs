@@ -79,7 +79,7 @@ fn check_http(parse: &Parse) -> Result<(), Refused> {
         let shown: String = shown.chars().take(100).flat_map(char::escape_debug).collect();
         let text = format!(
             "invalid push_stream_events_channel_id value: {shown}, it must be a channel id of at most \
-             {CHANNEL_ID_LEN_MAX} bytes, without \"*\" and control characters, and not ALL"
+             {CHANNEL_ID_LEN_MAX} bytes, without \"/\", \"*\" and control characters, and not ALL"
         );
         return refuse_http(parse, &text);
     }
@@ -88,7 +88,7 @@ fn check_http(parse: &Parse) -> Result<(), Refused> {
 
 /// Nobody could ever name another id in a request.
 fn can_be_channel_id(id: &[u8]) -> bool {
-    id.len() <= CHANNEL_ID_LEN_MAX && path::is_authorised(id)
+    id.len() <= CHANNEL_ID_LEN_MAX && path::is_authorised(id) && !id.contains(&b'/')
 }
 
 /// 0 for zero, for a table of numbers of another type.
