@@ -9,6 +9,7 @@ mod body;
 mod config;
 mod directives;
 mod event;
+mod exposure;
 mod ffi;
 mod headers;
 mod journal;

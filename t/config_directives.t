@@ -55,6 +55,7 @@ my %all = (
     push_stream_allowed_origins                     => [$var,  'HSL'],
     push_stream_subscriber_max_buffered             => [$size, 'HSL'],
     push_stream_force_filters                       => [$flag, 'HSL'],
+    push_stream_open_publisher                      => [$flag, 'HSL'],
 );
 
 # One http block with the line at this level.

@@ -14,6 +14,7 @@ use ngx::ffi::{
 };
 
 use crate::hub::Rules;
+use crate::nginx::exposure::Publisher;
 use crate::nginx::journal::Slots;
 use crate::nginx::legacy::Occurrences;
 use crate::nginx::location::{Delivery, Location, Mode};
@@ -57,6 +58,8 @@ pub(crate) struct MainConf {
     pub(super) arena: Cell<Option<(NonNull<u8>, usize)>>,
     /// All locations of ours, and their `if` and `limit_except` copies, in the order of merging.
     pub(super) locations: Vec<NonNull<LocationConf>>,
+    /// Locations that publish, in the order of the file.
+    pub(super) publishers: Vec<Publisher>,
     /// A directive that makes a location ours was given.
     pub(super) enabled: bool,
     /// Where settings that old configurations could give at several levels were given.
@@ -88,6 +91,7 @@ impl Default for MainConf {
             zone: None,
             arena: Cell::new(None),
             locations: Vec::new(),
+            publishers: Vec::new(),
             enabled: false,
             occurrences: Occurrences::default(),
             legacy_variables: LegacyVariables::default(),
@@ -182,6 +186,7 @@ pub(crate) struct LocationConf {
     pub(super) allowed_origins: *mut ngx_http_complex_value_t,
     pub(super) subscriber_max_buffered: usize,
     pub(super) force_filters: ngx_flag_t,
+    pub(super) open_publisher: ngx_flag_t,
 
     // Settings of old configurations.
     pub(super) content_type: ngx_str_t,
@@ -224,6 +229,7 @@ impl Default for LocationConf {
             allowed_origins: ptr::null_mut(),
             subscriber_max_buffered: UNSET_SIZE,
             force_filters: UNSET,
+            open_publisher: UNSET,
             content_type: ngx_str_t::empty(),
             event_source_support: UNSET,
             publisher_admin: UNSET,
@@ -322,6 +328,7 @@ impl LocationConf {
             SUBSCRIBER_MAX_BUFFERED,
         );
         inherit(&mut self.force_filters, outer.force_filters, UNSET, 0);
+        inherit(&mut self.open_publisher, outer.open_publisher, UNSET, 0);
         if self.content_type.data.is_null() {
             self.content_type = outer.content_type;
         }

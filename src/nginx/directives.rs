@@ -72,7 +72,7 @@ pub(super) const fn table() -> *mut ngx_command_t {
     (&raw const TABLE).cast_mut().cast()
 }
 
-const ROWS: usize = 56;
+const ROWS: usize = 57;
 
 /// Rows of today first, in the order of the manual.
 static TABLE: Table = Table([
@@ -392,6 +392,14 @@ static TABLE: Table = Table([
         NGX_CONF_FLAG,
         ngx_conf_set_flag_slot,
         Field::Location(offset_of!(LocationConf, force_filters)),
+    ),
+    // push_stream_open_publisher on | off;   http, server, location   default: off
+    row(
+        ngx_string!("push_stream_open_publisher"),
+        ANYWHERE,
+        NGX_CONF_FLAG,
+        ngx_conf_set_flag_slot,
+        Field::Location(offset_of!(LocationConf, open_publisher)),
     ),
     // Names of old configurations.
     row(

@@ -172,7 +172,8 @@ impl Parse {
         log::write(level, self.log(), format_args!("{text} in {place}"));
     }
 
-    fn ctx(&self) -> &ngx_http_conf_ctx_t {
+    /// Where the modules' settings of the block are that the directive stands in.
+    pub(super) fn ctx(&self) -> &ngx_http_conf_ctx_t {
         let ctx: *mut c_void = self.cf().ctx;
         // SAFETY: inside `http`, nginx's parser keeps the block's context here.
         unsafe { &*ctx.cast::<ngx_http_conf_ctx_t>() }
@@ -203,15 +204,19 @@ impl Parse {
 
     /// All variables that something in the configuration reads by index, so far.
     pub(crate) fn used_variables(&self) -> &[ngx_http_variable_t] {
+        // SAFETY: nginx's array of variables.
+        unsafe { self.core_main().variables.as_slice::<ngx_http_variable_t>() }
+    }
+
+    /// nginx's own settings of `http`.
+    pub(super) fn core_main(&self) -> &ngx_http_core_main_conf_t {
         // SAFETY: a static of nginx's, set before any configuration is read.
         let index = unsafe { ngx_http_core_module.ctx_index };
         // SAFETY: the core module made what is in its slot.
         let conf = unsafe { ffi::slot::<ngx_http_core_main_conf_t>(self.ctx().main_conf, index) };
         let conf = conf.expect("every http block has the core module's settings");
         // SAFETY: nobody writes to it during our callback.
-        let conf = unsafe { conf.as_ref() };
-        // SAFETY: nginx's array of variables.
-        unsafe { conf.variables.as_slice::<ngx_http_variable_t>() }
+        unsafe { conf.as_ref() }
     }
 
     /// nginx's own settings of the location; the same care as with [`Self::main_conf`].

@@ -8,6 +8,7 @@ use std::{fs, io};
 use ngx::ffi::{NGX_OK, ngx_command_t, ngx_conf_full_name, ngx_conf_t, ngx_int_t, ngx_str_t};
 
 use crate::nginx::config::UNSET_SIZE;
+use crate::nginx::exposure::Publisher;
 use crate::nginx::location::{Delivery, Mode};
 use crate::nginx::log::Level;
 use crate::nginx::parse::{self, DUPLICATE, Parse, Refused};
@@ -116,6 +117,9 @@ pub(super) fn choose_mode(parse: &Parse, mode: Mode) -> Result<(), Refused> {
     conf.mode = Some(mode);
     conf.place = parse.place();
     parse.main_conf().enabled = true;
+    if let Mode::Publisher { .. } = mode {
+        parse.main_conf().publishers.push(Publisher::new(parse));
+    }
     parse.core_location().handler = Some(mode.handler());
     Ok(())
 }

@@ -9,12 +9,12 @@ use core::ptr::NonNull;
 use ngx::ffi::{ngx_int_t, ngx_msec_t, time_t};
 
 use crate::nginx::config::{LocationConf, UNSET, UNSET_MSEC};
-use crate::nginx::journal;
 use crate::nginx::location::{ChannelsPath, Location, Mode, PaddingRule};
 use crate::nginx::log::Level;
 use crate::nginx::parse::{Parse, Place, Refused};
 use crate::nginx::regex::Regex;
 use crate::nginx::variables::{self, Legacy};
+use crate::nginx::{exposure, journal};
 use crate::session::Framing;
 use crate::store::CHANNEL_ID_LEN_MAX;
 use crate::wire::{padding, path};
@@ -34,6 +34,7 @@ pub(super) fn finish(parse: &Parse) -> Result<(), Refused> {
     for conf in core::mem::take(&mut parse.main_conf().locations) {
         finish_location(parse, conf)?;
     }
+    exposure::warn(parse);
     Ok(())
 }
 
