@@ -116,6 +116,27 @@ impl Hub {
         })
     }
 
+    /// From which second on a subscriber that is sent away must ask again, so that it misses nothing:
+    /// now, or the second of the oldest message that this worker has not handed out yet.
+    ///
+    /// What is published later is not older, even by a worker whose clock is behind: the zone's time is
+    /// set forward first, and a message that is being published just now is waited for.
+    pub fn resume_from(&mut self, id: SubscriberId, now: Seconds) -> Seconds {
+        let section = self.store.commons_section();
+        let commons = section.commons();
+        if commons.time.time() < now {
+            section.set64(&commons.time, now.cast_unsigned());
+            section.set64(&commons.tag, 0);
+        }
+        section.commit();
+        let older = self.roster.interests_of(id).filter_map(|(shard, interest)| {
+            let section = self.store.section(shard);
+            let next = section.get(interest).next.get()?;
+            Some(section.get(next).time.time())
+        });
+        older.fold(now, Seconds::min)
+    }
+
     /// Is there anything in this worker's inbox?
     pub fn has_news(&self) -> bool {
         self.store.my_seat().shards.iter().any(|shard| shard.inbox_first.get().is_some())
@@ -240,5 +261,27 @@ impl Hub {
         }
         self.store.retire(batch.shard, batch.interest, now);
         self.roster.close(batch.token);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::hub::sim::World;
+
+    #[test]
+    fn who_is_sent_away_asks_from_the_oldest_message_it_has_not_had() {
+        let mut world = World::new(256 * 1024, 2);
+        let (subscribed, _) = world.subscribe(0, &[(b"a", None), (b"b", None)], 1).expect("room");
+        let id = subscribed.id.expect("it stays");
+        let now = world.now;
+        assert_eq!(world.hub(0).resume_from(id, now), now);
+        world.publish(1, &[b"b"], b"one", true).expect("room");
+        world.now += 5;
+        assert_eq!(world.hub(0).resume_from(id, now + 5), now);
+        world.deliver(0);
+        assert_eq!(world.hub(0).resume_from(id, now + 9), now + 9);
+        // Another worker, whose clock is behind.
+        world.publish(1, &[b"a"], b"two", true).expect("room");
+        assert_eq!(world.hub(0).resume_from(id, now + 11), now + 9);
     }
 }

@@ -148,6 +148,7 @@ pub(super) fn dismiss(token: Token, reason: Reason) {
     match is_poll {
         None => {}
         Some(true) => {
+            polling::note_place(token);
             leave(token);
             polling::answer(token);
         }

@@ -16,7 +16,7 @@ use ngx::ffi::{
     ngx_int_t, ngx_uint_t,
 };
 
-use crate::hub::{Replayed, Stay, Subscribed};
+use crate::hub::{Replayed, Stay, SubscriberId, Subscribed};
 use crate::model::{DELETED_ID, Message, Seconds};
 use crate::nginx::answer::{self, Sent};
 use crate::nginx::journal::Reason;
@@ -44,6 +44,8 @@ const ATTEMPTS_MAX: u32 = 4;
 pub(super) struct Poll {
     callback: Option<Callback>,
     found: Option<Found>,
+    /// Where to ask again, noted when the poll left its channels.
+    resume_from: Option<Seconds>,
 }
 
 /// The message that will answer the poll, unless an older one turns up.
@@ -80,7 +82,7 @@ pub(super) fn start(
         Some(Err(_)) => return Ok(answer::empty(request, 400)),
     };
     let peer = request.peer();
-    let poll = Poll { callback, found: None };
+    let poll = Poll { callback, found: None, resume_from: None };
     let form = audience::with(|audience| audience.forms.number(location.layout.form()));
     let mode = Mode::Poll(Box::new(poll));
     let subscriber = Subscriber::new(peer, location, form, asked.requested.len() > 1, mode);
@@ -141,7 +143,8 @@ fn open(
         }
     };
     if worker::is_exiting() {
-        return answer_timeout(request, location, callback.as_ref()).map(Some);
+        let from = id.and_then(resume_from).unwrap_or_else(worker::now);
+        return answer_timeout(request, location, callback.as_ref(), from).map(Some);
     }
     if request.peer().has_hung_up() {
         // nginx will not tell of that again.
@@ -209,6 +212,22 @@ fn has_older(token: Token) -> bool {
     })
 }
 
+/// The poll is about to leave its channels: notes what it has missed by then.
+pub(super) fn note_place(token: Token) {
+    let from = audience::with(|audience| audience.subscribers.get(token)?.id).and_then(resume_from);
+    audience::with(|audience| {
+        if let Some(Mode::Poll(poll)) =
+            audience.subscribers.get(token).map(|subscriber| &mut subscriber.mode)
+        {
+            poll.resume_from = from;
+        }
+    });
+}
+
+fn resume_from(id: SubscriberId) -> Option<Seconds> {
+    worker::operate(|hub, _, now| hub.resume_from(id, now))
+}
+
 /// Answers a poll that waits: with the message that it has found, else as one whose time is over.
 pub(super) fn answer(token: Token) {
     audience::with(|audience| {
@@ -218,10 +237,11 @@ pub(super) fn answer(token: Token) {
         }
     });
     finish(token, |request, location, poll| {
+        let from = poll.resume_from.unwrap_or_else(worker::now);
         let Some(found) = poll.found else {
-            return answer_timeout(request, location, poll.callback.as_ref());
+            return answer_timeout(request, location, poll.callback.as_ref(), from);
         };
-        let announced = found.announced.unwrap_or_else(|| Announced::now(worker::now()));
+        let announced = found.announced.unwrap_or_else(|| Announced::now(from));
         let callback = poll.callback.as_ref();
         let body = around(location, callback, found.message);
         respond(request, location, callback, &announced, body)
@@ -246,8 +266,9 @@ fn answer_timeout(
     request: &mut Request,
     location: &'static Location,
     callback: Option<&Callback>,
+    from: Seconds,
 ) -> Result<ngx_int_t, NoMemory> {
-    let announced = Announced::now(worker::now());
+    let announced = Announced::now(from);
     if !location::main_conf(request.as_non_null()).timeout_with_body() {
         return not_modified(request, location, callback, &announced);
     }
