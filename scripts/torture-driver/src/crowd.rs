@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::publisher::{Alphabet, Plan, Publisher};
 use crate::server::{Config, Nginx, PATIENCE, Place};
 use crate::statistics;
-use crate::subscriber::{Mode, Resume, Subscriber};
+use crate::subscriber::{Habit, Mode, Resume, Subscriber};
 use crate::world::{Stage, World};
 
 /// How big the crowd is.
@@ -55,13 +55,17 @@ pub(crate) fn run(place: Place, seed: u64, size: Size) -> Result<bool, String> {
     let tell = |error: std::io::Error| error.to_string();
     let nginx = Nginx::start(place, &config(size.workers))?;
     let mut stage = Stage::new(World::new(nginx, seed).map_err(tell)?);
-    let channel = stage.world.ledger.open("crowd".to_owned());
+    let channel = stage.world.ledger.open("crowd".to_owned(), true);
 
     for number in 0..size.subscribers {
         let actor = stage.next_actor();
         let resume = if number % 2 == 0 { Resume::Time } else { Resume::Event };
-        let subscriber =
-            Subscriber::new(actor, Mode::Streaming, resume, &[channel], &mut stage.world);
+        let subscriber = Subscriber::new(
+            actor,
+            Habit::new(Mode::Streaming, resume),
+            &[channel],
+            &mut stage.world,
+        );
         stage.add(subscriber);
     }
     let attached = |stage: &Stage| {
@@ -85,6 +89,7 @@ pub(crate) fn run(place: Place, seed: u64, size: Size) -> Result<bool, String> {
             quota: size.messages / PUBLISHERS,
             rest: Duration::ZERO,
             chunked_one_in: 10,
+            location: "pub",
         };
         let actor = stage.next_actor();
         let publisher = Publisher::new(actor, number as u32, plan, &mut stage.world);
@@ -154,7 +159,7 @@ pub(crate) fn run(place: Place, seed: u64, size: Size) -> Result<bool, String> {
         figures.odd,
     );
     let clean = settled && figures.findings() == 0;
-    for line in world.nginx.stop()? {
+    for line in world.nginx.stop(&[])? {
         eprintln!("error log: {line}");
         return Ok(false);
     }

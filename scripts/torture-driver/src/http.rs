@@ -139,11 +139,6 @@ impl Response {
         self.state == State::Done
     }
 
-    /// The body ends with the connection, so that nothing tells an end from a break.
-    pub(crate) fn is_unframed(&self) -> bool {
-        self.state == State::ToEnd
-    }
-
     fn take_body(&mut self, bytes: &[u8], left: u64) -> usize {
         let taken = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         self.body.extend_from_slice(&bytes[..taken]);

@@ -1,6 +1,7 @@
 //! The truth: what was published, how that ended, and what anybody has seen of it.
 //!
-//! A publish is known by its event id (publisher and count). Its fate is what the publisher was
+//! A publish is known by its event id (publisher and count), or by the beginning of its body up to a
+//! `|` where it has none (published over a WebSocket). Its fate is what the publisher was
 //! told. The first subscriber that sees message `n` of a channel fixes which publish that is; all
 //! others must see the same bytes there, and no publish may be seen under two numbers.
 
@@ -50,6 +51,8 @@ struct Seen {
 /// One channel's publishes and messages.
 pub(crate) struct Channel {
     pub(crate) name: String,
+    /// Its messages are stored: an acknowledged one that nobody saw is lost.
+    pub(crate) kept: bool,
     /// In the order in which they began.
     sent: Vec<Sent>,
     by_event: HashMap<String, u32>,
@@ -86,9 +89,10 @@ pub(crate) fn hash(bytes: &[u8]) -> u64 {
 }
 
 impl Ledger {
-    pub(crate) fn open(&mut self, name: String) -> ChannelId {
+    pub(crate) fn open(&mut self, name: String, kept: bool) -> ChannelId {
         self.channels.push(Channel {
             name,
+            kept,
             sent: Vec::new(),
             by_event: HashMap::new(),
             seen: Vec::new(),
@@ -137,6 +141,7 @@ impl Ledger {
         self.deliveries += 1;
         let channel = &mut self.channels[channel];
         let name = &channel.name;
+        let event_id = if event_id.is_empty() { key_in(text) } else { event_id };
         let Some(&publish) = channel.by_event.get(event_id) else {
             return Err((Wrong::Mixed, format!("{name}/{id}: nobody published \"{event_id}\"")));
         };
@@ -196,7 +201,7 @@ impl Ledger {
         let mut wrong = Vec::new();
         for (event_id, &publish) in &channel.by_event {
             let sent = &channel.sent[publish as usize];
-            if sent.fate == Fate::Acknowledged && sent.id == 0 {
+            if channel.kept && sent.fate == Fate::Acknowledged && sent.id == 0 {
                 wrong.push((
                     Wrong::Lost,
                     format!("{}: \"{event_id}\" was acknowledged, nobody saw it", channel.name),
@@ -204,7 +209,7 @@ impl Ledger {
             }
         }
         for (at, seen) in channel.seen.iter().enumerate() {
-            if seen.is_none() {
+            if channel.kept && seen.is_none() {
                 wrong.push((Wrong::Lost, format!("{}/{}: nobody saw it", channel.name, at + 1)));
             }
         }
@@ -242,13 +247,19 @@ impl Ledger {
     }
 }
 
+/// What stands before the first `|`.
+fn key_in(text: &[u8]) -> &str {
+    let end = text.iter().take(40).position(|&byte| byte == b'|').unwrap_or(0);
+    std::str::from_utf8(&text[..end]).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn ledger() -> Ledger {
         let mut ledger = Ledger::default();
-        let channel = ledger.open("a".to_owned());
+        let channel = ledger.open("a".to_owned(), true);
         let first = ledger.begin(channel, "p1-1".to_owned(), b"one");
         ledger.end(channel, first, Fate::Acknowledged);
         ledger.begin(channel, "p1-2".to_owned(), b"two");

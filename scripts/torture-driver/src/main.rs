@@ -4,16 +4,21 @@
 
 mod body;
 mod crowd;
+mod frames;
 mod http;
 mod items;
 mod ledger;
+mod mischief;
 mod publisher;
 mod random;
 mod refill;
 mod server;
+mod shape;
 mod socket;
 mod statistics;
 mod subscriber;
+mod torture;
+mod vanisher;
 mod world;
 
 use std::collections::HashMap;
@@ -78,8 +83,15 @@ fn run() -> Result<bool, String> {
             },
         ),
         Some("refill") => refill::run(&place, seed, workers, options.number("rounds", 10)?),
-        Some(word) => Err(format!("unknown scenario \"{word}\"")),
-        None => Err("no scenario".to_owned()),
+        word => {
+            let seconds = word.unwrap_or("120");
+            let seconds = seconds
+                .parse()
+                .map_err(|_| format!("\"{seconds}\": neither seconds nor a scenario"))?;
+            let all = "all".to_owned();
+            let faults = torture::Faults::parse(options.values.get("faults").unwrap_or(&all))?;
+            torture::run(place, seed, &torture::Task { seconds, workers, faults })
+        }
     }
 }
 

@@ -28,11 +28,13 @@ pub(crate) struct Plan {
     pub(crate) large_one_in: u64,
     /// One in so many bodies has 1 MB; 0: none.
     pub(crate) huge_one_in: u64,
-    /// Publishes to be answered; none more begins while the world is closing.
+    /// Publishes to be answered; without end, none more begins while the world is closing.
     pub(crate) quota: u64,
     /// Rest between an answer and the next publish.
     pub(crate) rest: Duration,
     pub(crate) chunked_one_in: u64,
+    /// Where it posts: `pub`, or `pub-live`, which does not store.
+    pub(crate) location: &'static str,
 }
 
 /// See the file's head.
@@ -93,9 +95,11 @@ impl Publisher {
         self.count += 1;
         let event_id = format!("p{}-{}", self.number, self.count);
         let name = &world.ledger.channels[channel].name;
-        let mut request =
-            format!("POST /pub?id={name} HTTP/1.1\r\nHost: torture\r\nEvent-Id: {event_id}\r\n")
-                .into_bytes();
+        let location = self.plan.location;
+        let mut request = format!(
+            "POST /{location}?id={name} HTTP/1.1\r\nHost: torture\r\nEvent-Id: {event_id}\r\n"
+        )
+        .into_bytes();
         if self.plan.chunked_one_in > 0 && self.random.one_in(self.plan.chunked_one_in) {
             request.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
             let piece = self.random.between(1, 5000) as usize;
@@ -138,7 +142,7 @@ impl Publisher {
                 let channel = &mut world.ledger.channels[channel];
                 channel.told = channel.told.max(told);
             }
-            500 => {
+            500 if world.may_refuse => {
                 world.ledger.end(channel, publish, Fate::Refused);
                 world.figures.refused += 1;
             }
@@ -152,7 +156,7 @@ impl Publisher {
     }
 
     fn wants_more(&self, world: &World) -> bool {
-        !world.closing && self.answered < self.plan.quota
+        self.answered < self.plan.quota && !(world.closing && self.plan.quota == u64::MAX)
     }
 
     fn go_on(&mut self, world: &mut World) {
@@ -202,6 +206,10 @@ impl Actor for Publisher {
 
     fn tick(&mut self, world: &mut World) {
         self.go_on(world);
+    }
+
+    fn publishes(&self) -> bool {
+        true
     }
 
     fn is_done(&self, world: &World) -> bool {

@@ -214,7 +214,7 @@ fn tell(story: Story, place: Place, seed: u64, workers: u64, rounds: u64) -> Res
     }
     wait_for(&nginx, "trash not freed", DRAIN_MAX, is_drained)?;
     told.kills = nginx.kills();
-    let bad = nginx.stop()?;
+    let bad = nginx.stop(&[])?;
     match bad.first() {
         Some(line) => Err(format!("error log: {line}")),
         None => Ok(told),

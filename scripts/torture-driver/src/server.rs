@@ -193,8 +193,9 @@ impl Nginx {
         }
     }
 
-    /// Ends it in the orderly way, and says what its logs hold that they must not.
-    pub(crate) fn stop(mut self) -> Result<Vec<String>, String> {
+    /// Ends it in the orderly way, and says what its logs hold that they must not; see
+    /// [`Nginx::bad_lines`].
+    pub(crate) fn stop(mut self, caused: &[&str]) -> Result<Vec<String>, String> {
         self.signal_master(Signal::QUIT);
         let end = Instant::now() + PATIENCE;
         while self.master.try_wait().map_err(|error| error.to_string())?.is_none() {
@@ -203,7 +204,7 @@ impl Nginx {
             }
             thread::sleep(Duration::from_millis(10));
         }
-        Ok(self.bad_lines(&[]))
+        Ok(self.bad_lines(caused))
     }
 
     /// Lines of the error log that tell of a fault which we did not cause: `caused` are texts of those

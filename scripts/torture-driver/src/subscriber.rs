@@ -11,9 +11,10 @@
 use std::time::{Duration, Instant};
 
 use crate::body::{Part, Wrapping, part};
+use crate::frames::{self, Frames};
 use crate::http::Response;
 use crate::items::Item;
-use crate::ledger::{ChannelId, Wrong};
+use crate::ledger::{ChannelId, Fate, Wrong};
 use crate::random::Random;
 use crate::socket::{Heard, Manner, Socket, Token};
 use crate::world::{Actor, World};
@@ -29,16 +30,18 @@ pub(crate) enum Mode {
     Polling,
     /// Long polling with a callback.
     Callback,
+    WebSocket,
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Streaming,
         Self::Old,
         Self::EventSource,
         Self::LongPoll,
         Self::Polling,
         Self::Callback,
+        Self::WebSocket,
     ];
 
     fn location(self) -> &'static str {
@@ -47,12 +50,15 @@ impl Mode {
             Self::EventSource => "events",
             Self::LongPoll | Self::Callback => "long-poll",
             Self::Polling => "poll",
+            Self::WebSocket => "socket",
         }
     }
 
     fn wrapping(self) -> Wrapping {
         match self {
-            Self::Streaming | Self::Old | Self::LongPoll | Self::Polling => Wrapping::Plain,
+            Self::Streaming | Self::Old | Self::LongPoll | Self::Polling | Self::WebSocket => {
+                Wrapping::Plain
+            }
             Self::EventSource => Wrapping::Events,
             Self::Callback => Wrapping::Callback,
         }
@@ -60,19 +66,58 @@ impl Mode {
 
     /// Messages count one by one, not by whole answers.
     fn is_stream(self) -> bool {
-        matches!(self, Self::Streaming | Self::Old | Self::EventSource)
+        matches!(self, Self::Streaming | Self::Old | Self::EventSource | Self::WebSocket)
     }
 }
 
-/// Where it begins, and how it goes on after a break.
+/// How it goes on after a break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Resume {
-    /// With the first message of each channel; on by time and tag.
+    /// By time and tag.
     Time,
-    /// With the first message; on by Last-Event-Id.
+    /// By Last-Event-Id.
     Event,
-    /// With what is published while it is there; a break is a gap.
+    /// Not at all: with what is published while it is there.
     Never,
+}
+
+/// How fast it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// All that has come.
+    Full,
+    /// One byte from a tiny buffer each time so much has passed.
+    Drip(Duration),
+    /// Nothing for so long, then all.
+    Stall(Duration),
+}
+
+/// What a subscriber does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Habit {
+    pub(crate) mode: Mode,
+    pub(crate) resume: Resume,
+    /// It wants each channel from its first message on, not from now on.
+    pub(crate) from_first: bool,
+    /// Messages may be gone when it comes back: expired, or pushed out by others.
+    pub(crate) may_miss: bool,
+    pub(crate) pace: Pace,
+}
+
+impl Habit {
+    pub(crate) fn new(mode: Mode, resume: Resume) -> Self {
+        let from_first = resume != Resume::Never;
+        Self { mode, resume, from_first, may_miss: false, pace: Pace::Full }
+    }
+}
+
+/// What makes a WebSocket subscriber a publisher too: one message, the next when it came back.
+struct Speaker {
+    number: u32,
+    count: u64,
+    open: Option<(u32, String)>,
+    rest: Duration,
+    next_at: Instant,
 }
 
 /// One subscribed channel, and how far it was read.
@@ -81,6 +126,8 @@ struct Cursor {
     channel: ChannelId,
     /// The id that must come next; `None`: whatever comes first.
     next: Option<u64>,
+    /// A later one may come instead, once.
+    gap: bool,
     /// (first id since an attachment, mark at that attachment) to be judged when all is known.
     firsts: Vec<(u64, u64)>,
 }
@@ -93,14 +140,16 @@ struct Place {
     event_id: String,
 }
 
+/// How long an answer may take: longer than a worker is stopped, or a poll waits.
+const ANSWER_MAX: Duration = Duration::from_secs(90);
+
 /// A time before all messages that nginx takes for one.
 const BEGINNING: &str = "Thu, 01 Jan 1970 00:00:01 GMT";
 
 /// See the file's head.
 pub(crate) struct Subscriber {
     actor: u32,
-    mode: Mode,
-    resume: Resume,
+    habit: Habit,
     random: Random,
     cursors: Vec<Cursor>,
     place: Option<Place>,
@@ -108,6 +157,7 @@ pub(crate) struct Subscriber {
     may_repeat: bool,
     socket: Option<Socket>,
     response: Response,
+    frames: Frames,
     /// The open request was sent and its answer is not complete.
     asked: bool,
     attached: bool,
@@ -119,30 +169,31 @@ pub(crate) struct Subscriber {
     worker: Option<i32>,
     next_at: Instant,
     connected: bool,
-    pub(crate) received: u64,
+    /// The answer was a refusal.
+    refused: bool,
+    asked_at: Instant,
+    /// When a slow reader reads again.
+    read_at: Instant,
+    speaker: Option<Speaker>,
 }
 
 impl Subscriber {
-    pub(crate) fn new(
-        actor: u32,
-        mode: Mode,
-        resume: Resume,
-        channels: &[ChannelId],
-        world: &mut World,
-    ) -> Self {
-        let next = (resume != Resume::Never).then_some(1);
-        let cursors =
-            channels.iter().map(|&channel| Cursor { channel, next, firsts: Vec::new() }).collect();
+    pub(crate) fn new(actor: u32, habit: Habit, channels: &[ChannelId], world: &mut World) -> Self {
+        let next = habit.from_first.then_some(1);
+        let cursors = channels
+            .iter()
+            .map(|&channel| Cursor { channel, next, gap: false, firsts: Vec::new() })
+            .collect();
         Self {
             actor,
-            mode,
-            resume,
+            habit,
             random: world.random.fork(),
             cursors,
             place: None,
             may_repeat: false,
             socket: None,
             response: Response::new(),
+            frames: Frames::default(),
             asked: false,
             attached: false,
             seen_header: false,
@@ -152,7 +203,51 @@ impl Subscriber {
             worker: None,
             next_at: world.now,
             connected: false,
-            received: 0,
+            refused: false,
+            asked_at: world.now,
+            read_at: world.now,
+            speaker: None,
+        }
+    }
+
+    /// Publishes over its WebSocket as well, with such a rest after each message.
+    pub(crate) fn speaking(mut self, number: u32, rest: Duration, world: &World) -> Self {
+        self.speaker = Some(Speaker { number, count: 0, open: None, rest, next_at: world.now });
+        self
+    }
+
+    fn speak(&mut self, world: &mut World) {
+        let Some(speaker) = &mut self.speaker else { return };
+        let Some(socket) = &mut self.socket else { return };
+        let free = self.asked && self.seen_header && speaker.open.is_none();
+        if !free || world.closing || world.now < speaker.next_at {
+            return;
+        }
+        speaker.count += 1;
+        let key = format!("p{}-{}", speaker.number, speaker.count);
+        let length = match self.random.one_in(30) {
+            true => self.random.between(2000, 70_000),
+            false => self.random.between(0, 2000),
+        };
+        let mut body = format!("{key}|").into_bytes();
+        body.extend((0..length).map(|_| b' ' + (self.random.next() % 90) as u8));
+        let publish = world.ledger.begin(self.cursors[0].channel, key.clone(), &body);
+        speaker.open = Some((publish, key));
+        let mask = (self.random.next() as u32).to_be_bytes();
+        if !socket.send(&frames::text(&body, mask)) {
+            self.lose(world);
+        }
+    }
+
+    /// A message came: perhaps its own.
+    fn listen(&mut self, world: &mut World, item: &Item<'_>) {
+        let Some(speaker) = &mut self.speaker else { return };
+        let own = speaker.open.take_if(|(_, key)| {
+            item.text.strip_prefix(key.as_bytes()).is_some_and(|rest| rest.starts_with(b"|"))
+        });
+        if let Some((publish, _)) = own {
+            world.ledger.end(self.cursors[0].channel, publish, Fate::Acknowledged);
+            speaker.next_at = world.now + speaker.rest;
         }
     }
 
@@ -162,16 +257,19 @@ impl Subscriber {
             .iter()
             .map(|cursor| world.ledger.channels[cursor.channel].name.as_str())
             .collect();
-        let query = if self.mode == Mode::Callback { "?callback=cb" } else { "" };
-        let version = if self.mode == Mode::Old { "1.0" } else { "1.1" };
+        let Habit { mode, resume, from_first, .. } = self.habit;
+        let query = if mode == Mode::Callback { "?callback=cb" } else { "" };
+        let version = if mode == Mode::Old { "1.0" } else { "1.1" };
         let mut request = format!(
             "GET /{}/{}{query} HTTP/{version}\r\nHost: torture\r\n",
-            self.mode.location(),
+            mode.location(),
             names.join("/"),
         );
-        match (self.resume, &self.place) {
-            (Resume::Never, _) => {}
-            (_, None) => request.push_str(&format!("If-Modified-Since: {BEGINNING}\r\n")),
+        match (resume, &self.place) {
+            (_, None) if from_first => {
+                request.push_str(&format!("If-Modified-Since: {BEGINNING}\r\n"));
+            }
+            (Resume::Never, _) | (_, None) => {}
             (Resume::Time, Some(place)) => {
                 request.push_str(&format!("If-Modified-Since: {}\r\n", place.time));
                 if let Some(tag) = place.tag {
@@ -182,13 +280,20 @@ impl Subscriber {
                 request.push_str(&format!("Last-Event-Id: {}\r\n", place.event_id));
             }
         }
+        if mode == Mode::WebSocket {
+            request.push_str(
+                "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Key: YnJpZ2h0LWtleS0wMDAwMQ==\r\n",
+            );
+        }
         request.push_str("\r\n");
         request
     }
 
     fn ask(&mut self, world: &mut World) {
         if self.socket.is_none() {
-            match world.connect(self.actor, Manner::default()) {
+            let receive_buffer = if self.habit.pace == Pace::Full { 0 } else { 1 };
+            match world.connect(self.actor, Manner { receive_buffer }) {
                 Ok(socket) => self.socket = Some(socket),
                 Err(_) => return self.rest(world, 50),
             }
@@ -201,10 +306,22 @@ impl Subscriber {
         if self.place.is_some() {
             world.figures.resumed += 1;
         }
+        for cursor in &mut self.cursors {
+            cursor.gap = self.habit.may_miss;
+            if self.habit.resume == Resume::Never && !self.habit.from_first {
+                cursor.next = None;
+            }
+        }
         self.response = Response::new();
+        self.frames = Frames::default();
+        if let Some(speaker) = &mut self.speaker {
+            // Whether it was published, nobody tells.
+            speaker.open = None;
+        }
         (self.asked, self.attached) = (true, false);
         (self.seen_header, self.seen_footer) = (false, false);
         self.read = 0;
+        self.asked_at = world.now;
         if let Some(socket) = &mut self.socket
             && !socket.send(request.as_bytes())
         {
@@ -223,14 +340,9 @@ impl Subscriber {
             // HTTP/1.0: the end of the connection is the end of the body.
             return self.complete(world);
         }
-        if self.asked && !self.response.is_untouched() {
+        if self.asked && !self.response.is_untouched() && self.habit.pace == Pace::Full {
             let who = self.describe();
             world.broke(self.worker, who);
-        }
-        if self.resume == Resume::Never {
-            for cursor in &mut self.cursors {
-                cursor.next = None;
-            }
         }
         self.asked = false;
         self.rest(world, 50);
@@ -241,8 +353,13 @@ impl Subscriber {
         self.worker = self.response.header("x-worker").and_then(|pid| pid.parse().ok());
         self.mark = world.ledger.mark();
         match self.response.status {
-            200 => {}
-            304 if !self.mode.is_stream() => {}
+            101 if self.habit.mode == Mode::WebSocket => {}
+            200 if self.habit.mode != Mode::WebSocket => {}
+            304 if !self.habit.mode.is_stream() => {}
+            500 | 503 if world.may_refuse => {
+                world.figures.refused += 1;
+                self.refused = true;
+            }
             status => world.odd(&format!("{}: status {status}", self.describe())),
         }
     }
@@ -251,25 +368,41 @@ impl Subscriber {
     fn complete(&mut self, world: &mut World) {
         self.asked = false;
         self.rest(world, 30);
-        if self.mode.is_stream() {
+        if std::mem::take(&mut self.refused) {
+            self.rest(world, 500);
+        } else if self.habit.mode.is_stream() {
             world.figures.goodbyes += 1;
             if !self.seen_footer {
                 world.odd(&format!("{}: an end without footer", self.describe()));
             }
-            if self.resume == Resume::Never {
-                for cursor in &mut self.cursors {
-                    cursor.next = None;
-                }
-            }
-        } else if self.resume == Resume::Time {
+        } else if self.habit.resume == Resume::Time {
             self.take_place(world);
         }
-        if self.mode == Mode::Polling {
+        if self.habit.mode == Mode::Polling {
             self.rest(world, 200);
         }
-        if !self.response.keeps_alive() {
+        if !self.response.keeps_alive() || self.habit.mode == Mode::WebSocket {
             self.socket = None;
         }
+    }
+
+    /// The server's close frame has come.
+    fn closed(&mut self, world: &mut World, code: u16) {
+        match code {
+            0 => {}
+            // The zone was full.
+            1008 if world.may_refuse && !self.seen_header => {
+                world.figures.refused += 1;
+                self.refused = true;
+            }
+            1011 if world.may_refuse && self.speaker.is_some() => self.refused = true,
+            1013 if self.habit.pace != Pace::Full => self.refused = true,
+            code => {
+                self.refused = true;
+                world.odd(&format!("{}: closed with {code}", self.describe()));
+            }
+        }
+        self.complete(world);
     }
 
     /// Where the server says that the next poll should begin.
@@ -296,7 +429,7 @@ impl Subscriber {
             if at == response.body.len() {
                 break;
             }
-            let (found, len) = part(self.mode.wrapping(), &response.body[at..]);
+            let (found, len) = part(self.habit.mode.wrapping(), &response.body[at..]);
             if self.seen_footer
                 || (!self.seen_header && !matches!(found, Part::Header | Part::Partial))
             {
@@ -308,7 +441,7 @@ impl Subscriber {
                 Part::Header => self.seen_header = true,
                 Part::Footer => self.seen_footer = true,
                 Part::Message(item) => {
-                    if self.mode == Mode::EventSource
+                    if self.habit.mode == Mode::EventSource
                         && event_id.take().unwrap_or_default() != item.event_id
                     {
                         world.wrong(Wrong::Mixed, &format!("{}: the id: line", self.describe()));
@@ -355,18 +488,21 @@ impl Subscriber {
             let text = format!("{}: a message of \"{}\"", self.describe(), item.channel);
             return world.wrong(Wrong::Mixed, &text);
         };
+        self.listen(world, item);
         let channel = self.cursors[at].channel;
         let seen = world.ledger.see(channel, id, (item.tag, item.time), item.event_id, item.text);
         if let Err((wrong, text)) = seen {
             world.wrong(wrong, &format!("{}: {text}", self.describe()));
         }
-        self.received += 1;
         match self.cursors[at].next {
-            None => {
+            // A poll's attachment is known too late, by its answer.
+            None if self.habit.mode.is_stream() => {
                 let mark = self.mark;
                 self.cursors[at].firsts.push((id, mark));
             }
+            None => {}
             Some(next) if id == next => {}
+            Some(next) if id > next && self.cursors[at].gap => {}
             Some(next) if id > next => {
                 let text = format!("{}: {}/{next} to {}", self.describe(), item.channel, id - 1);
                 world.wrong(Wrong::Lost, &text);
@@ -381,7 +517,8 @@ impl Subscriber {
             }
         }
         self.cursors[at].next = Some(id + 1);
-        if self.mode.is_stream() || self.resume == Resume::Event {
+        self.cursors[at].gap = false;
+        if self.habit.mode.is_stream() || self.habit.resume == Resume::Event {
             let place = self.place.get_or_insert_default();
             place.tag = Some(item.tag);
             if place.time != item.time {
@@ -405,15 +542,28 @@ impl Subscriber {
     }
 }
 
-impl Actor for Subscriber {
-    fn ready(&mut self, world: &mut World, token: Token) {
+impl Subscriber {
+    fn flush(&mut self, world: &mut World) {
+        if let Some(socket) = &mut self.socket
+            && !socket.flush()
+        {
+            self.lose(world);
+        }
+    }
+
+    /// Reads what has come, at most so many bytes.
+    fn take_in(&mut self, world: &mut World, limit: usize) {
         let mut scratch = std::mem::take(&mut world.scratch);
-        while let Some(socket) = self.socket.as_mut().filter(|socket| socket.token == token) {
+        let room = scratch.len().min(limit);
+        let mut left = limit;
+        while left > 0
+            && let Some(socket) = &mut self.socket
+        {
             if !socket.flush() {
                 self.lose(world);
                 break;
             }
-            let count = match socket.read(&mut scratch) {
+            let count = match socket.read(&mut scratch[..room]) {
                 Heard::Nothing => break,
                 Heard::End | Heard::Broken => {
                     self.lose(world);
@@ -421,40 +571,93 @@ impl Actor for Subscriber {
                 }
                 Heard::Bytes(count) => count,
             };
-            if !self.asked {
-                world.odd(&format!("{}: bytes without a request", self.describe()));
+            left -= count;
+            if let Err(text) = self.hear(world, &scratch[..count]) {
+                world.odd(&format!("{}: {text}", self.describe()));
                 self.lose(world);
                 break;
-            }
-            if let Err(broken) = self.response.feed(&scratch[..count]) {
-                world.odd(&format!("{}: {broken}", self.describe()));
-                self.lose(world);
-                break;
-            }
-            if self.response.has_head() && !self.attached {
-                self.head(world);
-            }
-            if self.mode.is_stream() || self.response.is_done() {
-                self.digest(world);
-            }
-            if self.response.is_done() {
-                self.complete(world);
             }
         }
         world.scratch = scratch;
     }
 
+    /// Bytes have come.
+    fn hear(&mut self, world: &mut World, bytes: &[u8]) -> Result<(), String> {
+        if !self.asked {
+            return Err("bytes without a request".to_owned());
+        }
+        let taken = self.response.feed(bytes).map_err(|broken| broken.to_string())?;
+        if self.response.has_head() && !self.attached {
+            self.head(world);
+        }
+        let framed = self.response.status == 101;
+        if framed {
+            self.frames.feed(&bytes[taken..], &mut self.response.body)?;
+        } else if taken < bytes.len() {
+            return Err("bytes after the answer".to_owned());
+        }
+        if !self.refused && (self.habit.mode.is_stream() || self.response.is_done()) {
+            self.digest(world);
+        }
+        match self.frames.closed {
+            Some(code) if framed => self.closed(world, code),
+            None if !framed && self.response.is_done() => self.complete(world),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Actor for Subscriber {
+    fn ready(&mut self, world: &mut World, token: Token) {
+        if self.socket.as_ref().is_none_or(|socket| socket.token != token) {
+            return;
+        }
+        match self.habit.pace {
+            Pace::Stall(_) if world.now < self.read_at => self.flush(world),
+            Pace::Drip(_) => self.flush(world),
+            Pace::Full | Pace::Stall(_) => self.take_in(world, usize::MAX),
+        }
+    }
+
     fn tick(&mut self, world: &mut World) {
-        if !self.asked && world.now >= self.next_at {
-            self.ask(world);
+        if !self.asked {
+            if world.now >= self.next_at {
+                if let Pace::Stall(time) = self.habit.pace {
+                    self.read_at = world.now + time;
+                }
+                self.ask(world);
+            }
+            return;
+        }
+        self.speak(world);
+        match self.habit.pace {
+            Pace::Drip(time) if world.now >= self.read_at => {
+                self.read_at = world.now + time;
+                self.take_in(world, 1);
+            }
+            Pace::Stall(_) if world.now >= self.read_at => self.take_in(world, usize::MAX),
+            Pace::Full if !self.attached && world.now - self.asked_at > ANSWER_MAX => {
+                world.odd(&format!("{}: no answer", self.describe()));
+                self.lose(world);
+            }
+            _ => {}
         }
     }
 
     fn is_done(&self, world: &World) -> bool {
-        self.cursors.iter().all(|cursor| match cursor.next {
-            Some(next) => next > world.ledger.last_id(cursor.channel),
-            None => true,
-        })
+        if self.habit.pace != Pace::Full {
+            return true;
+        }
+        !self.publishes()
+            && self.cursors.iter().all(|cursor| match cursor.next {
+                Some(next) => next > world.ledger.last_id(cursor.channel),
+                None => true,
+            })
+    }
+
+    fn publishes(&self) -> bool {
+        self.speaker.as_ref().is_some_and(|speaker| speaker.open.is_some())
     }
 
     fn is_attached(&self) -> bool {
@@ -474,8 +677,8 @@ impl Actor for Subscriber {
         format!(
             "subscriber {} ({:?}, {:?}, worker {}, next {})",
             self.actor,
-            self.mode,
-            self.resume,
+            self.habit.mode,
+            self.habit.resume,
             self.worker.unwrap_or(0),
             places.join(" "),
         )

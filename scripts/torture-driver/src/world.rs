@@ -1,6 +1,5 @@
 //! What all actors share, and the loop that runs them.
 
-use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -17,6 +16,10 @@ pub(crate) trait Actor {
     fn tick(&mut self, world: &mut World);
     /// It has nothing more to do and nothing to wait for.
     fn is_done(&self, world: &World) -> bool;
+    /// It has, or may soon have, a publish under way.
+    fn publishes(&self) -> bool {
+        false
+    }
     /// It listens, and the server has said so.
     fn is_attached(&self) -> bool {
         false
@@ -34,6 +37,7 @@ pub(crate) struct Figures {
     pub(crate) refused: u64,
     pub(crate) resumed: u64,
     pub(crate) goodbyes: u64,
+    pub(crate) vanished: u64,
     pub(crate) broken: u64,
     pub(crate) lost: u64,
     pub(crate) doubled: u64,
@@ -65,10 +69,11 @@ pub(crate) struct World {
     pub(crate) cuts: Vec<(Option<i32>, String)>,
     /// Publishers stop.
     pub(crate) closing: bool,
+    /// The zone may be full, or descriptors used up: some may be refused.
+    pub(crate) may_refuse: bool,
     pub(crate) scratch: Vec<u8>,
     poller: Poller,
     printed: u64,
-    pub(crate) tally: HashMap<&'static str, u64>,
 }
 
 impl World {
@@ -83,10 +88,10 @@ impl World {
             began: now,
             cuts: Vec::new(),
             closing: false,
+            may_refuse: false,
             scratch: vec![0; 256 * 1024],
             poller: Poller::new()?,
             printed: 0,
-            tally: HashMap::new(),
         })
     }
 
@@ -133,10 +138,13 @@ impl World {
     /// Which of the broken connections had a worker that nobody killed.
     pub(crate) fn judge_cuts(&mut self) {
         for (worker, who) in std::mem::take(&mut self.cuts) {
-            if let Some(pid) = worker
-                && !self.nginx.has_killed(pid)
-            {
-                self.cut(&format!("{who}: no goodbye from worker {pid}, which was not killed"));
+            // A WebSocket's answer does not tell the worker.
+            let excused = match worker {
+                Some(pid) => self.nginx.has_killed(pid),
+                None => self.nginx.kills() > 0,
+            };
+            if !excused {
+                self.cut(&format!("{who}: no goodbye, and the worker was not killed"));
             }
         }
     }

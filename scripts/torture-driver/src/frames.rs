@@ -1,0 +1,109 @@
+//! WebSocket frames: what a server sends, and what a client sends back (RFC 6455, section 5).
+
+/// Takes in a server's frames as their bytes come.
+#[derive(Debug, Default)]
+pub(crate) struct Frames {
+    pending: Vec<u8>,
+    /// Payload bytes of the open frame that are still to come; they are a message's.
+    left: u64,
+    /// The server has sent its close frame, with this code; 0: without one.
+    pub(crate) closed: Option<u16>,
+}
+
+impl Frames {
+    /// Appends the payload of messages to `body`. Pings are passed over.
+    pub(crate) fn feed(
+        &mut self,
+        mut bytes: &[u8],
+        body: &mut Vec<u8>,
+    ) -> Result<(), &'static str> {
+        while !bytes.is_empty() {
+            if self.closed.is_some() {
+                return Err("bytes after a close frame");
+            }
+            if self.left > 0 {
+                let taken = bytes.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+                body.extend_from_slice(&bytes[..taken]);
+                self.left -= taken as u64;
+                bytes = &bytes[taken..];
+                continue;
+            }
+            self.pending.push(bytes[0]);
+            bytes = &bytes[1..];
+            self.head()?;
+        }
+        Ok(())
+    }
+
+    /// Looks whether `pending` is a whole head, with the payload if it is a control frame.
+    fn head(&mut self) -> Result<(), &'static str> {
+        let &[first, second, ref rest @ ..] = self.pending.as_slice() else { return Ok(()) };
+        if second & 0x80 != 0 {
+            return Err("a masked frame from the server");
+        }
+        let (length, payload) = match second {
+            126 if rest.len() < 2 => return Ok(()),
+            127 if rest.len() < 8 => return Ok(()),
+            126 => (rest[..2].iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte)), &rest[2..]),
+            127 => (rest[..8].iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte)), &rest[8..]),
+            short => (u64::from(short), rest),
+        };
+        match first {
+            0x81 => self.left = length,
+            0x88..=0x8a if length > 125 => return Err("a long control frame"),
+            0x88..=0x8a if (payload.len() as u64) < length => return Ok(()),
+            0x88 => {
+                let code = payload.get(..2).map(|code| u16::from_be_bytes([code[0], code[1]]));
+                self.closed = Some(code.unwrap_or(0));
+            }
+            0x89 | 0x8a => {}
+            _ => return Err("an unknown frame"),
+        }
+        self.pending.clear();
+        Ok(())
+    }
+}
+
+/// A text frame as a client sends it.
+pub(crate) fn text(payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
+    let mut frame = vec![0x81];
+    match payload.len() {
+        length @ 0..=125 => frame.push(0x80 | length as u8),
+        length @ 126..=65535 => {
+            frame.push(0x80 | 126);
+            frame.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        length => {
+            frame.push(0x80 | 127);
+            frame.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(&mask);
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_frames_in_any_split() {
+        let mut bytes = b"\x81\x03abc\x89\x00\x81\x7e\x00\x80".to_vec();
+        bytes.extend([b'x'; 128]);
+        bytes.extend(b"\x88\x02\x03\xe9");
+        for split in 1..bytes.len() {
+            let (mut frames, mut body) = (Frames::default(), Vec::new());
+            for part in bytes.chunks(split) {
+                frames.feed(part, &mut body).expect("well formed");
+            }
+            assert_eq!(body.len(), 131);
+            assert_eq!(frames.closed, Some(1001));
+        }
+    }
+
+    #[test]
+    fn masks_what_it_sends() {
+        assert_eq!(text(b"Ola", [0x11, 0x22, 0x33, 0x44]), b"\x81\x83\x11\x22\x33\x44\x5e\x4e\x52");
+    }
+}

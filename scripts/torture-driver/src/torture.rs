@@ -1,0 +1,616 @@
+//! The torture: all modes at once, everything that can go wrong, and at the end nothing may be missing.
+//!
+//! ```text
+//!   start ──► load, faults from the seed ──► faults end ──► last messages ──► all leave ──► zone drains
+//!                                             everybody has everything ──┘               compare with
+//!                                                                                        a fresh one
+//! ```
+
+use std::collections::HashSet;
+use std::fs;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::ledger::{ChannelId, Wrong};
+use crate::mischief::{self, Shared};
+use crate::publisher::{Alphabet, Plan, Publisher};
+use crate::random::Random;
+use crate::refill::Filler;
+use crate::server::{Nginx, PATIENCE, Place};
+use crate::shape::{CONNECTIONS, Shape};
+use crate::statistics;
+use crate::subscriber::{Habit, Mode, Pace, Resume, Subscriber};
+use crate::vanisher::Vanisher;
+use crate::world::{Stage, World};
+
+/// The faults, by the names of the command line.
+const FAULTS: [&str; 10] =
+    ["kill", "reload", "stop", "slow", "vanish", "hold", "churn", "storm", "full", "files"];
+
+/// Which faults there are.
+#[derive(Debug, Clone)]
+pub(crate) struct Faults(HashSet<String>);
+
+impl Faults {
+    /// `all`, `none`, or names with commas between.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let names: HashSet<String> = match text {
+            "all" => FAULTS.iter().map(|&name| name.to_owned()).collect(),
+            "none" => HashSet::new(),
+            names => names.split(',').map(str::to_owned).collect(),
+        };
+        match names.iter().find(|name| !FAULTS.contains(&name.as_str())) {
+            Some(name) => Err(format!("unknown fault \"{name}\"; known: {}", FAULTS.join(", "))),
+            None => Ok(Self(names)),
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.contains(name)
+    }
+}
+
+/// How it is to be done.
+#[derive(Debug, Clone)]
+pub(crate) struct Task {
+    pub(crate) seconds: u64,
+    pub(crate) workers: u64,
+    pub(crate) faults: Faults,
+}
+
+/// What a worker may hold more at the end than a fresh one, of its own memory.
+const GROWTH_MAX_KB: u64 = 16 * 1024;
+
+/// Time for everything stored to expire, and to leave the trash, on a slow machine.
+const DRAIN_MAX: Duration = Duration::from_secs(120);
+
+/// Half-sent publishes at a time: most are cut by a kill before their time is over.
+const HELD: usize = 24;
+
+/// Strikes at random.
+struct Injector {
+    random: Random,
+    faults: Faults,
+    shape: Shape,
+    next_kill: Instant,
+    next_reload: Instant,
+    next_stop: Instant,
+    stopped: Vec<(i32, Instant)>,
+    reloads: u64,
+    stops: u64,
+}
+
+impl Injector {
+    fn new(random: Random, faults: Faults, shape: Shape, now: Instant) -> Self {
+        let second = now + Duration::from_secs(1);
+        Self {
+            random,
+            faults,
+            shape,
+            next_kill: second,
+            next_reload: second,
+            next_stop: second,
+            stopped: Vec::new(),
+            reloads: 0,
+            stops: 0,
+        }
+    }
+
+    fn after(&mut self, from_msec: u64, to_msec: u64) -> Instant {
+        Instant::now() + Duration::from_millis(self.random.between(from_msec, to_msec))
+    }
+
+    fn strike(&mut self, world: &mut World) -> Result<(), String> {
+        let now = world.now;
+        self.wake(&world.nginx, |until| until <= now);
+        if self.faults.has("kill") && now >= self.next_kill {
+            self.next_kill = self.after(200, 2500);
+            // Also those that are about to go after a reload.
+            let workers = world.nginx.all_workers();
+            if !workers.is_empty() {
+                world.nginx.kill(workers[self.random.index(workers.len())]);
+            }
+        }
+        if self.faults.has("stop") && now >= self.next_stop {
+            self.next_stop = self.after(1000, 6000);
+            let workers = world.nginx.all_workers();
+            if !workers.is_empty() {
+                let pid = workers[self.random.index(workers.len())];
+                if world.nginx.signal(pid, Signal::STOP) {
+                    let until = self.after(100, 3500);
+                    self.stopped.push((pid, until));
+                    self.stops += 1;
+                }
+            }
+        }
+        if self.faults.has("reload") && now >= self.next_reload {
+            self.next_reload = self.after(2000, 7000);
+            self.shape = self.shape.draw(&mut self.random, self.faults.has("files"));
+            world.nginx.reload(&self.shape.config())?;
+            self.reloads += 1;
+        }
+        Ok(())
+    }
+
+    /// Lets stopped workers go on.
+    fn wake(&mut self, nginx: &Nginx, due: impl Fn(Instant) -> bool) {
+        self.stopped.retain(|&(pid, until)| {
+            if due(until) {
+                nginx.signal(pid, Signal::CONT);
+            }
+            !due(until)
+        });
+    }
+}
+
+/// The channels, by what they carry.
+struct Channels {
+    /// Published by HTTP, without line ends: for all modes.
+    mixed: Vec<ChannelId>,
+    /// Any bytes: for all modes but event streams.
+    binary: Vec<ChannelId>,
+    /// Many small messages.
+    busy: Vec<ChannelId>,
+    /// Not stored.
+    live: Vec<ChannelId>,
+    /// Published over WebSockets.
+    spoken: Vec<ChannelId>,
+}
+
+impl Channels {
+    fn open(world: &mut World) -> Self {
+        let mut open = |name: &str, count: usize, kept: bool| {
+            (0..count).map(|at| world.ledger.open(format!("{name}-{at}"), kept)).collect()
+        };
+        Self {
+            mixed: open("mixed", 4, true),
+            binary: open("binary", 3, true),
+            busy: open("busy", 1, true),
+            live: open("live", 2, false),
+            spoken: open("spoken", 2, true),
+        }
+    }
+}
+
+fn plan(channels: &[ChannelId], alphabet: Alphabet) -> Plan {
+    Plan {
+        channels: channels.to_vec(),
+        alphabet,
+        lengths: (1, 2000),
+        large_one_in: 40,
+        huge_one_in: 1500,
+        quota: u64::MAX,
+        rest: Duration::from_millis(25),
+        chunked_one_in: 4,
+        location: "pub",
+    }
+}
+
+fn add_publisher(stage: &mut Stage, number: &mut u32, plan: Plan) {
+    *number += 1;
+    let actor = stage.next_actor();
+    let publisher = Publisher::new(actor, *number, plan, &mut stage.world);
+    stage.add(publisher);
+}
+
+fn add_publishers(stage: &mut Stage, channels: &Channels, number: &mut u32) {
+    for _ in 0..2 {
+        add_publisher(stage, number, plan(&channels.mixed, Alphabet::OneLine));
+        add_publisher(stage, number, plan(&channels.binary, Alphabet::Any));
+        add_publisher(
+            stage,
+            number,
+            Plan {
+                lengths: (1, 60),
+                large_one_in: 0,
+                huge_one_in: 0,
+                rest: Duration::from_millis(4),
+                ..plan(&channels.busy, Alphabet::OneLine)
+            },
+        );
+        add_publisher(
+            stage,
+            number,
+            Plan { location: "pub-live", ..plan(&channels.live, Alphabet::OneLine) },
+        );
+    }
+}
+
+fn add_subscriber(stage: &mut Stage, habit: Habit, channels: &[ChannelId]) {
+    let actor = stage.next_actor();
+    let subscriber = Subscriber::new(actor, habit, channels, &mut stage.world);
+    stage.add(subscriber);
+}
+
+fn add_subscribers(stage: &mut Stage, channels: &Channels, number: &mut u32, slow: bool) {
+    for mode in Mode::ALL {
+        let all_kept = channels.mixed.iter().chain(&channels.binary).chain(&channels.busy);
+        for &channel in all_kept {
+            if mode == Mode::EventSource && channels.binary.contains(&channel) {
+                continue;
+            }
+            for resume in [Resume::Time, Resume::Event] {
+                add_subscriber(stage, Habit::new(mode, resume), &[channel]);
+            }
+            if mode != Mode::Polling {
+                let late = Habit { from_first: false, ..Habit::new(mode, Resume::Time) };
+                add_subscriber(stage, late, &[channel]);
+            }
+        }
+        for &channel in &channels.spoken {
+            add_subscriber(stage, Habit::new(mode, Resume::Time), &[channel]);
+        }
+        if matches!(mode, Mode::Streaming | Mode::Old | Mode::EventSource | Mode::WebSocket) {
+            for &channel in channels.live.iter().chain(&channels.mixed) {
+                add_subscriber(stage, Habit::new(mode, Resume::Never), &[channel]);
+            }
+            add_subscriber(stage, Habit::new(mode, Resume::Never), &channels.mixed);
+        } else {
+            // Several channels in one cursor.
+            for _ in 0..3 {
+                add_subscriber(stage, Habit::new(mode, Resume::Time), &channels.mixed);
+            }
+        }
+        if slow {
+            for pace in [
+                Pace::Drip(Duration::from_millis(10)),
+                Pace::Drip(Duration::from_secs(1)),
+                Pace::Stall(Duration::from_secs(5)),
+                Pace::Stall(Duration::from_secs(1 << 20)),
+            ] {
+                let resume = Resume::Never;
+                let habit = Habit { pace, may_miss: true, ..Habit::new(mode, resume) };
+                add_subscriber(stage, habit, &[channels.busy[0]]);
+                add_subscriber(stage, habit, &[channels.mixed[0]]);
+            }
+        }
+    }
+    for at in 0..4 {
+        *number += 1;
+        let channel = channels.spoken[at % channels.spoken.len()];
+        let habit = Habit::new(Mode::WebSocket, Resume::Time);
+        let actor = stage.next_actor();
+        let rest = Duration::from_millis(30);
+        let speaker = Subscriber::new(actor, habit, &[channel], &mut stage.world).speaking(
+            *number,
+            rest,
+            &stage.world,
+        );
+        stage.add(speaker);
+    }
+}
+
+/// Runs it; true if nothing was found.
+pub(crate) fn run(place: Place, seed: u64, task: &Task) -> Result<bool, String> {
+    let tell = |error: std::io::Error| error.to_string();
+    println!("torture: seed {seed}, {} workers, {} s", task.workers, task.seconds);
+    let mut random = Random::new(seed);
+    let calm = Shape::calm(task.workers, random.one_in(2));
+
+    // What a fresh zone takes, from one of its own, while the torture goes on.
+    let mut fresh_place = place.clone();
+    fresh_place.prefix = place.prefix.join("fresh");
+    let fresh_config = calm.config();
+    let fresh = thread::spawn(move || {
+        let nginx = Nginx::start(fresh_place, &fresh_config)?;
+        let count = capacity(&nginx)?;
+        // Not at once: the workers tell each other of their channels first.
+        let idle = worker_state(&nginx);
+        drop(nginx);
+        Ok::<_, String>((count, idle))
+    });
+
+    let nginx = Nginx::start(place, &calm.config())?;
+    let may_refuse = task.faults.has("full") || task.faults.has("files");
+    let shared = Shared::new(nginx.address(), may_refuse);
+    let mut stage = Stage::new(World::new(nginx, random.next()).map_err(tell)?);
+    stage.world.may_refuse = may_refuse;
+    let channels = Channels::open(&mut stage.world);
+    let mut number = 0;
+    add_subscribers(&mut stage, &channels, &mut number, task.faults.has("slow"));
+    add_publishers(&mut stage, &channels, &mut number);
+    if task.faults.has("vanish") {
+        let published: Vec<ChannelId> =
+            channels.mixed.iter().chain(&channels.busy).copied().collect();
+        for _ in 0..10 {
+            let actor = stage.next_actor();
+            let vanisher = Vanisher::new(actor, &published, &mut stage.world);
+            stage.add(vanisher);
+        }
+    }
+
+    let now = Instant::now();
+    let mut injector = Injector::new(random.fork(), task.faults.clone(), calm.clone(), now);
+    let injected = thread::scope(|scope| -> Result<(), String> {
+        let shared = &shared;
+        if task.faults.has("churn") {
+            for at in 0..3 {
+                let random = random.fork();
+                scope.spawn(move || mischief::churn(shared, at, random));
+            }
+        }
+        if task.faults.has("hold") {
+            let longer_than = Duration::from_secs(calm.inactivity_secs + 5);
+            for at in 0..HELD {
+                let random = random.fork();
+                scope.spawn(move || mischief::hold(shared, at, random, longer_than));
+            }
+        }
+        if task.faults.has("storm") {
+            let (random, size) = (random.fork(), CONNECTIONS * task.workers * 5 / 4);
+            scope.spawn(move || mischief::storm(shared, random, size, Duration::from_secs(5)));
+        }
+        if task.faults.has("full") {
+            let random = random.fork();
+            scope.spawn(move || mischief::fill(shared, random, Duration::from_secs(8)));
+        }
+        let end = Instant::now() + Duration::from_secs(task.seconds);
+        let mut result = Ok(());
+        while Instant::now() < end && result.is_ok() {
+            result = stage.turn().map_err(tell).and_then(|()| injector.strike(&mut stage.world));
+        }
+        shared.stop.store(true, Ordering::Relaxed);
+        // The threads may wait for a stopped worker.
+        injector.wake(&stage.world.nginx, |_| true);
+        result
+    });
+    injected?;
+    stage.world.nginx.reload(&calm.config())?;
+
+    let settled = settle(&mut stage, &channels, &mut number, task.workers)?;
+    let Stage { mut world, mut actors, .. } = stage;
+    for actor in actors.iter_mut().flatten() {
+        if settled {
+            actor.finish(&mut world);
+        }
+        if !actor.is_done(&world) {
+            let text = format!("at the end: {}", actor.describe());
+            world.wrong(Wrong::Lost, &text);
+        }
+    }
+    for channel in 0..world.ledger.channels.len() {
+        for (wrong, text) in world.ledger.close(channel) {
+            world.wrong(wrong, &text);
+        }
+    }
+    world.judge_cuts();
+    if let Ok(findings) = shared.findings.lock() {
+        for text in findings.iter() {
+            world.odd(text);
+        }
+    }
+    drop(actors);
+
+    let fresh = fresh.join().map_err(|_| "a panic of the driver".to_owned())??;
+    let leaked = leaks(&mut world, &channels, fresh)?;
+    let caused = caused(&task.faults);
+    for line in world.nginx.bad_lines(&caused) {
+        world.odd(&format!("error log: {line}"));
+    }
+
+    let figures = &world.figures;
+    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    println!(
+        "torture: seed {seed}, messages {}, deliveries {}, channels {}, deleted {}, kills {}, \
+         reloads {}, stops {}, reconnects {}, resumed {}, goodbyes {}, broken {}, vanished {}, held {}, \
+         stormed {}, filled {}, refused {}, lost {}, doubled {}, mixed {}, disorder {}, cut {}, odd {}, \
+         leaked {leaked}",
+        world.ledger.acknowledged,
+        world.ledger.deliveries,
+        count(&shared.channels),
+        count(&shared.deleted),
+        world.nginx.kills(),
+        injector.reloads,
+        injector.stops,
+        figures.reconnects,
+        figures.resumed,
+        figures.goodbyes,
+        figures.broken,
+        figures.vanished,
+        count(&shared.held),
+        count(&shared.stormed),
+        count(&shared.filled),
+        figures.refused,
+        figures.lost,
+        figures.doubled,
+        figures.mixed,
+        figures.disorder,
+        figures.cut,
+        figures.odd,
+    );
+    let clean = figures.findings() == 0 && leaked == 0;
+    let mut quiet = true;
+    for line in world.nginx.stop(&caused)? {
+        quiet = false;
+        println!("torture: at the end, error log: {line}");
+    }
+    Ok(clean && quiet)
+}
+
+/// Lines of the error log that our faults cause.
+fn caused(faults: &Faults) -> Vec<&'static str> {
+    let mut caused = Vec::new();
+    if faults.has("storm") {
+        caused.push("worker_connections are not enough");
+    }
+    if faults.has("files") {
+        caused.push("Too many open files");
+        // nginx looks at what a message between its processes brings even if there was no room for it.
+        caused.push("recvmsg() returned invalid ancillary data");
+        caused.push("recvmsg() truncated data");
+    }
+    caused
+}
+
+/// The faults are over: one generation of workers, publishers come to an end, and everybody must get
+/// the last messages. False: not everybody did.
+fn settle(
+    stage: &mut Stage,
+    channels: &Channels,
+    number: &mut u32,
+    workers: u64,
+) -> Result<bool, String> {
+    let tell = |error: std::io::Error| error.to_string();
+    let one_generation = |stage: &mut Stage| {
+        let all = stage.world.nginx.all_workers();
+        all.len() as u64 == workers && stage.world.nginx.workers() == all
+    };
+    let processes = |stage: &Stage| {
+        stage.world.nginx.all_workers().iter().fold(0, |sum, &pid| sum * 31 + pid as u64)
+    };
+    if !stage.run_until(PATIENCE, processes, one_generation).map_err(tell)? {
+        let all = stage.world.nginx.all_workers();
+        stage.world.odd(&format!("old workers do not go: {all:?}"));
+    }
+    let deliveries = |stage: &Stage| stage.world.ledger.deliveries;
+    let idle = |stage: &mut Stage| {
+        stage.actors.iter().flatten().all(|actor| !actor.publishes() || actor.is_done(&stage.world))
+    };
+    stage.world.closing = true;
+    if !stage.run_until(PATIENCE, deliveries, idle).map_err(tell)? {
+        stage.world.odd("publishers do not come to an end");
+    }
+    // The last message of each channel, which no later one and no break can bring to light.
+    let first = stage.actors.len();
+    for (set, location) in [
+        (&channels.mixed, "pub"),
+        (&channels.binary, "pub"),
+        (&channels.busy, "pub"),
+        (&channels.live, "pub-live"),
+        (&channels.spoken, "pub"),
+    ] {
+        for &channel in set {
+            let plan = Plan { quota: 1, location, ..plan(&[channel], Alphabet::OneLine) };
+            add_publisher(stage, number, plan);
+        }
+    }
+    let sent = |stage: &mut Stage| {
+        stage.actors[first..].iter().flatten().all(|actor| actor.is_done(&stage.world))
+    };
+    if !stage.run_until(PATIENCE, deliveries, sent).map_err(tell)? {
+        stage.world.odd("the last messages are not answered");
+    }
+    for channel in 0..stage.world.ledger.channels.len() {
+        let name = stage.world.ledger.channels[channel].name.clone();
+        let told = statistics::published(&stage.world.nginx, &name)?.unwrap_or(0);
+        let known = &mut stage.world.ledger.channels[channel];
+        if known.told > told {
+            let text = format!("{name}: {told} messages now, {} before", known.told);
+            stage.world.odd(&text);
+        } else {
+            known.told = told;
+        }
+    }
+    let everybody =
+        |stage: &mut Stage| stage.actors.iter().flatten().all(|actor| actor.is_done(&stage.world));
+    let settled = stage.run_until(PATIENCE, deliveries, everybody).map_err(tell)?;
+    Ok(settled)
+}
+
+/// What a worker holds: descriptors, and kilobytes of its own.
+#[derive(Debug, Clone, Copy)]
+struct WorkerState {
+    files: usize,
+    own_kb: u64,
+}
+
+/// The largest of all workers.
+fn worker_state(nginx: &Nginx) -> WorkerState {
+    let states = nginx.workers().into_iter().map(|pid| {
+        let files = fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let own_kb = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"))
+            .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+            .unwrap_or(0);
+        WorkerState { files, own_kb }
+    });
+    states.fold(WorkerState { files: 0, own_kb: 0 }, |most, state| WorkerState {
+        files: most.files.max(state.files),
+        own_kb: most.own_kb.max(state.own_kb),
+    })
+}
+
+/// How many large and how many small messages fit until the first refusals.
+fn capacity(nginx: &Nginx) -> Result<(u64, u64), String> {
+    let mut filler = Filler::new();
+    let mut fill = |body: &[u8]| {
+        for count in 0.. {
+            match filler.publish(nginx, "capacity", body)? {
+                200 => {}
+                500 => return Ok(count),
+                status => return Err(format!("a publish was answered {status}")),
+            }
+        }
+        Ok(0)
+    };
+    // The small ones fit where the large ones did not.
+    Ok((fill(&[b'c'; 12_000])?, fill(b"c")?))
+}
+
+/// All have left: what remains that should not. The number of things found.
+fn leaks(
+    world: &mut World,
+    channels: &Channels,
+    ((large, small), idle): ((u64, u64), WorkerState),
+) -> Result<u64, String> {
+    let mut leaked = 0;
+    let mut leak = |text: String| {
+        eprintln!("leak: {text}");
+        leaked += 1;
+    };
+    for set in [&channels.mixed, &channels.spoken] {
+        for &channel in set {
+            let path = format!("/pub?id={}", world.ledger.channels[channel].name);
+            world.nginx.ask("DELETE", &path, b"")?;
+        }
+    }
+    let end = Instant::now() + DRAIN_MAX;
+    loop {
+        let now = statistics::summary(&world.nginx)?;
+        let rest = now.channels
+            + now.stored
+            + now.messages_in_trash
+            + now.channels_in_delete
+            + now.channels_in_trash
+            + now.subscribers;
+        if rest == 0 {
+            break;
+        }
+        if Instant::now() > end {
+            leak(format!("after {} s: {now:?}", DRAIN_MAX.as_secs()));
+            break;
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+    let state = worker_state(&world.nginx);
+    if state.files > idle.files {
+        leak(format!("{} descriptors in a worker, {} in a fresh one", state.files, idle.files));
+    }
+    if state.own_kb > idle.own_kb + GROWTH_MAX_KB {
+        leak(format!("{} kB in a worker, {} in a fresh one", state.own_kb, idle.own_kb));
+    }
+    let now = capacity(&world.nginx)?;
+    if now != (large, small) {
+        leak(format!("the zone takes {now:?} messages, a fresh one {:?}", (large, small)));
+    }
+    let logs = world.nginx.logs();
+    let beside = [Some(logs.as_path()), logs.parent()];
+    for directory in beside.into_iter().flatten() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with("core") {
+                leak(format!("a core: {}", entry.path().display()));
+            }
+        }
+    }
+    for what in
+        fs::read_dir(logs.with_file_name("temp/client_body")).into_iter().flatten().flatten()
+    {
+        leak(format!("a body's file: {}", what.path().display()));
+    }
+    Ok(leaked)
+}
