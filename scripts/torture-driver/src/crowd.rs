@@ -159,9 +159,9 @@ pub(crate) fn run(place: Place, seed: u64, size: Size) -> Result<bool, String> {
         figures.odd,
     );
     let clean = settled && figures.findings() == 0;
-    for line in world.nginx.stop(&[])? {
-        eprintln!("error log: {line}");
-        return Ok(false);
+    let bad = world.nginx.stop(&[])?;
+    for line in &bad {
+        println!("crowd: at the end, error log: {line}");
     }
-    Ok(clean)
+    Ok(clean && bad.is_empty())
 }

@@ -63,15 +63,18 @@ impl Options {
 
 fn run() -> Result<bool, String> {
     let options = Options::parse(std::env::args().skip(1))?;
+    let word = options.words.first().map(String::as_str);
     let place = Place {
         binary: options.path("binary")?,
         module: options.path("module")?,
-        prefix: options.path("prefix")?,
+        prefix: options
+            .path("prefix")?
+            .join(word.filter(|word| ["crowd", "refill"].contains(word)).unwrap_or("load")),
     };
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_secs());
     let seed = options.number("seed", clock)?;
     let workers = options.number("workers", 2)?;
-    match options.words.first().map(String::as_str) {
+    match word {
         Some("crowd") => crowd::run(
             place,
             seed,

@@ -205,6 +205,8 @@ pub(crate) fn churn(shared: &Shared, number: usize, mut random: Random) {
     repeat(shared, "churn", || {
         count += 1;
         let name = format!("churn-{number}-{count}");
+        // The others want to get on as well.
+        shared.rest(Duration::from_millis(random.between(0, 60)));
         match random.one_in(4) {
             true => by_the_dozen(shared, &name, &mut random),
             false => seen_to_its_end(shared, &name, &mut random),
