@@ -7,7 +7,7 @@ use crate::server::Config;
 /// What differs between two reloads.
 #[derive(Debug, Clone)]
 pub(crate) struct Shape {
-    workers: u64,
+    pub(crate) workers: u64,
     reuseport: bool,
     template: usize,
     pub(crate) ttl_secs: u64,

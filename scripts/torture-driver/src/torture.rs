@@ -67,6 +67,9 @@ const GROWTH_MAX_KB: u64 = 16 * 1024;
 /// Time for everything stored to expire, and to leave the trash, on a slow machine.
 const DRAIN_MAX: Duration = Duration::from_secs(120);
 
+/// Generations of workers that there are at once, at the most.
+const GENERATIONS_MAX: u64 = 16;
+
 /// Half-sent publishes at a time: most are cut by a kill before their time is over.
 const HELD: usize = 24;
 
@@ -293,9 +296,9 @@ pub(crate) fn run(place: Place, seed: u64, task: &Task) -> Result<bool, String> 
     // What a fresh zone takes, from one of its own, while the torture goes on.
     let mut fresh_place = place.clone();
     fresh_place.prefix = place.prefix.join("fresh");
-    let fresh_config = calm.config();
+    let fresh_calm = calm.clone();
     let fresh = thread::spawn(move || {
-        let nginx = Nginx::start(fresh_place, &fresh_config)?;
+        let nginx = start(fresh_place, &fresh_calm)?;
         let count = capacity(&nginx)?;
         // Not at once: the workers tell each other of their channels first.
         let idle = worker_state(&nginx);
@@ -303,7 +306,7 @@ pub(crate) fn run(place: Place, seed: u64, task: &Task) -> Result<bool, String> 
         Ok::<_, String>((count, idle))
     });
 
-    let nginx = Nginx::start(place, &calm.config())?;
+    let nginx = start(place, &calm)?;
     let may_refuse = task.faults.has("full") || task.faults.has("files");
     let shared = Shared::new(nginx.address(), may_refuse);
     let mut stage = Stage::new(World::new(nginx, random.next()).map_err(tell)?);
@@ -358,9 +361,10 @@ pub(crate) fn run(place: Place, seed: u64, task: &Task) -> Result<bool, String> 
         result
     });
     injected?;
+    let old = stage.world.nginx.all_workers();
     stage.world.nginx.reload(&calm.config())?;
-
-    let settled = settle(&mut stage, &channels, &mut number, task.workers)?;
+    let deaf = if task.faults.has("files") { old.as_slice() } else { &[] };
+    let settled = settle(&mut stage, &channels, &mut number, task.workers, deaf)?;
     let Stage { mut world, mut actors, .. } = stage;
     for actor in actors.iter_mut().flatten() {
         if settled {
@@ -430,6 +434,30 @@ pub(crate) fn run(place: Place, seed: u64, task: &Task) -> Result<bool, String> 
     Ok(clean && quiet)
 }
 
+/// An nginx that has had more workers than ever later.
+///
+/// A zone keeps what it needs for as many processes as there have been at once. Generations that
+/// overlap would make that another number in a zone that was tortured.
+fn start(place: Place, calm: &Shape) -> Result<Nginx, String> {
+    let mut crowded = calm.clone();
+    crowded.workers *= GENERATIONS_MAX;
+    let nginx = Nginx::start(place, &crowded.config())?;
+    nginx.reload(&calm.config())?;
+    let end = Instant::now() + PATIENCE;
+    while !has_one_generation(&nginx, calm.workers) {
+        if Instant::now() > end {
+            return Err("the first workers do not go".to_owned());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(nginx)
+}
+
+fn has_one_generation(nginx: &Nginx, workers: u64) -> bool {
+    let all = nginx.all_workers();
+    all.len() as u64 == workers && nginx.workers() == all
+}
+
 /// Lines of the error log that our faults cause.
 fn caused(faults: &Faults) -> Vec<&'static str> {
     let mut caused = Vec::new();
@@ -438,25 +466,38 @@ fn caused(faults: &Faults) -> Vec<&'static str> {
     }
     if faults.has("files") {
         caused.push("Too many open files");
-        // nginx looks at what a message between its processes brings even if there was no room for it.
+        // nginx sends its workers descriptors. One that had no room hears nothing of its master any more.
         caused.push("recvmsg() returned invalid ancillary data");
+        caused.push("recvmsg() returned too small ancillary data");
         caused.push("recvmsg() truncated data");
+        // Nor does it know then which of its descriptors are gone.
+        caused.push("(9: Bad file descriptor)");
     }
     caused
 }
 
 /// The faults are over: one generation of workers, publishers come to an end, and everybody must get
-/// the last messages. False: not everybody did.
+/// the last messages. False: not everybody did. `deaf`: workers that may not hear of the reload.
 fn settle(
     stage: &mut Stage,
     channels: &Channels,
     number: &mut u32,
     workers: u64,
+    deaf: &[i32],
 ) -> Result<bool, String> {
     let tell = |error: std::io::Error| error.to_string();
+    let call = Instant::now() + Duration::from_secs(5);
+    let mut called = false;
     let one_generation = |stage: &mut Stage| {
-        let all = stage.world.nginx.all_workers();
-        all.len() as u64 == workers && stage.world.nginx.workers() == all
+        if !called && stage.world.now >= call {
+            called = true;
+            for pid in stage.world.nginx.workers() {
+                if deaf.contains(&pid) {
+                    stage.world.nginx.signal(pid, Signal::QUIT);
+                }
+            }
+        }
+        has_one_generation(&stage.world.nginx, workers)
     };
     let processes = |stage: &Stage| {
         stage.world.nginx.all_workers().iter().fold(0, |sum, &pid| sum * 31 + pid as u64)
@@ -535,6 +576,19 @@ fn worker_state(nginx: &Nginx) -> WorkerState {
     })
 }
 
+/// What a worker's descriptors are, for a report.
+fn descriptors(pid: i32) -> String {
+    let mut links: Vec<String> = fs::read_dir(format!("/proc/{pid}/fd"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some(fs::read_link(entry.path()).ok()?.display().to_string()))
+        .filter(|link| !link.contains("[eventfd]"))
+        .collect();
+    links.sort();
+    links.join(" ")
+}
+
 /// How many large and how many small messages fit until the first refusals.
 fn capacity(nginx: &Nginx) -> Result<(u64, u64), String> {
     let mut filler = Filler::new();
@@ -587,9 +641,17 @@ fn leaks(
         }
         thread::sleep(Duration::from_millis(200));
     }
-    let state = worker_state(&world.nginx);
+    let end = Instant::now() + PATIENCE;
+    let mut state = worker_state(&world.nginx);
+    while state.files > idle.files && Instant::now() < end {
+        thread::sleep(Duration::from_millis(200));
+        state = worker_state(&world.nginx);
+    }
     if state.files > idle.files {
         leak(format!("{} descriptors in a worker, {} in a fresh one", state.files, idle.files));
+        for pid in world.nginx.workers() {
+            eprintln!("leak: worker {pid}: {}", descriptors(pid));
+        }
     }
     if state.own_kb > idle.own_kb + GROWTH_MAX_KB {
         leak(format!("{} kB in a worker, {} in a fresh one", state.own_kb, idle.own_kb));
