@@ -120,3 +120,56 @@ pub struct WorkerInfo {
     /// Seconds since it started.
     pub uptime: u64,
 }
+
+/// What an audit of the zone has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// The zone stood still during the walk, so that counters and lists could be compared too.
+    pub compared: bool,
+    /// Bytes of the store.
+    pub bytes: u64,
+    /// Bytes of its fixed tables.
+    pub table_bytes: u64,
+    /// Bytes of a page.
+    pub page_bytes: u64,
+    /// All pages after the tables.
+    pub pages: u32,
+    /// Those of them that nothing uses.
+    pub free_pages: u32,
+    /// Those that only interests get.
+    pub reserve_pages: u32,
+    /// Those that hold seats.
+    pub seat_pages: u32,
+    /// By kind of record, in slots.
+    pub kinds: Vec<(&'static str, Amount)>,
+    /// Bytes at the ends of pages that are no slot.
+    pub page_overhead_bytes: u64,
+    /// The seats that somebody sits in.
+    pub seats: Vec<SeatState>,
+    /// Names of the rules that did not hold, and how often.
+    pub violations: Vec<(&'static str, u64)>,
+}
+
+/// So many records, in slots of so many bytes together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// Records.
+    pub count: u64,
+    /// Bytes of their slots.
+    pub bytes: u64,
+}
+
+/// What an audit says about one worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SeatState {
+    /// Number of the seat; the master's is 0.
+    pub seat: u32,
+    /// Process id.
+    pub pid: u32,
+    /// It was told to look for news, and has not yet looked.
+    pub is_woken: bool,
+    /// Words in its undo log.
+    pub log_words: u32,
+    /// Locks that it holds, a bit each.
+    pub holds: u64,
+}

@@ -8,6 +8,7 @@ pub(crate) mod channel;
 #[cfg(test)]
 pub(crate) mod check;
 pub(crate) mod index;
+pub(crate) mod inspect;
 pub(crate) mod interest;
 pub(crate) mod lock;
 #[cfg(test)]
@@ -20,4 +21,5 @@ pub(crate) mod undo;
 pub(crate) mod zone;
 
 pub use channel::CHANNEL_ID_LEN_MAX;
+pub use inspect::Inspection;
 pub use zone::{ImageError, Store};

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::hub::{Hub, News, Post, Refusal, Rules, Stay, Subscribe, Subscribed, Tick};
 use crate::model::{Seconds, Since};
-use crate::store::Store;
+use crate::store::{Inspection, Store};
 use crate::store::arena::Killed;
 use crate::store::check::Audit;
 use crate::store::memory::Memory;
@@ -88,10 +88,21 @@ impl World {
         store.audit()
     }
 
+    /// The audit that a running server offers, while nobody works.
+    pub(super) fn inspect(&self) -> crate::model::Audit {
+        let store = self.open(SEATS);
+        let mut inspection = Inspection::default();
+        while store.inspect_some(&mut inspection) {}
+        store.report(inspection)
+    }
+
     /// Audits, and fails the test on any violation.
     pub(super) fn check(&self, when: &str) -> Audit {
         let audit = self.audit();
         assert!(audit.violations.is_empty(), "{when}: {:?}", audit.violations);
+        let walked = self.inspect();
+        assert!(walked.compared && walked.violations.is_empty(), "{when}: {:?}", walked.violations);
+        assert_eq!(walked.free_pages, audit.free_pages, "{when}");
         audit
     }
 

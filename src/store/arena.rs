@@ -135,6 +135,11 @@ impl Arena {
         }
     }
 
+    /// Bytes of it.
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
     /// The record at `offset`, checked for bounds and alignment but not for its kind: for the
     /// parts with a fixed place, and for memory about to become a record.
     pub(crate) fn at<T: Record>(&self, offset: usize) -> &T {
@@ -153,6 +158,12 @@ impl Arena {
         let record = self.at::<T>(handle.unit as usize * UNIT);
         assert!(self.kind_of(record) == T::KIND, "push stream: stale handle in the zone");
         record
+    }
+
+    /// The record at `offset`, if there is room for one there; its kind is whatever is there.
+    pub(crate) fn try_at<T: Record>(&self, offset: usize) -> Option<&T> {
+        let fits = offset.checked_add(size_of::<T>()).is_some_and(|end| end <= self.len);
+        (fits && offset.is_multiple_of(UNIT)).then(|| self.at::<T>(offset))
     }
 
     /// First word of a record.

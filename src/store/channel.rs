@@ -18,6 +18,8 @@ pub(crate) const DELETED: u32 = 4;
 const IN_IDLE: u32 = 8;
 /// In the shard's list of channels whose workers are not all told.
 const IN_UNTOLD: u32 = 16;
+/// In the trash.
+pub(crate) const CHANNEL_TRASHED: u32 = 32;
 
 /// One channel.
 #[repr(C)]
@@ -67,12 +69,19 @@ impl Channel {
         self.flags.get() & flag != 0
     }
 
-    #[cfg(test)]
     pub(crate) fn is_untold(&self) -> bool {
         self.has(IN_UNTOLD)
     }
 
-    #[cfg(test)]
+    pub(crate) fn is_in_idle(&self) -> bool {
+        self.has(IN_IDLE)
+    }
+
+    /// Bytes of its id.
+    pub(crate) fn id_len(&self) -> usize {
+        self.id_len.get() as usize
+    }
+
     pub(crate) fn idle_links(&self) -> (&Link<Channel>, &Link<Channel>) {
         (&self.idle_next, &self.idle_prev)
     }

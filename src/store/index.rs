@@ -31,7 +31,7 @@ impl Store {
         (hash % u64::from(self.header().buckets.get())) as usize
     }
 
-    fn bucket_of(&self, hash: u64) -> &Bucket {
+    pub(crate) fn bucket_of(&self, hash: u64) -> &Bucket {
         self.bucket(self.bucket_number(hash))
     }
 }

@@ -66,17 +66,14 @@ impl Interest {
         self.flags.get() & IN_INBOX != 0
     }
 
-    #[cfg(test)]
     pub(crate) fn channel_links(&self) -> (&Link<Interest>, &Link<Interest>) {
         (&self.channel_next, &self.channel_prev)
     }
 
-    #[cfg(test)]
     pub(crate) fn inbox_links(&self) -> (&Link<Interest>, &Link<Interest>) {
         (&self.inbox_next, &self.inbox_prev)
     }
 
-    #[cfg(test)]
     pub(crate) fn seat_links(&self) -> (&Link<Interest>, &Link<Interest>) {
         (&self.seat_next, &self.seat_prev)
     }

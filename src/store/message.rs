@@ -31,6 +31,8 @@ pub(crate) const BINARY: u32 = 2;
 pub(crate) const NOTICE: u32 = 4;
 /// It was stored once: a backlog that began before it was discarded still has it.
 pub(crate) const REPLAYABLE: u32 = 8;
+/// In the trash.
+pub(crate) const TRASHED: u32 = 16;
 /// Which expiry queue, in two bits.
 const QUEUE_SHIFT: u32 = 8;
 
@@ -99,6 +101,11 @@ pub(crate) struct Lengths {
 impl Message {
     pub(crate) fn has(&self, flag: u32) -> bool {
         self.flags.get() & flag != 0
+    }
+
+    /// Number of the expiry queue that it is in, if it is stored.
+    pub(crate) fn queue(&self) -> usize {
+        (self.flags.get() >> QUEUE_SHIFT) as usize % EXPIRY_QUEUES
     }
 
     pub(crate) fn lengths(&self) -> Lengths {
@@ -326,8 +333,7 @@ impl Section<'_> {
     /// Takes a message out of its expiry queue.
     pub(crate) fn dequeue_expiry(&self, handle: Handle<Message>) {
         let message = self.get(handle);
-        let number = (message.flags.get() >> QUEUE_SHIFT) as usize % EXPIRY_QUEUES;
-        let queue = &self.shard().expiry[number];
+        let queue = &self.shard().expiry[message.queue()];
         let (next, prev) = (message.expiry_next.get(), message.expiry_prev.get());
         match prev {
             Some(prev) => self.link(&self.get(prev).expiry_next, next),

@@ -5,8 +5,8 @@
 
 use crate::model::Seconds;
 use crate::store::arena::Handle;
-use crate::store::channel::{Channel, WILDCARD};
-use crate::store::message::{Message, NOTICE, STORED};
+use crate::store::channel::{CHANNEL_TRASHED, Channel, WILDCARD};
+use crate::store::message::{Message, NOTICE, STORED, TRASHED};
 use crate::store::undo::Section;
 use crate::store::zone::Store;
 
@@ -98,6 +98,7 @@ impl Section<'_> {
         let commons = self.commons();
         let message = self.get(handle);
         self.set64(&message.expires, now.cast_unsigned());
+        self.flag(&message.flags, TRASHED, true);
         self.link(&message.next, None);
         match commons.trash_last.get() {
             Some(last) => self.link(&self.get(last).next, Some(handle)),
@@ -111,6 +112,7 @@ impl Section<'_> {
         let commons = self.commons();
         let channel = self.get(handle);
         self.set64(&channel.active, now.cast_unsigned());
+        self.flag(&channel.flags, CHANNEL_TRASHED, true);
         self.link(&channel.hash_next, None);
         match commons.trash_channel_last.get() {
             Some(last) => self.link(&self.get(last).hash_next, Some(handle)),

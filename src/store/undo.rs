@@ -10,8 +10,8 @@
 //!              ─► log_len = 0 (this is the commit) ─► holds = 0 ─► unlock both
 //! ```
 //!
-//! Lock order: at most one shard, then the commons, then recovery (innermost, held only while a
-//! dead worker's log is rolled back). Both locks stay held up to the commit, so nobody can have
+//! Lock order: at most one shard (an audit takes them all, in ascending order), then the commons,
+//! then recovery (innermost, held only while a dead worker's log is rolled back). Both locks stay held up to the commit, so nobody can have
 //! changed a word that a rollback restores.
 //!
 //! Whose log? `holds` is written after a lock was got and cleared before it is released. So of all
@@ -46,7 +46,9 @@ pub(crate) struct Seat {
     pub(crate) woken: W32,
     /// Messages under construction, linked by `next`; nobody else sees them.
     pub(crate) staging: Link<Message>,
-    _spare: W32,
+    /// Sections of this seat that have changed something; it wraps. An audit sees by it whether the
+    /// zone stood still.
+    pub(crate) sections: W32,
     /// Subscriber connections, written by the process itself.
     pub(crate) subscribers: W64,
     /// When it sat down.
@@ -91,8 +93,17 @@ pub(crate) const SEAT_SIZE: usize = 1360;
 const _: () = assert!(size_of::<Seat>() <= SEAT_SIZE);
 
 impl Seat {
+    /// Words that its open section has changed.
+    pub(crate) fn log_words(&self) -> u32 {
+        self.log_len.get()
+    }
+
+    /// Locks that it holds, a bit each.
+    pub(crate) fn holds(&self) -> u64 {
+        self.holds.get()
+    }
+
     /// No section of this seat is open.
-    #[cfg(test)]
     pub(crate) fn is_at_rest(&self) -> bool {
         self.log_len.get() == 0 && self.holds.get() == 0
     }
@@ -120,6 +131,29 @@ impl Store {
         let section = self.open_section(None);
         section.commons();
         section
+    }
+
+    /// Stops all sections of all workers, to look at the zone as a whole. For microseconds.
+    pub(crate) fn stop_all(&self) -> Standstill<'_> {
+        assert!(!self.in_section.replace(true), "push stream: a section inside a section");
+        let mut standstill = Standstill { store: self, held: 0 };
+        for (shard, record) in self.header().shards.iter().enumerate() {
+            self.acquire(self.my_seat(), &record.lock, 1 << shard);
+            standstill.held += 1;
+        }
+        self.acquire(self.my_seat(), &self.header().commons.lock, COMMONS);
+        standstill.held += 1;
+        standstill
+    }
+
+    fn acquire(&self, seat: &Seat, lock: &LockCell, bit: u64) {
+        if lock.lock(self.locking) == Acquired::OwnerDied {
+            let bomb = AbortOnUnwind(self);
+            self.repair(bit);
+            lock.repaired(self.locking);
+            core::mem::forget(bomb);
+        }
+        self.arena.put64(&seat.holds, seat.holds.get() | bit);
     }
 
     fn open_section(&self, shard: Option<usize>) -> Section<'_> {
@@ -253,6 +287,10 @@ impl<'s> Section<'s> {
 
     /// Everything that this section changed is now so, at once.
     pub(crate) fn commit(mut self) {
+        if self.seat.log_len.get() > 0 {
+            let count = self.seat.sections.get().wrapping_add(1);
+            self.store.arena.put32(&self.seat.sections, count);
+        }
         self.store.arena.put32(&self.seat.log_len, 0);
         self.committed = true;
     }
@@ -269,14 +307,7 @@ impl<'s> Section<'s> {
     }
 
     fn acquire(&self, lock: &LockCell, bit: u64) {
-        let store = self.store;
-        if lock.lock(store.locking) == Acquired::OwnerDied {
-            let bomb = AbortOnUnwind(store);
-            store.repair(bit);
-            lock.repaired(store.locking);
-            core::mem::forget(bomb);
-        }
-        store.arena.put64(&self.seat.holds, self.seat.holds.get() | bit);
+        self.store.acquire(self.seat, lock, bit);
     }
 }
 
@@ -295,6 +326,33 @@ impl Drop for Section<'_> {
         }
         if let Some(shard) = self.shard {
             store.header().shards[shard].lock.unlock(store.locking);
+        }
+        store.in_section.set(false);
+    }
+}
+
+/// All locks at once, for looking only. Changes nothing, so it has nothing to commit.
+///
+/// The shards' locks are taken in ascending order and the commons' last. A section holds one shard at
+/// the most and waits for the commons only, so nobody waits in a ring.
+pub(crate) struct Standstill<'s> {
+    pub(crate) store: &'s Store,
+    /// Locks that it has got.
+    held: usize,
+}
+
+impl Drop for Standstill<'_> {
+    fn drop(&mut self) {
+        let store = self.store;
+        if store.arena.is_dead() {
+            return;
+        }
+        store.arena.put64(&store.my_seat().holds, 0);
+        if self.held > SHARDS {
+            store.header().commons.lock.unlock(store.locking);
+        }
+        for shard in store.header().shards.iter().take(self.held).rev() {
+            shard.lock.unlock(store.locking);
         }
         store.in_section.set(false);
     }

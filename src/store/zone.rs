@@ -345,9 +345,13 @@ impl Store {
 
     /// All seats there are, with their numbers.
     pub(crate) fn seats(&self) -> impl Iterator<Item = (u32, &Seat)> {
-        let pages = self.header().seat_pages.iter().take_while(|page| page.get() != 0).count();
-        let seats = u32::try_from(pages * SEATS_PER_PAGE).unwrap_or(0);
+        let seats = u32::try_from(self.seat_pages() * SEATS_PER_PAGE).unwrap_or(0);
         (0..seats).filter_map(|number| self.seat_at(number).map(|seat| (number, seat)))
+    }
+
+    /// Pages that hold seats.
+    pub(crate) fn seat_pages(&self) -> usize {
+        self.header().seat_pages.iter().take_while(|page| page.get() != 0).count()
     }
 
     /// The seat of this number.
