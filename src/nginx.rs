@@ -5,6 +5,7 @@
 //! imports this layer.
 
 mod answer;
+mod audit;
 mod body;
 mod config;
 mod directives;

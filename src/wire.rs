@@ -4,6 +4,8 @@
 //! no nginx type, no clock, no I/O. Outside bytes never panic; what a parser refuses it names.
 
 pub mod accept;
+pub mod allow;
+pub mod audit;
 pub mod chunked;
 pub mod date;
 pub mod escape;

@@ -33,7 +33,24 @@ $c->refuses("$_->[0]; $_->[1];", qr/\[emerg\] .*"\Q$_->[2]\E" directive is dupli
     ['push_stream_subscriber', 'push_stream_publisher', 'push_stream_publisher'],
     ['push_stream_publisher', 'push_stream_channels_statistics', 'push_stream_channels_statistics'],
     ['push_stream_channels_statistics', 'push_stream_subscriber', 'push_stream_subscriber'],
-    ['push_stream_channels_statistics', 'push_stream_channels_statistics', 'push_stream_channels_statistics'];
+    ['push_stream_channels_statistics', 'push_stream_channels_statistics', 'push_stream_channels_statistics'],
+    ['push_stream_audit on', 'push_stream_subscriber', 'push_stream_subscriber'],
+    ['push_stream_publisher', 'push_stream_audit on', 'push_stream_audit'],
+    ['push_stream_audit off', 'push_stream_audit on', 'push_stream_audit'];
+
+# the audit
+$c->accepts("push_stream_audit $_;", "push_stream_audit $_") for qw(on ON "on");
+$c->accepts('push_stream_audit off; push_stream_publisher;', 'an audit that is off leaves room');
+$c->accepts({ bare => 1, http => 'push_stream_shared_memory_size 1m;', location => 'push_stream_audit on;' },
+    'an audit needs no channels path');
+$c->refuses('push_stream_audit yes;', qr/"push_stream_audit" directive must be "on" or "off"/, 'neither on nor off');
+$c->accepts("push_stream_audit on; push_stream_audit_allow $_;", "push_stream_audit_allow $_") for
+    'all', 'unix:', '10.0.0.1', '10.0.0.0/8 ::1 2001:db8::/32', '127.0.0.1; push_stream_audit_allow ::1';
+$c->refuses("push_stream_audit on; push_stream_audit_allow $_;",
+    qr/\[error\] .*push stream module: invalid push_stream_audit_allow value: \Q$_\E, it must be an address, a network, unix: or all in \S+nginx\.conf:\d+/,
+    "push_stream_audit_allow $_") for 'localhost', '10.0.0.1/33', 'ALL';
+$c->refuses({ $_ => 'push_stream_audit on;' }, qr/"push_stream_audit" directive is not allowed here/,
+    "push_stream_audit in $_") for qw(http server);
 
 for my $directive (qw(push_stream_publisher push_stream_subscriber push_stream_channels_statistics)) {
     my $misplaced = qr/\[emerg\] .*"$directive" directive is not allowed here/;

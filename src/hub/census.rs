@@ -1,7 +1,8 @@
 //! Census: who and what is there.
 
 use crate::hub::Hub;
-use crate::model::{ChannelInfo, Seconds, Summary, Totals, WorkerInfo};
+use crate::model::{Audit, ChannelInfo, Seconds, Summary, Totals, WorkerInfo};
+use crate::store::Inspection;
 use crate::store::arena::Handle;
 use crate::store::channel::Channel;
 use crate::store::undo::Section;
@@ -51,6 +52,16 @@ impl Hub {
             wildcard_channels: commons.wildcard_channels.get(),
             uptime: since(self.store.created(), now),
         }
+    }
+
+    /// One short stop of an audit, while which nobody works; true if there is more to look at.
+    pub fn inspect_some(&self, inspection: &mut Inspection) -> bool {
+        self.store.inspect_some(inspection)
+    }
+
+    /// What an audit that has come to its end has found.
+    pub fn report(&self, inspection: Inspection) -> Audit {
+        self.store.report(inspection)
     }
 
     /// What the summary says.

@@ -7,14 +7,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::hub::{Hub, News, Post, Refusal, Rules, Stay, Subscribe, Subscribed, Tick};
 use crate::model::{Seconds, Since};
-use crate::store::{Inspection, Store};
 use crate::store::arena::Killed;
 use crate::store::check::Audit;
 use crate::store::memory::Memory;
+use crate::store::{Inspection, Store};
 
 mod bounds;
 mod every_stop;
 mod forgotten;
+mod inspect;
 mod model;
 mod random;
 pub(super) mod rng;

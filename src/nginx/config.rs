@@ -21,6 +21,7 @@ use crate::nginx::location::{Delivery, Location, Mode};
 use crate::nginx::parse::{Parse, Place};
 use crate::nginx::variables::LegacyVariables;
 use crate::session::Framing;
+use crate::wire::allow::Allowed;
 
 /// "Not given", for [`ngx_flag_t`] and [`ngx_int_t`].
 pub(super) const UNSET: ngx_int_t = NGX_CONF_UNSET as ngx_int_t;
@@ -187,6 +188,8 @@ pub(crate) struct LocationConf {
     pub(super) subscriber_max_buffered: usize,
     pub(super) force_filters: ngx_flag_t,
     pub(super) open_publisher: ngx_flag_t,
+    pub(super) audit: ngx_flag_t,
+    pub(super) audit_allow: Option<Vec<Allowed>>,
 
     // Settings of old configurations.
     pub(super) content_type: ngx_str_t,
@@ -230,6 +233,8 @@ impl Default for LocationConf {
             subscriber_max_buffered: UNSET_SIZE,
             force_filters: UNSET,
             open_publisher: UNSET,
+            audit: UNSET,
+            audit_allow: None,
             content_type: ngx_str_t::empty(),
             event_source_support: UNSET,
             publisher_admin: UNSET,
@@ -329,6 +334,9 @@ impl LocationConf {
         );
         inherit(&mut self.force_filters, outer.force_filters, UNSET, 0);
         inherit(&mut self.open_publisher, outer.open_publisher, UNSET, 0);
+        if self.audit_allow.is_none() {
+            self.audit_allow.clone_from(&outer.audit_allow);
+        }
         if self.content_type.data.is_null() {
             self.content_type = outer.content_type;
         }

@@ -6,10 +6,10 @@
 use core::mem::offset_of;
 
 use ngx::ffi::{
-    NGX_CONF_FLAG, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_HTTP_LIF_CONF,
-    NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET,
-    NGX_HTTP_SRV_CONF, ngx_command_t, ngx_conf_set_flag_slot, ngx_conf_set_msec_slot,
-    ngx_conf_set_num_slot, ngx_conf_set_sec_slot, ngx_conf_set_str_slot,
+    NGX_CONF_1MORE, NGX_CONF_FLAG, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE2,
+    NGX_HTTP_LIF_CONF, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF,
+    NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, ngx_command_t, ngx_conf_set_flag_slot,
+    ngx_conf_set_msec_slot, ngx_conf_set_num_slot, ngx_conf_set_sec_slot, ngx_conf_set_str_slot,
     ngx_http_set_complex_value_slot, ngx_str_t, ngx_uint_t,
 };
 use ngx::ngx_string;
@@ -72,7 +72,7 @@ pub(super) const fn table() -> *mut ngx_command_t {
     (&raw const TABLE).cast_mut().cast()
 }
 
-const ROWS: usize = 57;
+const ROWS: usize = 59;
 
 /// Rows of today first, in the order of the manual.
 static TABLE: Table = Table([
@@ -99,6 +99,16 @@ static TABLE: Table = Table([
         LOCATION,
         TAKE01,
         setters::set_subscriber,
+        Field::None,
+    ),
+    // push_stream_audit on | off;   location   default: off
+    row(ngx_string!("push_stream_audit"), LOCATION, NGX_CONF_FLAG, setters::set_audit, Field::None),
+    // push_stream_audit_allow <address> | <network> | unix: | all ...;   location   default: this machine
+    row(
+        ngx_string!("push_stream_audit_allow"),
+        LOCATION,
+        NGX_CONF_1MORE,
+        setters::set_audit_allow,
         Field::None,
     ),
     // For all locations together.

@@ -1,7 +1,7 @@
 //! Read-only variables for logs and other directives: how a request was served, and how it ended.
 //!
 //! ```text
-//!   $push_stream_mode            statistics | publisher | streaming | polling | long-polling |
+//!   $push_stream_mode            audit | statistics | publisher | streaming | polling | long-polling |
 //!                                eventsource | websocket
 //!   $push_stream_messages_sent   messages given to this subscriber, old ones included
 //!   $push_stream_bytes_buffered  bytes that wait for its socket
@@ -163,6 +163,7 @@ unsafe extern "C" fn mode(
 fn mode_of(request: &Request) -> Option<&'static str> {
     let location = location::of(request.as_non_null())?;
     Some(match location.mode {
+        Mode::Audit => "audit",
         Mode::Statistics => "statistics",
         Mode::Publisher { .. } => "publisher",
         Mode::Subscriber(delivery) => match subscriber::effective(delivery, request) {

@@ -10,12 +10,15 @@ use ngx::ffi::{ngx_http_complex_value_t, ngx_http_request_t, ngx_int_t, ngx_msec
 
 use crate::nginx::config::{LocationConf, MainConf, UNSET_MSEC};
 use crate::nginx::regex::Regex;
-use crate::nginx::{ffi, module, publisher, statistics, subscriber, variables};
+use crate::nginx::{audit, ffi, module, publisher, statistics, subscriber, variables};
 use crate::session::Layout;
+use crate::wire::allow::Allowed;
 
 /// What a location does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
+    /// `push_stream_audit`
+    Audit,
     /// `push_stream_channels_statistics`
     Statistics,
     /// `push_stream_publisher`
@@ -31,6 +34,7 @@ impl Mode {
     /// The content handler of the mode.
     pub(super) fn handler(self) -> unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t {
         match self {
+            Self::Audit => audit::handle,
             Self::Statistics => statistics::handle,
             Self::Publisher { .. } => publisher::handle,
             Self::Subscriber(_) => subscriber::handle,
@@ -110,6 +114,8 @@ pub(crate) struct Location {
     pub(crate) padding: Vec<PaddingRule>,
     pub(crate) subscriber_max_buffered: usize,
     pub(crate) force_filters: bool,
+    /// Who may see an audit; without a list, clients on this machine.
+    pub(crate) audit_allow: Option<Vec<Allowed>>,
     /// Legacy `push_stream_content_type`: instead of what nginx's `types` would say.
     pub(crate) content_type: Option<Vec<u8>>,
 }
@@ -151,6 +157,7 @@ impl Location {
             padding,
             subscriber_max_buffered: conf.subscriber_max_buffered,
             force_filters: conf.force_filters == 1,
+            audit_allow: conf.audit_allow.clone(),
             content_type: (!conf.content_type.is_empty())
                 .then(|| conf.content_type.as_bytes().to_vec()),
         }

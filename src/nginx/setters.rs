@@ -5,13 +5,16 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::{fs, io};
 
-use ngx::ffi::{NGX_OK, ngx_command_t, ngx_conf_full_name, ngx_conf_t, ngx_int_t, ngx_str_t};
+use ngx::ffi::{
+    NGX_OK, ngx_command_t, ngx_conf_full_name, ngx_conf_t, ngx_flag_t, ngx_int_t, ngx_str_t,
+};
 
-use crate::nginx::config::UNSET_SIZE;
+use crate::nginx::config::{UNSET, UNSET_SIZE};
 use crate::nginx::exposure::Publisher;
 use crate::nginx::location::{Delivery, Mode};
 use crate::nginx::log::Level;
 use crate::nginx::parse::{self, DUPLICATE, Parse, Refused};
+use crate::wire::allow::Allowed;
 
 /// Header template and header template file are one setting.
 const HEADER_GIVEN: Refused =
@@ -29,6 +32,67 @@ pub(super) unsafe extern "C" fn set_statistics(
 ) -> *mut c_char {
     // SAFETY: nginx calls us with its parser's state, inside `http`.
     unsafe { parse::setter("set_statistics", cf, |parse| choose_mode(parse, Mode::Statistics)) }
+}
+
+/// `push_stream_audit on | off;`
+///
+/// # Safety
+///
+/// nginx calls it for a directive that it has found in our table.
+pub(super) unsafe extern "C" fn set_audit(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    _conf: *mut c_void,
+) -> *mut c_char {
+    let body = |parse: &Parse| {
+        let conf = parse.location_conf();
+        if conf.audit != UNSET {
+            return Err(DUPLICATE);
+        }
+        let word = parse.argument(0);
+        conf.audit = ngx_flag_t::from(word.eq_ignore_ascii_case(b"on"));
+        if conf.audit == 1 {
+            choose_mode(parse, Mode::Audit)
+        } else if word.eq_ignore_ascii_case(b"off") {
+            Ok(())
+        } else {
+            Err(Refused::Because(c"must be \"on\" or \"off\""))
+        }
+    };
+    // SAFETY: nginx calls us with its parser's state, inside `http`.
+    unsafe { parse::setter("set_audit", cf, body) }
+}
+
+/// `push_stream_audit_allow <address> | <network> | unix: | all ...;`
+///
+/// # Safety
+///
+/// nginx calls it for a directive that it has found in our table.
+pub(super) unsafe extern "C" fn set_audit_allow(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    _conf: *mut c_void,
+) -> *mut c_char {
+    let body = |parse: &Parse| {
+        let list = parse.location_conf().audit_allow.get_or_insert_default();
+        for word in parse.arguments() {
+            let Some(allowed) = Allowed::parse(word.as_bytes()) else {
+                parse.say(
+                    Level::Error,
+                    format_args!(
+                        "push stream module: invalid push_stream_audit_allow value: {}, it must be \
+                         an address, a network, unix: or all",
+                        String::from_utf8_lossy(word.as_bytes())
+                    ),
+                );
+                return Err(Refused::Logged);
+            };
+            list.push(allowed);
+        }
+        Ok(())
+    };
+    // SAFETY: nginx calls us with its parser's state, inside `http`.
+    unsafe { parse::setter("set_audit_allow", cf, body) }
 }
 
 /// `push_stream_publisher [normal | admin];`

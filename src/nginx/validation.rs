@@ -134,6 +134,8 @@ fn channels_path(parse: &Parse, conf: &LocationConf, mode: Mode) -> Result<Chann
     }
     let order = match mode {
         Mode::Subscriber(_) => [Legacy::ChannelsPath, Legacy::ChannelId],
+        // It is about no channel.
+        Mode::Audit => return Ok(ChannelsPath::Variables([None, None])),
         Mode::Statistics | Mode::Publisher { .. } => [Legacy::ChannelId, Legacy::ChannelsPath],
     };
     let variables = &parse.main_conf().legacy_variables;

@@ -329,7 +329,8 @@ impl<'s> Walk<'s, '_> {
         }
         let state = descriptor.state.get();
         let neighbour = |number: u32| {
-            let known = number.checked_sub(1).filter(|page| *page < self.store.header().pages.get());
+            let known =
+                number.checked_sub(1).filter(|page| *page < self.store.header().pages.get());
             known.map(|page| self.store.descriptor(page)).filter(|d| d.state.get() == state)
         };
         let before = match prev {

@@ -16,7 +16,7 @@ use ngx::ffi::{
     ngx_int_t, ngx_uint_t,
 };
 
-use crate::hub::{Replayed, Stay, SubscriberId, Subscribed};
+use crate::hub::{Replayed, Stay, Subscribed, SubscriberId};
 use crate::model::{DELETED_ID, Message, Seconds};
 use crate::nginx::answer::{self, Sent};
 use crate::nginx::journal::Reason;

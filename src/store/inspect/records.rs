@@ -95,15 +95,15 @@ impl<'s> Walk<'s, '_> {
         let same = |other: &Message| other.channel.get() == Some(at) && !other.has(TRASHED);
         let before = match message.prev.get() {
             None => channel.first.get() == Some(handle),
-            Some(_) => self.leads_to(&message.prev, |prev| {
-                prev.next.get() == Some(handle) && same(prev)
-            }),
+            Some(_) => {
+                self.leads_to(&message.prev, |prev| prev.next.get() == Some(handle) && same(prev))
+            }
         };
         let after = match message.next.get() {
             None => channel.last.get() == Some(handle),
-            Some(_) => self.leads_to(&message.next, |next| {
-                next.prev.get() == Some(handle) && same(next)
-            }),
+            Some(_) => {
+                self.leads_to(&message.next, |next| next.prev.get() == Some(handle) && same(next))
+            }
         };
         before && after
     }
@@ -210,9 +210,8 @@ impl<'s> Walk<'s, '_> {
     }
 
     fn channel_log(&mut self, handle: Handle<Channel>, channel: &'s Channel) {
-        let mine = |message: &Message| {
-            message.channel.get() == Some(handle) && !message.has(TRASHED)
-        };
+        let mine =
+            |message: &Message| message.channel.get() == Some(handle) && !message.has(TRASHED);
         let first = self.leads_to(&channel.first, |m| mine(m) && m.prev.get().is_none());
         let published = channel.published.get();
         let last = self.leads_to(&channel.last, |m| {

@@ -1,0 +1,192 @@
+//! Audit locations: a walk through the whole zone, in short stops, between which everybody works.
+//!
+//! ```text
+//!   handle ─ may this client? ─ STOPS_PER_TURN stops ─┬─ all seen: answer
+//!      event, next round of the loop ◄── more ────────┘
+//! ```
+
+use core::cell::Cell;
+use core::mem;
+use core::net::IpAddr;
+use core::ptr::NonNull;
+
+use ngx::ffi::{
+    AF_INET, AF_INET6, AF_UNIX, NGX_DONE, ngx_connection_t, ngx_delete_posted_event, ngx_event_t,
+    ngx_http_finalize_request, ngx_http_request_t, ngx_int_t, ngx_post_event,
+    ngx_posted_next_events, sockaddr_in, sockaddr_in6,
+};
+
+use crate::nginx::answer::{self, FAILED, Sent};
+use crate::nginx::location::Location;
+use crate::nginx::request::{Method, NoMemory, Request};
+use crate::nginx::{ffi, headers, location, peer, worker};
+use crate::store::Inspection;
+use crate::wire::allow::Client;
+use crate::wire::audit;
+
+/// Stops between two rounds of the event loop: 256 pages, a zone of 1 MiB, in a few milliseconds.
+const STOPS_PER_TURN: u32 = 64;
+
+/// nginx calls this for a request to a location of this mode.
+///
+/// # Safety
+///
+/// `r` is a live request.
+pub(crate) unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
+    ffi::guard("audit::handle", FAILED, || {
+        // SAFETY: see above.
+        let Some(mut request) = (unsafe { Request::new(r) }) else { return FAILED };
+        answer::code(begin(&mut request))
+    })
+}
+
+fn begin(request: &mut Request) -> Sent {
+    let Some(location) = location::of(request.as_non_null()) else { return Ok(FAILED) };
+    request.disable_not_modified();
+    headers::add_no_cache(request)?;
+    if let Err(code) = request.discard_body() {
+        return Ok(code);
+    }
+    if !client(request).is_some_and(|client| is_allowed(location, client)) {
+        return Ok(answer::empty(request, 403));
+    }
+    if request.method() != Method::Get {
+        return answer::not_allowed(request, "GET");
+    }
+    headers::add(request, headers::TAG, env!("CARGO_PKG_VERSION").as_bytes())?;
+    headers::add(request, headers::COMMIT, env!("PUSH_STREAM_COMMIT").as_bytes())?;
+    let mut inspection = Inspection::default();
+    match turn(&mut inspection) {
+        None => Ok(FAILED),
+        Some(false) => finish(request, inspection),
+        Some(true) => go_on_later(request, inspection),
+    }
+}
+
+fn is_allowed(location: &Location, client: Client) -> bool {
+    match &location.audit_allow {
+        None => client.is_local(),
+        Some(list) => list.iter().any(|allowed| allowed.lets_in(client)),
+    }
+}
+
+/// Who asks; `None` if nginx knows the client by something that we do not.
+fn client(request: &Request) -> Option<Client> {
+    let connection: *mut ngx_connection_t = request.fields().connection;
+    // SAFETY: a request has a connection as long as it lives.
+    let address = unsafe { (*connection).sockaddr };
+    // SAFETY: null, or the client's address, as old as the connection.
+    let family = i32::from(unsafe { address.as_ref() }?.sa_family);
+    if family == AF_UNIX as i32 {
+        return Some(Client::Unix);
+    }
+    if family == AF_INET as i32 {
+        // SAFETY: the family says that it is one of these.
+        let address = unsafe { &*address.cast::<sockaddr_in>() };
+        return Some(Client::Address(IpAddr::from(address.sin_addr.s_addr.to_ne_bytes())));
+    }
+    if family == AF_INET6 as i32 {
+        // SAFETY: as above.
+        let address = unsafe { &*address.cast::<sockaddr_in6>() };
+        // SAFETY: 16 bytes in the order of the network, whatever the system calls them.
+        let bytes = unsafe { mem::transmute_copy::<_, [u8; 16]>(&address.sin6_addr) };
+        return Some(Client::Address(IpAddr::from(bytes)));
+    }
+    None
+}
+
+/// Some stops; is there more to look at? `None` without a seat in the zone.
+fn turn(inspection: &mut Inspection) -> Option<bool> {
+    worker::with(|worker| {
+        let hub = worker.hub();
+        (0..STOPS_PER_TURN).all(|_| hub.inspect_some(inspection))
+    })
+}
+
+fn finish(request: &mut Request, inspection: Inspection) -> Sent {
+    let Some(report) = worker::with(|worker| worker.hub().report(inspection)) else {
+        return Ok(FAILED);
+    };
+    let mut text = Vec::new();
+    audit::render(&report, &mut text);
+    answer::text(request, "application/json", &text)
+}
+
+/// An audit that takes more than one turn. The request's pool owns it.
+struct UnderWay {
+    /// Its `data` is the place of this very record.
+    event: ngx_event_t,
+    request: NonNull<ngx_http_request_t>,
+    inspection: Cell<Option<Inspection>>,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if self.event.posted() == 1 {
+            // SAFETY: it stands in a queue of nginx's, which must not meet it freed.
+            unsafe { ngx_delete_posted_event(&raw mut self.event) };
+        }
+    }
+}
+
+fn go_on_later(request: &mut Request, inspection: Inspection) -> Sent {
+    // SAFETY: numbers and pointers, for which zero is "nothing".
+    let mut event: ngx_event_t = unsafe { mem::zeroed() };
+    event.handler = Some(on_turn);
+    event.log = ffi::request_log(request.fields()).as_ptr();
+    let under_way =
+        UnderWay { event, request: request.as_non_null(), inspection: Cell::new(Some(inspection)) };
+    let place = ffi::owned_by_pool(request.pool(), under_way).ok_or(NoMemory)?;
+    let event = event_of(place);
+    // SAFETY: the record has just been made, and nobody has a reference to it.
+    unsafe { (*event).data = place.as_ptr().cast() };
+    post(event);
+    let r = request.fields_mut();
+    r.set_count(r.count() + 1);
+    Ok(NGX_DONE as ngx_int_t)
+}
+
+fn event_of(place: NonNull<UnderWay>) -> *mut ngx_event_t {
+    // SAFETY: the place of a field of a record that is there; no reference is made.
+    unsafe { &raw mut (*place.as_ptr()).event }
+}
+
+fn post(event: *mut ngx_event_t) {
+    let queue = &raw mut ngx_posted_next_events;
+    // SAFETY: a whole event, which leaves the queue before it goes (`UnderWay::drop`).
+    unsafe { ngx_post_event(event, queue) };
+}
+
+/// nginx calls this for the next turn of an audit.
+///
+/// # Safety
+///
+/// `event` is that of a live [`UnderWay`].
+unsafe extern "C" fn on_turn(event: *mut ngx_event_t) {
+    // SAFETY: see above; set before it was posted.
+    let place = unsafe { (*event).data.cast::<UnderWay>() };
+    // SAFETY: the record lives as long as the request's pool.
+    let r = unsafe { (*place).request };
+    // SAFETY: the request waits for us, so it is live, and so is its connection.
+    let connection = unsafe { (*r.as_ptr()).connection };
+    let outcome = ffi::guard("audit::on_turn", Some(FAILED), || {
+        // SAFETY: as above; nothing else refers to the record.
+        let state = unsafe { &(*place).inspection };
+        let Some(mut inspection) = state.take() else { return Some(FAILED) };
+        // SAFETY: as above.
+        let Some(mut request) = (unsafe { Request::new(r.as_ptr()) }) else { return Some(FAILED) };
+        match turn(&mut inspection) {
+            None => Some(FAILED),
+            Some(false) => Some(answer::code(finish(&mut request, inspection))),
+            Some(true) => {
+                state.set(Some(inspection));
+                None
+            }
+        }
+    });
+    let Some(outcome) = outcome else { return post(event) };
+    // SAFETY: the request is live; it may be gone after this, and nobody looks at it again.
+    unsafe { ngx_http_finalize_request(r.as_ptr(), outcome) };
+    // SAFETY: nginx keeps the record of a connection, even of one that it has just closed.
+    unsafe { peer::run_posted(connection) };
+}
