@@ -101,6 +101,9 @@ impl World {
     pub(super) fn check(&self, when: &str) -> Audit {
         let audit = self.audit();
         assert!(audit.violations.is_empty(), "{when}: {:?}", audit.violations);
+        if cfg!(miri) {
+            return audit; // Twice would take it twice as long; `inspect` has tests of its own.
+        }
         let walked = self.inspect();
         assert!(walked.compared && walked.violations.is_empty(), "{when}: {:?}", walked.violations);
         assert_eq!(walked.free_pages, audit.free_pages, "{when}");

@@ -143,6 +143,7 @@ fn message(store: &Store) -> &Message {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "hundreds of audits take Miri minutes")]
 fn each_broken_rule_has_a_name() {
     let mut world = populated();
     world.publish(0, &[b"idle"], b"to nobody", false).expect("room");
