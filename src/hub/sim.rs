@@ -16,14 +16,20 @@ mod bounds;
 mod every_stop;
 mod forgotten;
 mod inspect;
+// Whole histories, full zones and rules take Miri minutes each, and reach no unsafe code that the
+// store's own tests and the stopped operations do not.
+#[cfg(not(miri))]
 mod model;
+#[cfg(not(miri))]
 mod random;
+#[cfg(not(miri))]
 pub(super) mod rng;
-// They reach no unsafe code that the others do not, and take Miri a minute each.
 #[cfg(not(miri))]
 mod rules;
+#[cfg(not(miri))]
 mod slab;
 
+#[cfg(not(miri))]
 use model::look;
 
 /// What a subscriber was handed.

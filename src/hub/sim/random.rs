@@ -19,7 +19,7 @@ use crate::model::{Seconds, Since};
 
 /// Places for workers; not all are taken.
 const WORKERS: usize = 5;
-const STEPS: usize = if cfg!(miri) { 15 } else { 400 };
+const STEPS: usize = 400;
 /// Times to live: as many as there are queues, so that all expire in order.
 const TTLS: [Seconds; 4] = [5, 20, 60, 300];
 
@@ -75,7 +75,7 @@ fn histories() {
     if let Some(seed) = number("PUSH_STREAM_SIM_SEED") {
         return Sim::new(seed).run();
     }
-    let fixed = if cfg!(miri) { 1 } else { 40 };
+    let fixed = 40;
     for seed in 0..fixed + number("PUSH_STREAM_SIM_SEEDS").unwrap_or(0) {
         if let Err(panic) = catch_unwind(|| Sim::new(seed).run()) {
             eprintln!("PUSH_STREAM_SIM_SEED={seed}");
@@ -87,7 +87,7 @@ fn histories() {
 impl Sim {
     fn new(seed: u64) -> Self {
         let mut rng = Rng(seed);
-        let lens: &[usize] = if cfg!(miri) { &[96] } else { &[128, 128, 256, 512] };
+        let lens: &[usize] = &[128, 128, 256, 512];
         let len = *rng.pick(lens) * 1024;
         let mut world = World::new(len, 3);
         world.workers.resize_with(WORKERS, || None);

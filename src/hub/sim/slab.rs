@@ -57,14 +57,14 @@ fn proves_the_rule(hub: &Hub, rng: &mut Rng) {
 /// Messages that only we know, in any order; as large as the remaining room at the most.
 #[test]
 fn staged_messages_keep_their_bytes_in_any_history() {
-    for seed in 0..if cfg!(miri) { 1 } else { 12 } {
+    for seed in 0..12 {
         let mut rng = Rng(seed);
-        let lens: &[usize] = if cfg!(miri) { &[80] } else { &[96, 128, 300] };
+        let lens: &[usize] = &[96, 128, 300];
         let mut world = World::new(*rng.pick(lens) * 1024, 1);
         let pristine = world.check("new").free_pages;
         let hub = world.workers[0].take().expect("it lives");
         let mut live: Vec<(crate::store::arena::Handle<Message>, Vec<u8>)> = Vec::new();
-        for _ in 0..if cfg!(miri) { 30 } else { 500 } {
+        for _ in 0..500 {
             // Now and then all but a few small survivors go.
             if rng.chance(2) {
                 for _ in 0..live.len() * 9 / 10 {
@@ -112,12 +112,12 @@ fn staged_messages_keep_their_bytes_in_any_history() {
 /// Channels and published messages of all sizes come and go; then what fits is still accepted.
 #[test]
 fn what_fits_is_published_after_any_history() {
-    for seed in 0..if cfg!(miri) { 1 } else { 8 } {
+    for seed in 0..8 {
         let mut rng = Rng(1000 + seed);
-        let mut world = World::new(if cfg!(miri) { 96 } else { 192 } * 1024, 2);
+        let mut world = World::new(192 * 1024, 2);
         world.rules.channel_inactivity_secs = 100_000;
         world.publish(0, &[b"big"], b"x", false).expect("room");
-        for step in 0..if cfg!(miri) { 20 } else { 300 } {
+        for step in 0..300 {
             world.rules.message_ttl_secs = *rng.pick(&[3, 10, 30, 200]);
             let id = format!("channel {}", rng.below(30)).into_bytes();
             let longest = if rng.chance(80) { 150 } else { 9000 };
@@ -159,7 +159,6 @@ fn empty(world: &mut World) {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "a full zone takes Miri minutes")]
 fn a_drained_zone_holds_as_many_again() {
     for len in [1, 27, 300, 5000] {
         let mut world = World::new(129 * 1024, 3);
@@ -179,7 +178,6 @@ fn a_drained_zone_holds_as_many_again() {
 }
 
 #[test]
-#[cfg_attr(miri, ignore = "a full zone takes Miri minutes")]
 fn a_few_subscribers_do_not_change_how_many_fit() {
     for len in [1, 27, 300, 5000] {
         let fits = |subscribers: usize| {
@@ -203,7 +201,7 @@ fn a_few_subscribers_do_not_change_how_many_fit() {
 fn a_small_zone_takes_any_number_of_messages() {
     let mut world = World::new(129 * 1024, 2);
     world.rules.stored_max = Some(100);
-    for n in 0..if cfg!(miri) { 20 } else { 100_000 } {
+    for n in 0..100_000 {
         let text = format!("{n:080}");
         world.publish(0, &[b"busy"], text.as_bytes(), true).expect("there is always room");
     }
@@ -214,7 +212,6 @@ fn a_small_zone_takes_any_number_of_messages() {
 
 /// A large message behind much small trash: room is made in portions, not piece by piece.
 #[test]
-#[cfg_attr(miri, ignore = "thousands of messages")]
 fn a_large_message_gets_the_room_of_many_small_ones() {
     let mut world = World::new(4 * 1024 * 1024, 2);
     world.rules.stored_max = Some(1);
