@@ -2,6 +2,7 @@
 //!
 //! Run by `scripts/torture`, which says how to use it.
 
+mod audit;
 mod body;
 mod crowd;
 mod frames;

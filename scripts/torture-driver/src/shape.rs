@@ -116,6 +116,7 @@ impl Shape {
         access_log off;
         add_header X-Worker $pid always;
 
+        location /audit {{ push_stream_audit on; }}
         location /stats {{ push_stream_channels_statistics; push_stream_channels_path $arg_id; }}
         location /pub {{
             push_stream_publisher admin;

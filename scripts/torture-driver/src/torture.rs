@@ -21,10 +21,10 @@ use crate::random::Random;
 use crate::refill::Filler;
 use crate::server::{Nginx, PATIENCE, Place};
 use crate::shape::{CONNECTIONS, Shape};
-use crate::statistics;
 use crate::subscriber::{Habit, Mode, Pace, Resume, Subscriber};
 use crate::vanisher::Vanisher;
 use crate::world::{Stage, World};
+use crate::{audit, statistics};
 
 /// The faults, by the names of the command line.
 const FAULTS: [&str; 10] =
@@ -617,6 +617,9 @@ fn leaks(
         eprintln!("leak: {text}");
         leaked += 1;
     };
+    if let Some(complaint) = audit::complaint(&world.nginx)? {
+        leak(format!("the zone before it drains: {complaint}"));
+    }
     for set in [&channels.mixed, &channels.spoken] {
         for &channel in set {
             let path = format!("/pub?id={}", world.ledger.channels[channel].name);
@@ -640,6 +643,9 @@ fn leaks(
             break;
         }
         thread::sleep(Duration::from_millis(200));
+    }
+    if let Some(complaint) = audit::complaint(&world.nginx)? {
+        leak(format!("the drained zone: {complaint}"));
     }
     let end = Instant::now() + PATIENCE;
     let mut state = worker_state(&world.nginx);
