@@ -44,8 +44,8 @@ impl Shape {
         }
     }
 
-    /// The next one; `files`: descriptors may become scarce.
-    pub(crate) fn draw(&self, random: &mut Random, files: bool) -> Self {
+    /// The next one; with `scarce`, that may be all descriptors a worker may have.
+    pub(crate) fn draw(&self, random: &mut Random, scarce: Option<u64>) -> Self {
         let calm = Self::calm(self.workers, self.reuseport);
         if random.one_in(4) {
             // A reload with the same configuration.
@@ -55,7 +55,7 @@ impl Shape {
             template: random.index(TEMPLATES.len()),
             ttl_secs: random.between(25, 30),
             inactivity_secs: random.between(2, 5),
-            files_max: if files && random.one_in(3) { 200 } else { calm.files_max },
+            files_max: scarce.filter(|_| random.one_in(3)).unwrap_or(calm.files_max),
             channels_max: random.one_in(2).then_some(100_000),
             subscribers_max: random.one_in(2).then_some(50_000),
             id_length_max: random.between(40, 200),

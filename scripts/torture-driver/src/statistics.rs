@@ -38,14 +38,19 @@ pub(crate) fn summary(nginx: &Nginx) -> Result<Summary, String> {
     })
 }
 
-/// Messages published to one channel, as the server counts; `None`: there is no such channel.
-pub(crate) fn published(nginx: &Nginx, channel: &str) -> Result<Option<u64>, String> {
+/// A number that the server tells of one channel; `None`: there is no such channel.
+pub(crate) fn of_channel(nginx: &Nginx, channel: &str, name: &str) -> Result<Option<u64>, String> {
     let response = nginx.ask("GET", &format!("/stats?id={channel}"), b"")?;
     if response.status == 404 {
         return Ok(None);
     }
     let json = String::from_utf8_lossy(&response.body);
-    number(&json, "published_messages").map(Some).ok_or(format!("no number in {json}"))
+    number(&json, name).map(Some).ok_or(format!("no number in {json}"))
+}
+
+/// Messages published to one channel, as the server counts; `None`: there is no such channel.
+pub(crate) fn published(nginx: &Nginx, channel: &str) -> Result<Option<u64>, String> {
+    of_channel(nginx, channel, "published_messages")
 }
 
 #[cfg(test)]

@@ -660,6 +660,11 @@ impl Actor for Subscriber {
         self.speaker.as_ref().is_some_and(|speaker| speaker.open.is_some())
     }
 
+    fn counts_in(&self, channel: ChannelId) -> bool {
+        self.habit.mode != Mode::Polling
+            && self.cursors.iter().any(|cursor| cursor.channel == channel)
+    }
+
     fn is_attached(&self) -> bool {
         self.attached && self.asked
     }

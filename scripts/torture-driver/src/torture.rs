@@ -78,6 +78,8 @@ struct Injector {
     random: Random,
     faults: Faults,
     shape: Shape,
+    /// So few descriptors are too few for a worker.
+    scarce: Option<u64>,
     next_kill: Instant,
     next_reload: Instant,
     next_stop: Instant,
@@ -93,6 +95,7 @@ impl Injector {
             random,
             faults,
             shape,
+            scarce: None,
             next_kill: second,
             next_reload: second,
             next_stop: second,
@@ -131,7 +134,7 @@ impl Injector {
         }
         if self.faults.has("reload") && now >= self.next_reload {
             self.next_reload = self.after(2000, 7000);
-            self.shape = self.shape.draw(&mut self.random, self.faults.has("files"));
+            self.shape = self.shape.draw(&mut self.random, self.scarce);
             world.nginx.reload(&self.shape.config())?;
             self.reloads += 1;
         }
@@ -327,6 +330,11 @@ pub(crate) fn run(place: Place, seed: u64, task: &Task) -> Result<bool, String> 
 
     let now = Instant::now();
     let mut injector = Injector::new(random.fork(), task.faults.clone(), calm.clone(), now);
+    if task.faults.has("files") {
+        // Enough to start, while several generations are there, but not for their connections.
+        let own = worker_state(&stage.world.nginx).files as u64;
+        injector.scarce = Some(own + 40 * task.workers);
+    }
     let injected = thread::scope(|scope| -> Result<(), String> {
         let shared = &shared;
         if task.faults.has("churn") {
@@ -548,6 +556,28 @@ fn settle(
     let everybody =
         |stage: &mut Stage| stage.actors.iter().flatten().all(|actor| actor.is_done(&stage.world));
     let settled = stage.run_until(PATIENCE, deliveries, everybody).map_err(tell)?;
+    // Channels that only well-behaved subscribers have: each of them counts, and nobody else.
+    for &channel in channels.binary.iter().chain(&channels.spoken) {
+        let want =
+            stage.actors.iter().flatten().filter(|actor| actor.counts_in(channel)).count() as u64;
+        let name = stage.world.ledger.channels[channel].name.clone();
+        let end = Instant::now() + PATIENCE;
+        loop {
+            stage.turn().map_err(tell)?;
+            // A poll that was answered is not there for a moment, so all are rarely there at once.
+            let got =
+                statistics::of_channel(&stage.world.nginx, &name, "subscribers")?.unwrap_or(0);
+            if got == want {
+                break;
+            }
+            if got > want || Instant::now() > end {
+                stage
+                    .world
+                    .odd(&format!("{name}: {got} subscribers are counted, {want} are there"));
+                break;
+            }
+        }
+    }
     Ok(settled)
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::ledger::{Ledger, Wrong};
+use crate::ledger::{ChannelId, Ledger, Wrong};
 use crate::random::Random;
 use crate::server::Nginx;
 use crate::socket::{Manner, Poller, Socket, Token};
@@ -18,6 +18,10 @@ pub(crate) trait Actor {
     fn is_done(&self, world: &World) -> bool;
     /// It has, or may soon have, a publish under way.
     fn publishes(&self) -> bool {
+        false
+    }
+    /// Sooner or later it is a subscriber of the channel, and counted.
+    fn counts_in(&self, _channel: ChannelId) -> bool {
         false
     }
     /// It listens, and the server has said so.
