@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
 
+use crate::audit;
 use crate::body::{Part, Wrapping, part};
 use crate::http::Response;
 use crate::random::Random;
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) held: AtomicU64,
     pub(crate) stormed: AtomicU64,
     pub(crate) filled: AtomicU64,
+    pub(crate) audits: AtomicU64,
     /// The zone may be full or descriptors used up: some may be refused.
     pub(crate) may_refuse: bool,
 }
@@ -43,6 +45,7 @@ impl Shared {
             held: AtomicU64::new(0),
             stormed: AtomicU64::new(0),
             filled: AtomicU64::new(0),
+            audits: AtomicU64::new(0),
             may_refuse,
         }
     }
@@ -386,4 +389,23 @@ pub(crate) fn fill(shared: &Shared, mut random: Random, interval: Duration) {
             thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// Audits the zone again and again, while all goes on.
+pub(crate) fn audit(shared: &Shared, mut random: Random) {
+    repeat(shared, "audit", || {
+        shared.rest(Duration::from_millis(random.between(100, 2000)));
+        let mut line = Line::open(shared)?;
+        let response = line.ask("GET", "/audit", b"")?;
+        match response.status {
+            200 => {}
+            500 if shared.may_refuse => return Err(Stopped::Excused),
+            status => return wrong(format!("answered {status}")),
+        }
+        shared.audits.fetch_add(1, Ordering::Relaxed);
+        match audit::violations(&response.body) {
+            None => Ok(()),
+            Some(violations) => wrong(violations),
+        }
+    });
 }

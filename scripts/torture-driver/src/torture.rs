@@ -358,6 +358,8 @@ pub(crate) fn run(place: Place, seed: u64, task: &Task) -> Result<bool, String> 
             let random = random.fork();
             scope.spawn(move || mischief::fill(shared, random, Duration::from_secs(8)));
         }
+        let auditor = random.fork();
+        scope.spawn(move || mischief::audit(shared, auditor));
         let end = Instant::now() + Duration::from_secs(task.seconds);
         let mut result = Ok(());
         while Instant::now() < end && result.is_ok() {
@@ -408,7 +410,7 @@ pub(crate) fn run(place: Place, seed: u64, task: &Task) -> Result<bool, String> 
     println!(
         "torture: seed {seed}, messages {}, deliveries {}, channels {}, deleted {}, kills {}, \
          reloads {}, stops {}, reconnects {}, resumed {}, goodbyes {}, broken {}, vanished {}, held {}, \
-         stormed {}, filled {}, refused {}, lost {}, doubled {}, mixed {}, disorder {}, cut {}, odd {}, \
+         stormed {}, filled {}, audits {}, refused {}, lost {}, doubled {}, mixed {}, disorder {}, cut {}, odd {}, \
          leaked {leaked}",
         world.ledger.acknowledged,
         world.ledger.deliveries,
@@ -425,6 +427,7 @@ pub(crate) fn run(place: Place, seed: u64, task: &Task) -> Result<bool, String> 
         count(&shared.held),
         count(&shared.stormed),
         count(&shared.filled),
+        count(&shared.audits),
         figures.refused,
         figures.lost,
         figures.doubled,
@@ -674,7 +677,7 @@ fn leaks(
         }
         thread::sleep(Duration::from_millis(200));
     }
-    if let Some(complaint) = audit::complaint(&world.nginx)? {
+    for complaint in audit::complaints_of_empty(&world.nginx)? {
         leak(format!("the drained zone: {complaint}"));
     }
     let end = Instant::now() + PATIENCE;
