@@ -176,44 +176,24 @@ trait Setting: Copy {
     fn printed(&self) -> String;
 }
 
-impl Setting for ngx_int_t {
-    const NOT_GIVEN: Self = UNSET;
-    fn is_given(&self) -> bool {
-        *self != UNSET
-    }
-    fn is_same(&self, other: &Self) -> bool {
-        self == other
-    }
-    fn printed(&self) -> String {
-        self.to_string()
-    }
+macro_rules! numbers {
+    ($($number:ty = $unset:expr),*) => {$(
+        impl Setting for $number {
+            const NOT_GIVEN: Self = $unset;
+            fn is_given(&self) -> bool {
+                *self != Self::NOT_GIVEN
+            }
+            fn is_same(&self, other: &Self) -> bool {
+                self == other
+            }
+            fn printed(&self) -> String {
+                self.to_string()
+            }
+        }
+    )*};
 }
 
-impl Setting for time_t {
-    const NOT_GIVEN: Self = UNSET_SECS;
-    fn is_given(&self) -> bool {
-        *self != UNSET_SECS
-    }
-    fn is_same(&self, other: &Self) -> bool {
-        self == other
-    }
-    fn printed(&self) -> String {
-        self.to_string()
-    }
-}
-
-impl Setting for ngx_msec_t {
-    const NOT_GIVEN: Self = UNSET_MSEC;
-    fn is_given(&self) -> bool {
-        *self != UNSET_MSEC
-    }
-    fn is_same(&self, other: &Self) -> bool {
-        self == other
-    }
-    fn printed(&self) -> String {
-        self.to_string()
-    }
-}
+numbers!(ngx_int_t = UNSET, time_t = UNSET_SECS, ngx_msec_t = UNSET_MSEC);
 
 impl Setting for ngx_str_t {
     const NOT_GIVEN: Self = ngx_str_t::empty();
