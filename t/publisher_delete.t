@@ -85,6 +85,20 @@ is($many->read_until(qr/still\}/), '{-2:Channel deleted}{-2:Channel deleted}{2:s
 $t->publish('/pub?id=e', 'reborn');
 $t->publish('/pub?id=g', 'last');
 is($many->read_until(qr/last\}/), '{3:last}', 'and is no subscriber of a channel that was made anew');
+
+# Taken together by a worker that stood still: in the order of things, over all channels.
+$t->publish("/pub?id=$_", 'x') for qw(i j k);
+my $frozen = $t->subscribe('/other?id=i/j/k', worker => $workers[0]);
+my $admin = $t->client(worker => $workers[1]);
+$t->freeze($workers[0]);
+$t->publish('/pub?id=k', 'before', client => $admin);
+$t->delete('/pub?id=i/j', client => $admin);
+$t->publish('/pub?id=k', 'after', client => $admin);
+$t->thaw($workers[0]);
+is($frozen->read_until(qr/after\}/), '{2:before}{-2:Channel deleted}{-2:Channel deleted}{3:after}',
+    'the notice comes where the deletion was');
+$t->delete('/pub?id=k');
+is($frozen->body =~ s/.*(?=\{-2)//sr, '{-2:Channel deleted}', 'and the last one ends it');
 $t->delete('/pub?id=g');
 is($many->body =~ s/.*(?=\{-2)//sr, '{-2:Channel deleted}', 'until its last channel goes');
 ok($many->complete, 'in order');

@@ -36,6 +36,9 @@ impl Hub {
             section.unlink_idle(handle);
             section.uncount_channel(channel);
             section.flag(&channel.flags, DELETED, true);
+            let commons = section.commons();
+            section.set64(&channel.time, commons.time.get());
+            section.set64(&channel.tag, commons.tag.get());
             section.add(&section.shard().channels_in_delete, 1);
             if channel.interests.get().is_none() {
                 section.unlink_untold(handle);

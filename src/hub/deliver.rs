@@ -23,6 +23,9 @@ pub enum News<'a> {
         groups: &'a [Group],
         /// At least one.
         messages: &'a [Message<'a>],
+        /// Time and tag of the newest message of all channels when this one was deleted: where the
+        /// notice belongs among the messages of the others. `None`: it is not deleted.
+        deleted_at: Option<(Seconds, u64)>,
     },
     /// This subscription ended, for its channel was deleted; the notice came before.
     Ended {
@@ -50,7 +53,8 @@ struct Batch {
     records: Vec<Handle<Record>>,
     /// There are more messages behind these.
     more: bool,
-    deleted: bool,
+    /// Time and tag of the zone's newest message when the channel was deleted, if it was.
+    deleted_at: Option<(Seconds, u64)>,
 }
 
 impl Hub {
@@ -59,7 +63,7 @@ impl Hub {
     /// `each` must not call back into the hub: it queues bytes, to be sent afterwards.
     pub fn deliver(&mut self, rules: &Rules, now: Seconds, each: &mut dyn FnMut(News<'_>)) -> bool {
         let Some(batch) = self.next_news() else { return false };
-        let ended = batch.deleted && !batch.more;
+        let ended = batch.deleted_at.is_some() && !batch.more;
         if let Some(local) = self.roster.local(batch.token, batch.interest) {
             let mut scratch = core::mem::take(&mut self.scratch);
             let (entries, has_notice) = self.read_batch(&batch, &mut scratch);
@@ -90,7 +94,11 @@ impl Hub {
                 messages.push(Message::deleted(&local.id, &rules.deleted_text));
             }
             if !messages.is_empty() {
-                each(News::Messages { groups: &local.groups, messages: &messages });
+                each(News::Messages {
+                    groups: &local.groups,
+                    messages: &messages,
+                    deleted_at: batch.deleted_at,
+                });
             }
             drop(messages);
             scratch.clear();
@@ -178,7 +186,7 @@ impl Hub {
             token: record.token.get(),
             records,
             more: at.is_some(),
-            deleted: channel.has(DELETED),
+            deleted_at: channel.has(DELETED).then(|| (channel.time.time(), channel.tag.get())),
         })
     }
 
@@ -218,7 +226,7 @@ impl Hub {
                 let channel = interest.channel.get().map(|channel| section.get(channel));
                 // It may have been deleted since we looked: then that is news, with or without text.
                 let deleted = channel.is_some_and(|channel| channel.has(DELETED));
-                if interest.next.get().is_some() || (deleted && !batch.deleted) {
+                if interest.next.get().is_some() || (deleted && batch.deleted_at.is_none()) {
                     section.rotate_inbox(batch.interest);
                 } else if !deleted {
                     section.unlink_inbox(batch.interest);

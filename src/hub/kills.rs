@@ -347,7 +347,7 @@ impl Life {
         self.hub.woken();
         let subscribers = &mut self.subscribers;
         let mut each = |news: News<'_>| match news {
-            News::Messages { groups, messages } => {
+            News::Messages { groups, messages, .. } => {
                 for listener in groups.iter().flat_map(|group| &group.listeners) {
                     let (_, had) = subscribers.get_mut(&listener.token).expect("it is subscribed");
                     for message in listener.due(messages) {

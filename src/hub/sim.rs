@@ -229,7 +229,7 @@ impl World {
         let hub = self.hub(worker);
         hub.woken();
         let mut each = |news: News<'_>| {
-            let News::Messages { groups, messages } = news else { return };
+            let News::Messages { groups, messages, .. } = news else { return };
             for listener in groups.iter().flat_map(|group| &group.listeners) {
                 for message in listener.due(messages) {
                     let (id, text) = (message.id, message.text.to_vec());

@@ -48,7 +48,8 @@ pub(crate) struct Channel {
     pub(crate) created: W64,
     /// Creation, last publish or last attachment; in the trash: when it came there.
     pub(crate) active: W64,
-    /// Time and tag of the last message; 0 before the first.
+    /// Time and tag of the last message; 0 before the first. Of a deleted channel: those of the zone's
+    /// newest message when it was deleted, its place among the messages of other channels.
     pub(crate) time: W64,
     pub(crate) tag: W64,
 }

@@ -672,7 +672,7 @@ impl Sim {
 /// Checks what a worker hands out.
 fn take(news: News<'_>, model: &Model, subscribers: &mut BTreeMap<usize, Subscriber>) {
     match news {
-        News::Messages { groups, messages } => {
+        News::Messages { groups, messages, .. } => {
             for listener in groups.iter().flat_map(|group| &group.listeners) {
                 let subscriber = subscribers.get_mut(&listener.token).expect("it is subscribed");
                 for message in listener.due(messages) {

@@ -347,6 +347,26 @@ fn a_deletion_while_messages_are_handed_out_is_not_missed() {
 }
 
 #[test]
+fn a_deletion_has_its_place_among_the_messages_of_other_channels() {
+    let mut world = World::new(ZONE, 2);
+    world.subscribe(0, &[(b"a", None), (b"b", None)], 1).expect("room");
+    world.publish(1, &[b"b"], b"before", false).expect("room");
+    world.delete(1, b"a", b"bye");
+    world.publish(1, &[b"b"], b"after", false).expect("room");
+    let (rules, now) = (world.rules.clone(), world.now);
+    let (mut stamps, mut deletions) = (Vec::new(), Vec::new());
+    while world.hub(0).deliver(&rules, now, &mut |news| {
+        let News::Messages { messages, deleted_at, .. } = news else { return };
+        match deleted_at {
+            Some(deleted_at) => deletions.push(deleted_at),
+            None => stamps.extend(messages.iter().map(|message| (message.time, message.tag))),
+        }
+    }) {}
+    assert_eq!(stamps, [(1000, 1), (1000, 2)]);
+    assert_eq!(deletions, stamps[..1], "behind the message that was the newest then");
+}
+
+#[test]
 fn tags_order_the_messages_of_all_channels() {
     let mut world = World::new(ZONE, 2);
     let stamps = |world: &mut World, channels: &[&[u8]]| -> Vec<(Seconds, u64)> {

@@ -69,9 +69,9 @@ impl Audience {
     /// Queues what the hub has handed out.
     fn take(&mut self, news: News<'_>, now_msec: usize) {
         match news {
-            News::Messages { groups, messages } => {
+            News::Messages { groups, messages, deleted_at } => {
                 for group in groups {
-                    self.take_group(group, messages, now_msec);
+                    self.take_group(group, messages, deleted_at, now_msec);
                 }
             }
             News::Ended { listener, left: 0 } => {
@@ -87,7 +87,13 @@ impl Audience {
         }
     }
 
-    fn take_group(&mut self, group: &Group, messages: &[Message<'_>], now_msec: usize) {
+    fn take_group(
+        &mut self,
+        group: &Group,
+        messages: &[Message<'_>],
+        deleted_at: Option<(Seconds, u64)>,
+        now_msec: usize,
+    ) {
         let Some(form) = self.forms.get(group.form) else { return };
         let mut renderings = Renderings { form, messages, raw: None, chunked: None };
         for listener in &group.listeners {
@@ -116,7 +122,7 @@ impl Audience {
                     if subscriber.has_many_channels {
                         self.arrivals.extend((skipped..messages.len()).zip(due).map(
                             |(number, message)| Arrival {
-                                order: order_of(message),
+                                order: Order::of(message, deleted_at),
                                 token,
                                 piece: Piece::one(rendering, number),
                             },
@@ -162,17 +168,27 @@ impl Audience {
 
 /// A message for a subscriber of several channels.
 pub(super) struct Arrival {
-    order: (Seconds, u64),
+    order: Order,
     token: Token,
     piece: Piece,
 }
 
-/// The place of a message among those of all channels. Nothing follows the notice that a channel
-/// was deleted.
-pub(super) fn order_of(message: &Message<'_>) -> (Seconds, u64) {
-    match message.id {
-        DELETED_ID => (Seconds::MAX, 0),
-        _ => (message.time, message.tag),
+/// The place of a message among those of all channels.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Order {
+    time: Seconds,
+    tag: u64,
+    /// The notice that a channel was deleted has the place of the newest message at that time, and
+    /// comes after it.
+    is_notice: bool,
+}
+
+impl Order {
+    fn of(message: &Message<'_>, deleted_at: Option<(Seconds, u64)>) -> Self {
+        match (message.id, deleted_at) {
+            (DELETED_ID, Some((time, tag))) => Self { time, tag, is_notice: true },
+            _ => Self { time: message.time, tag: message.tag, is_notice: false },
+        }
     }
 }
 

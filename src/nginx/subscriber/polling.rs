@@ -26,7 +26,7 @@ use crate::nginx::peer::Peer;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::subscriber::audience::{self, Mode, State, Subscriber, Token};
 use crate::nginx::subscriber::{
-    Asked, EVENT_STREAM, admit, conclude, delivery, ending, keep_open, set_content_type,
+    Asked, EVENT_STREAM, admit, conclude, ending, keep_open, set_content_type,
 };
 use crate::nginx::timers::{self, Kind};
 use crate::nginx::{headers, worker};
@@ -50,7 +50,8 @@ pub(super) struct Poll {
 
 /// The message that will answer the poll, unless an older one turns up.
 struct Found {
-    /// Time and tag; the notice that a channel was deleted comes after all messages.
+    /// Time and tag. The notice that a channel was deleted comes after all messages, whenever that
+    /// was: its answer announces the present, and the next request would not get what lies between.
     order: (Seconds, u64),
     announced: Option<Announced>,
     message: Piece,
@@ -60,7 +61,7 @@ impl Poll {
     /// Here is a live message. `true` if it is the first one.
     pub(super) fn offer(&mut self, message: &Message<'_>, render: impl FnOnce() -> Piece) -> bool {
         let is_notice = message.id == DELETED_ID;
-        let order = delivery::order_of(message);
+        let order = if is_notice { (Seconds::MAX, 0) } else { (message.time, message.tag) };
         if self.found.as_ref().is_some_and(|found| found.order <= order) {
             return false;
         }
