@@ -1,8 +1,18 @@
 //! Backlogs: reading old messages, a few at a time, through an interest of one's own.
 //!
-//! The reader pins what it has not read yet, so messages that expire or are evicted meanwhile are
-//! still there for it. It lives only while one request is being answered, and is dropped with its
-//! worker like any other interest.
+//! ```text
+//!   Backlog ──read──┬─► all handed out
+//!                   └─► no room for more ──► Rest: a place, nothing pinned
+//!     ┌──────────────────────────────────────┘
+//!     └──read on──┬─► all handed out
+//!                 ├─► no room for more ──park──► Rest
+//!                 └─► Lagged: what comes next is gone
+//! ```
+//!
+//! While it reads, the reader pins what it has not read yet, so messages that expire or are evicted
+//! meanwhile are still there for it. It lives only for one turn of the worker, and is dropped with its
+//! worker like any other interest: a subscriber that takes its messages slowly must not hold the
+//! zone's memory.
 
 use crate::hub::{Hub, Reader, Subscribed};
 use crate::model::{Message, Seconds, Since};
@@ -24,6 +34,8 @@ const STEPS_BACK_MAX: u64 = 64;
 pub(super) struct Backlog {
     pub(super) reader: Reader,
     id: Box<[u8]>,
+    /// Which incarnation of the channel.
+    created: u64,
     backtrack: Option<u64>,
     since: Owned,
     /// Messages stored when it was opened, and how many of them the start has skipped.
@@ -44,7 +56,7 @@ struct Owned {
 }
 
 /// What a backlog came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Replayed {
     /// Messages handed out.
     pub messages: u64,
@@ -54,6 +66,41 @@ pub struct Replayed {
     /// Some messages are so new that they have to wait for the next request (only if `bounded`). If
     /// nothing was handed out, that request is due now: leave, and subscribe again.
     pub held_back: bool,
+    /// What there was no room for; read on with [`Hub::read_on`]. Live messages have to wait for it.
+    pub rest: Option<Rest>,
+}
+
+/// The old messages that a subscriber has not taken yet. Once parked it pins nothing, and may be
+/// dropped.
+#[derive(Debug)]
+pub struct Rest {
+    /// In request order, the next one last. Not empty.
+    channels: Vec<Remaining>,
+}
+
+/// The rest of one channel's backlog.
+#[derive(Debug)]
+struct Remaining {
+    id: Box<[u8]>,
+    /// Which incarnation of the channel.
+    created: u64,
+    /// Id of the next message to be handed out. All from it to `until` are wanted.
+    next: u64,
+    until: u64,
+    /// `None`: parked.
+    reader: Option<Reader>,
+}
+
+/// A subscriber was so slow that the next stored message is not stored any more. To go on would leave
+/// a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lagged;
+
+/// How far a reader got.
+enum Stop {
+    End,
+    /// Before the message of this id, for want of room.
+    Before(u64),
 }
 
 impl Backlog {
@@ -79,11 +126,11 @@ impl Backlog {
         let Some(start) = start.or_else(|| channel.stored_first.get()) else {
             return Some(None);
         };
-        let read_to = section.get(start).id.get().saturating_sub(1);
-        let interest = section.make_interest(handle, 0, 0, read_to, Some(start))?;
+        let reader = open_reader(section, handle, shard, start)?;
         Some(Some(Self {
-            reader: Reader { shard, interest },
+            reader,
             id: id.into(),
+            created: channel.created.get(),
             backtrack: selection.last(),
             since: Owned::default(),
             stored,
@@ -101,23 +148,73 @@ impl Backlog {
 
 impl Hub {
     /// Hands out the selected old messages, channel by channel in request order, and closes the
-    /// backlog.
+    /// backlog. `each` answers whether there is room for more; what comes when there is none is in
+    /// [`Replayed::rest`], parked.
     pub fn read_backlog(
         &mut self,
         subscribed: &mut Subscribed,
         now: Seconds,
-        each: &mut dyn FnMut(&Message<'_>),
+        each: &mut dyn FnMut(&Message<'_>) -> bool,
     ) -> Replayed {
         let mut replayed = Replayed::default();
+        let mut has_room = true;
+        let mut channels = Vec::new();
         for backlog in core::mem::take(&mut subscribed.backlogs) {
             let before = replayed.messages;
-            self.read_one(&backlog, subscribed.bound, now, &mut replayed, each);
+            let stop =
+                self.read_one(&backlog, subscribed.bound, now, &mut replayed, &mut has_room, each);
+            self.store.retire(backlog.reader.shard, backlog.reader.interest, now);
             if replayed.messages > before {
                 let newest = subscribed.bound.map_or(backlog.newest, |b| b.min(backlog.newest));
                 replayed.newest = replayed.newest.max(Some(newest));
             }
+            if let Stop::Before(next) = stop {
+                let Backlog { id, created, until, .. } = backlog;
+                channels.push(Remaining { id, created, next, until, reader: None });
+            }
         }
+        channels.reverse();
+        replayed.rest = (!channels.is_empty()).then_some(Rest { channels });
         replayed
+    }
+
+    /// Hands out more of what there was no room for. `None`: that was all. What is left has to be
+    /// parked before the worker does anything else.
+    ///
+    /// What was deleted with its channel meanwhile is not missed.
+    ///
+    /// # Errors
+    ///
+    /// [`Lagged`]: what comes next is gone, or there is no memory for a reader.
+    pub fn read_on(
+        &mut self,
+        mut rest: Rest,
+        now: Seconds,
+        each: &mut dyn FnMut(&Message<'_>) -> bool,
+    ) -> Result<Option<Rest>, Lagged> {
+        let mut has_room = true;
+        while let Some(channel) = rest.channels.last_mut() {
+            if channel.reader.is_none() {
+                channel.reader = self.reopen(channel)?;
+            }
+            if let Some(reader) = channel.reader {
+                let stop = self.read_remaining(reader, channel, now, &mut has_room, each);
+                if let Stop::Before(next) = stop {
+                    channel.next = next;
+                    return Ok(Some(rest));
+                }
+                self.store.retire(reader.shard, reader.interest, now);
+            }
+            rest.channels.pop();
+        }
+        Ok(None)
+    }
+
+    /// Keeps the place, and lets go of the messages.
+    pub fn park(&mut self, rest: &mut Rest, now: Seconds) {
+        for reader in rest.channels.iter_mut().filter_map(|channel| channel.reader.take()) {
+            self.store.retire(reader.shard, reader.interest, now);
+        }
     }
 
     fn read_one(
@@ -126,9 +223,9 @@ impl Hub {
         bound: Option<(Seconds, u64)>,
         now: Seconds,
         replayed: &mut Replayed,
-        each: &mut dyn FnMut(&Message<'_>),
-    ) {
-        let Reader { shard, interest } = backlog.reader;
+        has_room: &mut bool,
+        each: &mut dyn FnMut(&Message<'_>) -> bool,
+    ) -> Stop {
         let since = Since {
             time: backlog.since.time,
             tag: backlog.since.tag,
@@ -136,56 +233,146 @@ impl Hub {
         };
         let mut selection = Selection::new(backlog.backtrack, since);
         let mut index = backlog.skipped;
-        let mut batch = Vec::with_capacity(BATCH);
         let mut content = Vec::new();
-        loop {
-            self.next_batch(backlog, &mut batch);
-            let Some(last) = batch.last().copied() else { break };
-            for handle in batch.drain(..) {
-                let record = self.store.arena.get(handle);
-                if !record.has(REPLAYABLE) {
-                    continue;
-                }
-                content.clear();
-                let message = self.store.message(handle, &backlog.id, &mut content);
-                let (time, tag) = (message.time, message.tag);
-                let wanted = selection.wants(time, tag, message.event_id, index, backlog.stored);
-                index += 1;
-                if !wanted || record.expires.time() <= now {
-                    continue;
-                }
-                if bound.is_some_and(|bound| (time, tag) > bound) {
-                    replayed.held_back = true;
-                    continue;
-                }
-                replayed.messages += 1;
-                each(&message);
+        self.walk(backlog.reader, backlog.until, now, &mut |store, handle, record| {
+            content.clear();
+            let message = store.message(handle, &backlog.id, &mut content);
+            let (time, tag) = (message.time, message.tag);
+            let wanted = selection.wants(time, tag, message.event_id, index, backlog.stored);
+            index += 1;
+            if !wanted || record.expires.time() <= now {
+                return true;
             }
-            let to = self.store.arena.get(last).id.get();
+            if bound.is_some_and(|bound| (time, tag) > bound) {
+                replayed.held_back = true;
+                return true;
+            }
+            if !*has_room {
+                return false;
+            }
+            replayed.messages += 1;
+            *has_room = each(&message);
+            true
+        })
+    }
+
+    fn read_remaining(
+        &mut self,
+        reader: Reader,
+        channel: &Remaining,
+        now: Seconds,
+        has_room: &mut bool,
+        each: &mut dyn FnMut(&Message<'_>) -> bool,
+    ) -> Stop {
+        let mut content = Vec::new();
+        self.walk(reader, channel.until, now, &mut |store, handle, record| {
+            if record.id.get() < channel.next || record.expires.time() <= now {
+                return true;
+            }
+            if !*has_room {
+                return false;
+            }
+            content.clear();
+            *has_room = each(&store.message(handle, &channel.id, &mut content));
+            true
+        })
+    }
+
+    /// Goes over the messages that were stored once, up to the id `until`, for as long as `each`
+    /// answers true. What it has gone over is not pinned any more.
+    fn walk(
+        &mut self,
+        reader: Reader,
+        until: u64,
+        now: Seconds,
+        each: &mut dyn FnMut(&Store, Handle<Record>, &Record) -> bool,
+    ) -> Stop {
+        let store = &self.store;
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            next_batch(store, reader, until, &mut batch);
+            let Some(last) = batch.last() else { return Stop::End };
+            let mut to = store.arena.get(*last).id.get();
+            let mut stop = None;
+            for handle in batch.drain(..) {
+                let record = store.arena.get(handle);
+                if record.has(REPLAYABLE) && !each(store, handle, record) {
+                    let next = record.id.get();
+                    stop = Some(Stop::Before(next));
+                    to = next.saturating_sub(1);
+                    break;
+                }
+            }
             loop {
-                let section = self.store.section(shard);
-                let passed = section.pass_some(interest, to, now);
+                let section = store.section(reader.shard);
+                let passed = section.pass_some(reader.interest, to, now);
                 section.commit();
                 if passed == 0 {
                     break;
                 }
             }
+            if let Some(stop) = stop {
+                return stop;
+            }
         }
-        self.store.retire(shard, interest, now);
     }
 
-    /// The next messages of a backlog, which the reader pins.
-    fn next_batch(&self, backlog: &Backlog, batch: &mut Vec<Handle<Record>>) {
-        let section = self.store.section(backlog.reader.shard);
-        let mut at = section.get(backlog.reader.interest).next.get();
-        while let Some(handle) = at.filter(|_| batch.len() < BATCH) {
-            let record = section.get(handle);
-            if record.id.get() > backlog.until {
-                break;
+    /// A reader at what is to be handed out next. `None`: the channel is gone.
+    fn reopen(&self, remaining: &Remaining) -> Result<Option<Reader>, Lagged> {
+        let hash = self.store.hash(&remaining.id);
+        let shard = self.store.shard_of(hash);
+        let section = self.store.section(shard);
+        let found = section.find(hash, &remaining.id);
+        let Some(handle) =
+            found.filter(|handle| section.get(*handle).created.get() == remaining.created)
+        else {
+            return Ok(None);
+        };
+        // The oldest go first: if the oldest one is not behind it, it is there itself.
+        let oldest = section.get(handle).stored_first.get();
+        let start = oldest.filter(|oldest| section.get(*oldest).id.get() <= remaining.next);
+        let start = start.ok_or(Lagged)?;
+        let reader = open_reader(&section, handle, shard, start).ok_or(Lagged)?;
+        section.commit();
+        self.seek(reader, remaining.next);
+        Ok(Some(reader))
+    }
+
+    /// Moves a reader over stored messages to the one of this id, or as far as they reach.
+    fn seek(&self, reader: Reader, id: u64) {
+        loop {
+            let section = self.store.section(reader.shard);
+            let moved = section.skip_stored(reader.interest, id);
+            section.commit();
+            if !moved {
+                return;
             }
-            batch.push(handle);
-            at = record.next.get();
         }
+    }
+}
+
+fn open_reader(
+    section: &Section<'_>,
+    channel: Handle<Channel>,
+    shard: usize,
+    start: Handle<Record>,
+) -> Option<Reader> {
+    let read_to = section.get(start).id.get().saturating_sub(1);
+    let interest = section.make_interest(channel, 0, 0, read_to, Some(start))?;
+    Some(Reader { shard, interest })
+}
+
+/// The next messages for a reader, which pins them.
+fn next_batch(store: &Store, reader: Reader, until: u64, batch: &mut Vec<Handle<Record>>) {
+    let section = store.section(reader.shard);
+    let mut at = section.get(reader.interest).next.get();
+    while let Some(handle) = at.filter(|_| batch.len() < BATCH) {
+        let record = section.get(handle);
+        if record.id.get() > until {
+            break;
+        }
+        batch.push(handle);
+        at = record.next.get();
     }
 }
 
@@ -232,4 +419,133 @@ fn newest_stored(section: &Section<'_>, channel: &Channel, count: u64) -> Option
         at = record.prev.get();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Lagged;
+    use crate::hub::sim::World;
+
+    /// Channels a and b with these numbers of stored messages, which have their ids for texts.
+    fn world(a: u64, b: u64) -> World {
+        let mut world = World::new(256 * 1024, 2);
+        for (id, count) in [(b"a", a), (b"b", b)] {
+            (1..=count).for_each(|n| publish(&mut world, id, n));
+        }
+        world
+    }
+
+    fn publish(world: &mut World, id: &[u8], n: u64) {
+        world.publish(1, &[id], n.to_string().as_bytes(), true).expect("room");
+    }
+
+    fn numbers(texts: Vec<Vec<u8>>) -> Vec<u64> {
+        let text = |text: Vec<u8>| String::from_utf8(text).expect("digits");
+        texts.into_iter().map(|bytes| text(bytes).parse().expect("a number")).collect()
+    }
+
+    /// Bytes that messages take which are only kept for readers.
+    fn pinned(world: &World) -> u64 {
+        let audit = world.inspect();
+        let being_read = audit.kinds.iter().find(|(name, _)| *name == "messages_being_read");
+        being_read.expect("a kind").1.bytes
+    }
+
+    #[test]
+    fn portions_make_up_the_whole() {
+        for room in [1, 2, 31, 32, 33, 64, 100, 1000] {
+            let mut world = world(150, 40);
+            let asked: &[(&[u8], _)] = &[(b"a", Some(140)), (b"none", Some(5)), (b"b", Some(90))];
+            let (texts, mut rest) = world.read_first(0, asked, room);
+            let mut all = numbers(texts);
+            while let Some(left) = rest {
+                // What comes later is not old.
+                publish(&mut world, b"a", 9999);
+                let (texts, more) = world.read_on(0, left, room).expect("it is there");
+                assert!(
+                    texts.len() == room || more.is_none(),
+                    "a portion is full, but for the last"
+                );
+                all.extend(numbers(texts));
+                rest = more;
+            }
+            assert_eq!(all, (11..=150).chain(1..=40).collect::<Vec<_>>(), "{room} at a time");
+        }
+    }
+
+    #[test]
+    fn what_is_not_taken_pins_nothing() {
+        let mut world = world(30, 0);
+        world.rules.stored_max = Some(30);
+        let (texts, rest) = world.read_first(0, &[(b"a", Some(30))], 10);
+        assert_eq!(numbers(texts), (1..=10).collect::<Vec<_>>());
+        (31..=41).for_each(|n| publish(&mut world, b"a", n));
+        assert_eq!(pinned(&world), 0);
+        world.check("at rest");
+        let lagged = world.read_on(0, rest.expect("more is left"), 10).err();
+        assert_eq!(
+            lagged,
+            Some(Lagged),
+            "message 11 is gone, and that is not passed over in silence"
+        );
+    }
+
+    #[test]
+    fn the_last_message_before_a_gap_is_still_given() {
+        let mut world = world(30, 0);
+        world.rules.stored_max = Some(30);
+        let (_, rest) = world.read_first(0, &[(b"a", Some(30))], 10);
+        (31..=40).for_each(|n| publish(&mut world, b"a", n));
+        let (texts, _) = world.read_on(0, rest.expect("more is left"), 1).expect("it is there");
+        assert_eq!(numbers(texts), [11]);
+    }
+
+    #[test]
+    fn what_has_expired_is_left_out_while_it_is_there_and_a_gap_afterwards() {
+        for ticks in [false, true] {
+            let mut world = world(20, 0);
+            world.now += 50;
+            (21..=30).for_each(|n| publish(&mut world, b"a", n));
+            let (_, rest) = world.read_first(0, &[(b"a", Some(30))], 10);
+            world.now += 10;
+            if ticks {
+                world.tick(1);
+            }
+            let read = world.read_on(0, rest.expect("more is left"), 100);
+            let texts = read.map(|(texts, _)| numbers(texts));
+            let fresh = (21..=30).collect::<Vec<_>>();
+            assert_eq!(texts, if ticks { Err(Lagged) } else { Ok(fresh) });
+        }
+    }
+
+    #[test]
+    fn a_deleted_channel_is_over_and_the_next_one_follows() {
+        let mut world = world(30, 5);
+        let (_, rest) = world.read_first(0, &[(b"a", Some(30)), (b"b", Some(5))], 10);
+        world.delete(1, b"a", b"bye");
+        // One of the same name is another channel.
+        (1..=30).for_each(|_| publish(&mut world, b"a", 77));
+        let (texts, rest) = world.read_on(0, rest.expect("more is left"), 3).expect("there");
+        assert_eq!(numbers(texts), [1, 2, 3], "of b");
+        world.delete(1, b"b", b"bye");
+        let (texts, rest) = world.read_on(0, rest.expect("more is left"), 3).expect("over");
+        assert_eq!((texts.len(), rest.is_some()), (0, false));
+    }
+
+    #[test]
+    fn readers_between_messages_that_were_never_stored_leave_none_behind() {
+        let mut world = world(0, 0);
+        world.subscribe(1, &[(b"a", None)], 1).expect("room");
+        for n in 1..=60 {
+            world.publish(0, &[b"a"], n.to_string().as_bytes(), n % 3 == 0).expect("room");
+        }
+        let (texts, rest) = world.read_first(0, &[(b"a", Some(30))], 5);
+        assert_eq!(numbers(texts), [3, 6, 9, 12, 15]);
+        world.deliver(1);
+        assert_eq!(pinned(&world), 0);
+        let (texts, rest) = world.read_on(0, rest.expect("more is left"), 2).expect("there");
+        assert_eq!((numbers(texts), rest.is_some()), (vec![18, 21], true));
+        assert_eq!(pinned(&world), 0);
+        world.check("at rest");
+    }
 }

@@ -328,6 +328,7 @@ impl Life {
             check(message.channel, message.text);
             assert!(message.id > last, "a backlog in order");
             last = message.id;
+            true
         });
         if let Some(id) = subscribed.id {
             self.hub.announce(id, rules, now);

@@ -5,7 +5,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::hub::{Hub, News, Post, Refusal, Rules, Stay, Subscribe, Subscribed, Tick};
+use crate::hub::{
+    Hub, Lagged, News, Post, Refusal, Rest, Rules, Stay, Subscribe, Subscribed, Tick,
+};
 use crate::model::{Seconds, Since};
 use crate::store::arena::Killed;
 use crate::store::check::Audit;
@@ -199,27 +201,57 @@ impl World {
         token: usize,
     ) -> Result<(Subscribed, Vec<Received>), Refusal> {
         let (rules, now) = (self.rules.clone(), self.now);
-        let request = Subscribe {
-            requested,
-            since,
-            authorized_only: false,
-            wildcard_max: None,
-            events_channel_allowed: true,
-            stay: Stay::Live,
-            bounded: false,
-            form: 0,
-            token,
-        };
+        let request = Subscribe { since, token, ..request(requested) };
         let hub = self.hub(worker);
         let mut subscribed = hub.subscribe(&request, &rules, now)?;
         let mut received = Vec::new();
         hub.read_backlog(&mut subscribed, now, &mut |message| {
             received.push(Received { token, id: message.id, text: message.text.to_vec() });
+            true
         });
         if let Some(id) = subscribed.id {
             hub.announce(id, &rules, now);
         }
         Ok((subscribed, received))
+    }
+
+    /// The texts of a backlog's first `room` messages, and what is left; nobody stays subscribed.
+    pub(super) fn read_first(
+        &mut self,
+        worker: usize,
+        requested: &[(&[u8], Option<u64>)],
+        room: usize,
+    ) -> (Vec<Vec<u8>>, Option<Rest>) {
+        let (rules, now) = (self.rules.clone(), self.now);
+        let request = Subscribe { stay: Stay::No, ..request(requested) };
+        let hub = self.hub(worker);
+        let mut subscribed = hub.subscribe(&request, &rules, now).expect("room");
+        let mut texts = Vec::new();
+        let replayed = hub.read_backlog(&mut subscribed, now, &mut |message| {
+            texts.push(message.text.to_vec());
+            texts.len() < room
+        });
+        (texts, replayed.rest)
+    }
+
+    /// The next `room` of them.
+    pub(super) fn read_on(
+        &mut self,
+        worker: usize,
+        rest: Rest,
+        room: usize,
+    ) -> Result<(Vec<Vec<u8>>, Option<Rest>), Lagged> {
+        let now = self.now;
+        let hub = self.hub(worker);
+        let mut texts = Vec::new();
+        let mut rest = hub.read_on(rest, now, &mut |message| {
+            texts.push(message.text.to_vec());
+            texts.len() < room
+        })?;
+        if let Some(rest) = &mut rest {
+            hub.park(rest, now);
+        }
+        Ok((texts, rest))
     }
 
     /// Delivers all that a worker has to deliver.
@@ -267,5 +299,20 @@ impl World {
             self.tick(0);
         }
         self.check("after everything has expired")
+    }
+}
+
+/// A subscriber of these channels that stays.
+fn request<'a>(requested: &'a [(&'a [u8], Option<u64>)]) -> Subscribe<'a> {
+    Subscribe {
+        requested,
+        since: Since::default(),
+        authorized_only: false,
+        wildcard_max: None,
+        events_channel_allowed: true,
+        stay: Stay::Live,
+        bounded: false,
+        form: 0,
+        token: 0,
     }
 }

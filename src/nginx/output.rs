@@ -40,6 +40,11 @@ impl Rendering {
         self.ends.push(self.bytes.len());
     }
 
+    /// Bytes of all messages.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Where the message of this number begins.
     fn start_of(&self, message: usize) -> usize {
         message.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or(0)
@@ -119,6 +124,12 @@ impl Outbox {
             more.len += piece.len();
             more.pieces.push_back(piece);
         }
+    }
+
+    /// Adds all that waits in another one.
+    pub(super) fn append(&mut self, other: Self) {
+        let more = other.more.into_iter().flat_map(|more| more.pieces);
+        other.first.into_iter().chain(more).for_each(|piece| self.push_piece(piece));
     }
 
     /// What is in it now are old messages: they do not count as waiting.

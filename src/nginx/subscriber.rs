@@ -5,10 +5,12 @@
 //!      │ ├─► streaming  an open body: header, old messages, live ones, pings, footer
 //!      │ └─► polling    one answer, at once or later
 //!      └───► upgrade    a handshake, then what streaming does in frames; socket reads the client's
-//!   audience: who they are; delivery: what they get; ending: how they end; events: what nginx calls
+//!   audience: who they are; delivery: what they get; backlog: what they get before; ending: how they
+//!   end; events: what nginx calls
 //! ```
 
 mod audience;
+mod backlog;
 mod delivery;
 mod ending;
 mod events;

@@ -119,6 +119,19 @@ fn subscribe_with_backlog() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "slow; the others touch the same code")]
+fn read_a_backlog_in_portions() {
+    stop_everywhere("read on", |world| {
+        let (_, rest) = world.read_first(VICTIM, &[(b"a", Some(4)), (b"large", Some(9))], 1);
+        let (texts, rest) = world.read_on(VICTIM, rest.expect("more is left"), 1).expect("there");
+        assert_eq!(texts.len(), 1);
+        world.publish(VICTIM, &[b"b"], b"meanwhile", true).expect("room");
+        let (texts, rest) = world.read_on(VICTIM, rest.expect("more is left"), 9).expect("there");
+        assert_eq!((texts.len(), rest.is_some()), (3, false));
+    });
+}
+
+#[test]
 fn deliver() {
     stop_everywhere("deliver", |world| {
         world.deliver(VICTIM);

@@ -3,7 +3,7 @@
 
 use super::{Received, World};
 use crate::hub::{News, Post, Refusal, Stay, Subscribe, Subscribed, SubscriberId, Tick};
-use crate::model::{Seconds, Since};
+use crate::model::Seconds;
 
 const ZONE: usize = 512 * 1024;
 
@@ -12,17 +12,7 @@ fn post<'a>(body: &'a [&'a [u8]]) -> Post<'a> {
 }
 
 fn request<'a>(requested: &'a [(&'a [u8], Option<u64>)]) -> Subscribe<'a> {
-    Subscribe {
-        requested,
-        since: Since::default(),
-        authorized_only: false,
-        wildcard_max: None,
-        events_channel_allowed: false,
-        stay: Stay::Live,
-        bounded: false,
-        form: 0,
-        token: 0,
-    }
+    Subscribe { events_channel_allowed: false, ..super::request(requested) }
 }
 
 fn subscribe(world: &mut World, request: &Subscribe<'_>) -> Result<Subscribed, Refusal> {
@@ -208,7 +198,7 @@ fn trash_counts_for_more_than_ten_seconds() {
     world.now = 1010;
     let asks: &[(&[u8], _)] = &[(b"a", Some(1))];
     let mut subscribed = subscribe(&mut world, &request(asks)).expect("room");
-    let replayed = world.hub(0).read_backlog(&mut subscribed, 1010, &mut |_| {});
+    let replayed = world.hub(0).read_backlog(&mut subscribed, 1010, &mut |_| true);
     assert_eq!(replayed.messages, 0, "not replayed past its time, even before a tick");
     assert_eq!(figures(&mut world), (1, 1, 0), "no tick has come");
     let rules = world.rules.clone();
@@ -377,6 +367,7 @@ fn tags_order_the_messages_of_all_channels() {
         let mut stamps = Vec::new();
         world.hub(0).read_backlog(&mut subscribed, now, &mut |message| {
             stamps.push((message.time, message.tag));
+            true
         });
         stamps
     };

@@ -22,6 +22,7 @@ use crate::nginx::location::Location;
 use crate::nginx::module;
 use crate::nginx::output::{Loans, Outbox, Way};
 use crate::nginx::peer::Peer;
+use crate::nginx::subscriber::backlog::Unread;
 use crate::nginx::subscriber::delivery::Arrival;
 use crate::nginx::subscriber::polling::Poll;
 use crate::nginx::subscriber::socket::Socket;
@@ -121,6 +122,8 @@ pub(super) struct Stream {
     /// The response is chunked, and we do it.
     pub(super) frames_chunks: bool,
     pub(super) outbox: Outbox,
+    /// Old messages that are still to be read from the zone, and what comes after them.
+    pub(super) unread: Option<Box<Unread>>,
     pub(super) loans: NonNull<Loans>,
     /// What a WebSocket client sends; `None` for others, and while it is being read.
     pub(super) socket: Option<Box<Socket>>,
@@ -175,7 +178,7 @@ impl Subscriber {
     /// What the access log can say about it now.
     pub(super) fn entry(&self) -> Entry {
         let bytes_buffered = match &self.mode {
-            Mode::Stream(stream) => stream.outbox.len(),
+            Mode::Stream(stream) => stream.buffered(),
             Mode::Poll(_) => 0,
         };
         Entry { messages_sent: self.messages_sent, bytes_buffered, reason: None }
@@ -204,6 +207,8 @@ pub(super) struct Audience {
     pub(super) ended: Vec<Token>,
     /// Whose requests nginx reads from, until it has forgotten their bodies.
     pub(super) unwatched: Vec<Token>,
+    /// Whose old messages the socket takes as fast as they are read; each once.
+    pub(super) reading: VecDeque<Token>,
     /// Polls that have their message, each once.
     pub(super) answered: VecDeque<Token>,
 }

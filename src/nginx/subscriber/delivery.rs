@@ -20,6 +20,7 @@ use crate::nginx::journal::Reason;
 use crate::nginx::output::{Flushed, Loans, Outbox, Piece, Rendering, Way};
 use crate::nginx::peer::Peer;
 use crate::nginx::subscriber::audience::{self, Audience, Mode, State, Token};
+use crate::nginx::subscriber::backlog::{self, Refill, Refiller};
 use crate::nginx::subscriber::ending::{drop_connection, finish, leave_and_flush, report_too_slow};
 use crate::nginx::subscriber::events::events;
 use crate::nginx::subscriber::polling;
@@ -105,8 +106,7 @@ impl Audience {
                 Mode::Stream(_) if subscriber.state != State::Open => {}
                 Mode::Stream(stream)
                     if subscriber.is_blocked
-                        && stream.outbox.waiting()
-                            > subscriber.location.subscriber_max_buffered =>
+                        && stream.waiting() > subscriber.location.subscriber_max_buffered =>
                 {
                     subscriber.state = State::TooSlow;
                     subscriber.reason = Reason::Slow;
@@ -128,7 +128,7 @@ impl Audience {
                             },
                         ));
                     } else {
-                        stream.outbox.push(rendering, skipped);
+                        stream.push(rendering, skipped);
                     }
                     // Nobody is told of what waits behind a full socket: nginx will tell.
                     if !subscriber.is_blocked && !mem::replace(&mut subscriber.is_dirty, true) {
@@ -154,7 +154,7 @@ impl Audience {
             if let Some(subscriber) = self.subscribers.get(token)
                 && let Mode::Stream(stream) = &mut subscriber.mode
             {
-                stream.outbox.push_piece(piece);
+                stream.push_piece(piece);
             }
         }
         self.arrivals.shrink_to(FLUSHES_MAX);
@@ -234,8 +234,11 @@ pub(super) fn write_out() {
         let Some(token) = audience::with(|audience| audience.dirty.pop_front()) else { break };
         flush(token);
     }
+    backlog::go_on(flush);
     let has_answers = polling::answer_ready();
-    if has_answers || audience::with(|audience| !audience.dirty.is_empty()) {
+    let has_more =
+        audience::with(|audience| !audience.dirty.is_empty() || !audience.reading.is_empty());
+    if has_answers || has_more {
         events(|events| events.flush.post_next());
     }
 }
@@ -275,6 +278,25 @@ pub(super) enum Written {
 
 /// Writes what waits for the subscriber as far as its socket takes it.
 pub(super) fn write(token: Token) -> Written {
+    let mut refiller = Refiller::new(token);
+    let written = loop {
+        let written = write_waiting(token);
+        if written != Written::Open {
+            break written;
+        }
+        match refiller.refill() {
+            Refill::Done => {}
+            Refill::Nothing => break written,
+            Refill::Lagged => break Written::TooSlow,
+        }
+    };
+    if refiller.park() {
+        events(|events| events.flush.post_next());
+    }
+    written
+}
+
+fn write_waiting(token: Token) -> Written {
     let Some(mut turn) = audience::with(|audience| audience.begin_turn(token)) else {
         return Written::Gone;
     };

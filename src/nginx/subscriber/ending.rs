@@ -59,9 +59,15 @@ impl Audience {
         {
             subscriber.state = State::Ending;
             subscriber.reason = reason;
-            if subscriber.is_websocket()
-                && let Mode::Stream(stream) = &mut subscriber.mode
-            {
+            let is_websocket = subscriber.is_websocket();
+            let Mode::Stream(stream) = &mut subscriber.mode else { return };
+            if reason == Reason::Deleted {
+                // With its channels, what was still to be read of them is gone.
+                stream.go_live();
+            }
+            // Otherwise it has all up to some message, and none after that.
+            stream.unread = None;
+            if is_websocket {
                 let mut frames = Rendering::default();
                 frames.push(|out| last(subscriber.location, out));
                 stream.outbox.push(&Rc::new(frames), 0);

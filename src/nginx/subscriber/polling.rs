@@ -177,6 +177,7 @@ fn read(
         hub.read_backlog(subscribed, now, &mut |message| {
             reply.before_message(&mut body);
             location.layout.form().render(message, &mut body);
+            true
         })
     });
     reply.close(&mut body);

@@ -19,6 +19,7 @@ use crate::nginx::location::{self, Location};
 use crate::nginx::output::{Loans, Outbox, Rendering, Way};
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::subscriber::audience::{self, Mode, State, Stream, Subscriber, Token};
+use crate::nginx::subscriber::backlog::{PORTION, Unread};
 use crate::nginx::subscriber::delivery::{self, Written};
 use crate::nginx::subscriber::{
     Asked, EVENT_STREAM, admit, conclude, ending, keep_open, set_content_type,
@@ -40,6 +41,7 @@ pub(super) fn start(request: &mut Request, location: &'static Location, asked: &
         way: Way::Filtered,
         frames_chunks: false,
         outbox: Outbox::default(),
+        unread: None,
         loans,
         socket: None,
     };
@@ -90,7 +92,7 @@ fn open(
     let is_direct = !location.force_filters && !peer.needs_filters();
     let frames_chunks = is_direct && peer.is_chunked();
     let mut opening = Rendering::default();
-    push_opening(&mut opening, padding, token, frames_chunks, location, &mut subscribed);
+    let rest = push_opening(&mut opening, padding, token, frames_chunks, location, &mut subscribed);
     let is_over = worker::is_exiting();
     audience::with(|audience| {
         let Some(subscriber) = audience.subscribers.get(token) else { return };
@@ -103,6 +105,7 @@ fn open(
             stream.frames_chunks = frames_chunks;
             stream.outbox.push(&Rc::new(opening), 0);
             stream.outbox.mark_backlog();
+            stream.unread = rest.filter(|_| !is_over);
         }
     });
     if !is_over {
@@ -138,7 +141,7 @@ pub(super) fn settle(location: &Location, token: Token, id: Option<SubscriberId>
     });
 }
 
-/// Header template and old messages.
+/// Header template and old messages: a portion of them, and what is left.
 pub(super) fn push_opening(
     opening: &mut Rendering,
     padding: Option<&Padding>,
@@ -146,25 +149,27 @@ pub(super) fn push_opening(
     frames_chunks: bool,
     location: &Location,
     subscribed: &mut Subscribed,
-) {
+) -> Option<Box<Unread>> {
     delivery::push(opening, frames_chunks, |out| location.layout.open(padding, out));
     let form = audience::with(|audience| {
         let number = audience.subscribers.get(token)?.form;
         audience.forms.get(number).cloned()
     });
-    let Some(form) = form else { return };
+    let form = form?;
     let mut count = 0;
-    worker::operate(|hub, _, now| {
+    let replayed = worker::operate(|hub, _, now| {
         hub.read_backlog(subscribed, now, &mut |message| {
             count += 1;
             delivery::push(opening, frames_chunks, |out| form.render(message, out));
-        });
+            opening.len() < PORTION
+        })
     });
     audience::with(|audience| {
         if let Some(subscriber) = audience.subscribers.get(token) {
             subscriber.count(count);
         }
     });
+    replayed?.rest.map(|rest| Box::new(Unread::new(rest)))
 }
 
 /// Status and headers. `Some`: nginx has ended the request, and this is what to return.

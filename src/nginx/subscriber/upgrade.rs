@@ -63,8 +63,14 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
     let peer = request.peer();
     let loans = Loans::of(peer).ok_or(NoMemory)?;
     let socket = Some(Box::new(Socket::new(location, take_input(request))));
-    let stream =
-        Stream { way: Way::Direct, frames_chunks: false, outbox: Outbox::default(), loans, socket };
+    let stream = Stream {
+        way: Way::Direct,
+        frames_chunks: false,
+        outbox: Outbox::default(),
+        unread: None,
+        loans,
+        socket,
+    };
     let form = audience::with(|audience| audience.forms.number(location.layout.form()));
     let has_many = requested.len() > 1;
     let subscriber = Subscriber::new(peer, location, form, has_many, Mode::Stream(stream));
@@ -153,12 +159,14 @@ fn open(
         handshake::render_response(key, out);
         note_header_sent(request, out.len());
     });
-    let refusal = match subscribed {
+    let (unread, refusal) = match subscribed {
         Ok(mut subscribed) => {
-            streaming::push_opening(&mut opening, None, token, false, location, &mut subscribed);
-            None
+            let subscribed = &mut subscribed;
+            let unread =
+                streaming::push_opening(&mut opening, None, token, false, location, subscribed);
+            (unread, None)
         }
-        Err(refusal) => Some(refusal),
+        Err(refusal) => (None, Some(refusal)),
     };
     if matches!(refusal, Some(Refusal::NoMemory { .. })) {
         worker::report_full_zone();
@@ -173,6 +181,7 @@ fn open(
             if let Mode::Stream(stream) = &mut subscriber.mode {
                 stream.outbox.push(&Rc::new(opening), 0);
                 stream.outbox.mark_backlog();
+                stream.unread = unread;
             }
         }
         if let Some(refusal) = refusal {
