@@ -16,6 +16,7 @@ mod refill;
 mod server;
 mod shape;
 mod socket;
+mod stall;
 mod statistics;
 mod subscriber;
 mod torture;
@@ -68,9 +69,9 @@ fn run() -> Result<bool, String> {
     let place = Place {
         binary: options.path("binary")?,
         module: options.path("module")?,
-        prefix: options
-            .path("prefix")?
-            .join(word.filter(|word| ["crowd", "refill"].contains(word)).unwrap_or("load")),
+        prefix: options.path("prefix")?.join(
+            word.filter(|word| ["crowd", "refill", "stall"].contains(word)).unwrap_or("load"),
+        ),
     };
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_secs());
     let seed = options.number("seed", clock)?;
@@ -87,6 +88,7 @@ fn run() -> Result<bool, String> {
             },
         ),
         Some("refill") => refill::run(&place, seed, workers, options.number("rounds", 10)?),
+        Some("stall") => stall::run(place, seed, workers, options.number("seconds", 60)?),
         word => {
             let seconds = word.unwrap_or("120");
             let seconds = seconds

@@ -245,6 +245,31 @@ impl Drop for Nginx {
     }
 }
 
+/// What a worker holds: descriptors, and kilobytes of its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WorkerState {
+    pub(crate) files: usize,
+    pub(crate) own_kb: u64,
+}
+
+/// The largest of all workers.
+pub(crate) fn worker_state(nginx: &Nginx) -> WorkerState {
+    let states = nginx.workers().into_iter().map(|pid| {
+        let files = fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let own_kb = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"))
+            .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+            .unwrap_or(0);
+        WorkerState { files, own_kb }
+    });
+    states.fold(WorkerState { files: 0, own_kb: 0 }, |most, state| WorkerState {
+        files: most.files.max(state.files),
+        own_kb: most.own_kb.max(state.own_kb),
+    })
+}
+
 fn write_config(place: &Place, port: u16, config: &Config) -> io::Result<()> {
     let Config { main, http } = config;
     let module = place.module.display();

@@ -19,7 +19,7 @@ use crate::mischief::{self, Shared};
 use crate::publisher::{Alphabet, Plan, Publisher};
 use crate::random::Random;
 use crate::refill::Filler;
-use crate::server::{Nginx, PATIENCE, Place};
+use crate::server::{Nginx, PATIENCE, Place, WorkerState, worker_state};
 use crate::shape::{CONNECTIONS, Shape};
 use crate::subscriber::{Habit, Mode, Pace, Resume, Subscriber};
 use crate::vanisher::Vanisher;
@@ -582,31 +582,6 @@ fn settle(
         }
     }
     Ok(settled)
-}
-
-/// What a worker holds: descriptors, and kilobytes of its own.
-#[derive(Debug, Clone, Copy)]
-struct WorkerState {
-    files: usize,
-    own_kb: u64,
-}
-
-/// The largest of all workers.
-fn worker_state(nginx: &Nginx) -> WorkerState {
-    let states = nginx.workers().into_iter().map(|pid| {
-        let files = fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let own_kb = status
-            .lines()
-            .find_map(|line| line.strip_prefix("RssAnon:"))
-            .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-            .unwrap_or(0);
-        WorkerState { files, own_kb }
-    });
-    states.fold(WorkerState { files: 0, own_kb: 0 }, |most, state| WorkerState {
-        files: most.files.max(state.files),
-        own_kb: most.own_kb.max(state.own_kb),
-    })
 }
 
 /// What a worker's descriptors are, for a report.
