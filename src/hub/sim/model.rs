@@ -113,6 +113,8 @@ pub(super) struct Channel {
     pub(super) log: Vec<Published>,
     pub(super) stored: Vec<Lying>,
     pub(super) active: Seconds,
+    /// Somebody may have begun to subscribe then, and not come to the end of it.
+    pub(super) tried: Seconds,
     /// Deleted: with one of these texts.
     pub(super) deleted: Option<Vec<Vec<u8>>>,
 }
@@ -185,6 +187,7 @@ impl Model {
                     log: Vec::new(),
                     stored: Vec::new(),
                     active: now,
+                    tried: now,
                     deleted: None,
                 });
                 self.channels.len() - 1

@@ -383,6 +383,11 @@ impl Sim {
             .collect();
         let outcome = self.on(worker, fuse, |hub, rules, now| hub.subscribe(&request, rules, now));
         let now = self.world.now;
+        for id in &ids {
+            if let Some(number) = self.model.live.get(id) {
+                self.model.channels[*number].tried = now;
+            }
+        }
         match outcome {
             None => self.effects.may_create.extend(ids),
             Some(Err(refusal)) => self.refused_rightly(&ids, Some(refusal)),
@@ -594,7 +599,8 @@ impl Sim {
             let (now, rules) = (self.world.now, &self.world.rules);
             for (id, real) in look(&self.world.open(SEATS)) {
                 assert!(real.stored.iter().all(|m| m.expires > now), "swept all that has expired");
-                let active = self.model.channel(&id).map_or(now, |channel| channel.active);
+                let channel = self.model.channel(&id);
+                let active = channel.map_or(now, |channel| channel.active.max(channel.tried));
                 let idle = real.stored.is_empty() && real.interests == 0 && id != b"events";
                 let due = active + rules.channel_inactivity_secs < now;
                 assert!(which != Tick::Full || !idle || !due, "an idle channel is still there");
