@@ -22,7 +22,7 @@ mod publish;
 mod refusal;
 mod roster;
 mod seat;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod sim;
 mod subscribe;
 mod sweep;
@@ -32,6 +32,8 @@ pub use deliver::News;
 pub use publish::Post;
 pub use refusal::Refusal;
 pub use roster::{Group, Listener, SubscriberId};
+#[cfg(fuzzing)]
+pub use sim::fuzz_history;
 pub use subscribe::{Stay, Subscribe, Subscribed};
 pub use sweep::Tick;
 

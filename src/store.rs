@@ -5,13 +5,13 @@
 
 pub(crate) mod arena;
 pub(crate) mod channel;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod check;
 pub(crate) mod index;
 pub(crate) mod inspect;
 pub(crate) mod interest;
 pub(crate) mod lock;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod memory;
 pub(crate) mod message;
 pub(crate) mod pages;

@@ -170,9 +170,11 @@ fn is_test_module(source: &Source, all: &[Source]) -> bool {
     })
 }
 
-/// `#[cfg(test)]`, `#[cfg(all(test, …))]`
+/// `#[cfg(test)]`, `#[cfg(all(test, …))]`; and what the fuzzers share with the tests.
 fn is_for_tests(attribute: &str) -> bool {
-    attribute.starts_with("#[cfg(test)") || attribute.starts_with("#[cfg(all(test")
+    ["#[cfg(test)", "#[cfg(all(test", "#[cfg(any(test, fuzzing))"]
+        .iter()
+        .any(|begin| attribute.starts_with(begin))
 }
 
 /// What follows each `crate::`, groups taken apart: `crate::{a::b, c}` names `a` and `c`.
@@ -350,6 +352,9 @@ mod tests {
             [""; 0]
         );
         assert_eq!(found("hub/sim.rs", "use std::time::Instant;"), [""; 0]);
+        let parent = Source::new("hub.rs", "#[cfg(any(test, fuzzing))]\nmod model;".to_owned());
+        let model = Source::new("hub/model.rs", "//! Head.\nuse std::time::Instant;".to_owned());
+        assert_eq!(findings(&model, &[parent]), [""; 0]);
         assert_eq!(found("store/a.rs", "use ngx::core::Pool;").len(), 1);
         assert_eq!(found("nginx/a.rs", "use ngx::core::Pool;"), [""; 0]);
     }

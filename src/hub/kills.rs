@@ -142,8 +142,9 @@ impl Drop for Worker {
 #[test]
 fn killed_workers_leave_nothing_behind() {
     let kills: u32 = env("PUSH_STREAM_KILLS").unwrap_or(KILLS);
-    let mut rng = Rng(env(ENV_SEED).unwrap_or_else(|| now() as u64));
-    eprintln!("{kills} kills, {ENV_SEED}={}", rng.0);
+    let seed = env(ENV_SEED).unwrap_or_else(|| now() as u64);
+    let mut rng = Rng::seeded(seed);
+    eprintln!("{kills} kills, {ENV_SEED}={seed}");
     let zone = ZoneFile::new("kills");
     let mapped = zone.map();
     let spawn = |rng: &mut Rng, seat| Worker::spawn(&zone, seat, rng.next());
@@ -214,7 +215,7 @@ fn a_worker() {
     let store = SharedFile::map(&file).open(seat).expect("a seat");
     let mut hub = Hub::attach(store, std::process::id(), now());
     hub.configure(&rules(), now());
-    let mut life = Life { rng: Rng(seed), hub, subscribers: HashMap::new() };
+    let mut life = Life { rng: Rng::seeded(seed), hub, subscribers: HashMap::new() };
     while std::os::unix::process::parent_id() == parent {
         for _ in 0..64 {
             life.step();
@@ -232,7 +233,7 @@ struct Life {
 
 /// A text that tells whether it is whole: the rest follows from its first eight bytes.
 fn text(seed: u64, len: usize) -> Vec<u8> {
-    let mut rng = Rng(seed);
+    let mut rng = Rng::seeded(seed);
     let mut text = seed.to_le_bytes().to_vec();
     while text.len() < len {
         text.extend_from_slice(&rng.next().to_le_bytes());

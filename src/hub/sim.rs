@@ -1,22 +1,27 @@
-//! Several workers in one thread, over one zone: the ground of the store's and the hub's tests.
+//! Several workers in one thread, over one zone: the ground of the store's and the hub's tests, and
+//! of the fuzzer's target `store_ops`.
 //!
 //! A worker can be stopped at any store it makes ([`World::run_until_store`]): what it had done is
 //! in the zone, its locks are those of a dead process, and nothing else of it is left.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::hub::{
-    Hub, Lagged, News, Post, Refusal, Rest, Rules, Stay, Subscribe, Subscribed, Tick,
-};
-use crate::model::{Seconds, Since};
+use crate::hub::{Hub, Rules, Tick};
+use crate::model::Seconds;
 use crate::store::arena::Killed;
 use crate::store::check::Audit;
 use crate::store::memory::Memory;
 use crate::store::{Inspection, Store};
 
+#[cfg(test)]
+mod acts;
+#[cfg(test)]
 mod bounds;
+#[cfg(test)]
 mod every_stop;
+#[cfg(test)]
 mod forgotten;
+#[cfg(test)]
 mod inspect;
 // Whole histories, full zones and rules take Miri minutes each, and reach no unsafe code that the
 // store's own tests and the stopped operations do not.
@@ -26,20 +31,19 @@ mod model;
 mod random;
 #[cfg(not(miri))]
 pub(super) mod rng;
-#[cfg(not(miri))]
+#[cfg(all(test, not(miri)))]
 mod rules;
-#[cfg(not(miri))]
+#[cfg(all(test, not(miri)))]
 mod slab;
 
-#[cfg(not(miri))]
+#[cfg(all(test, not(miri)))]
 use model::look;
 
-/// What a subscriber was handed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Received {
-    pub(super) token: usize,
-    pub(super) id: i64,
-    pub(super) text: Vec<u8>,
+/// Runs the history that a fuzzer's input decides: workers come, go, die and do all that they can,
+/// until the input ends. Panics where the zone is not what it should be, or something leaked.
+#[cfg(fuzzing)]
+pub fn fuzz_history(input: &[u8]) {
+    random::run(rng::Rng::of_input(input));
 }
 
 /// A zone and its workers.
@@ -164,123 +168,9 @@ impl World {
         }
     }
 
-    pub(super) fn publish(
-        &mut self,
-        worker: usize,
-        channels: &[&[u8]],
-        text: &[u8],
-        store: bool,
-    ) -> Result<(), Refusal> {
-        let (rules, now) = (self.rules.clone(), self.now);
-        let post = Post {
-            event_id: None,
-            event_type: None,
-            body: &[text],
-            binary: false,
-            store,
-            may_be_empty: false,
-        };
-        self.hub(worker).publish(channels, &post, &rules, now)
-    }
-
-    /// Subscribes; answers the subscription and the texts of its backlog.
-    pub(super) fn subscribe(
-        &mut self,
-        worker: usize,
-        requested: &[(&[u8], Option<u64>)],
-        token: usize,
-    ) -> Result<(Subscribed, Vec<Received>), Refusal> {
-        self.subscribe_since(worker, requested, Since::default(), token)
-    }
-
-    pub(super) fn subscribe_since(
-        &mut self,
-        worker: usize,
-        requested: &[(&[u8], Option<u64>)],
-        since: Since<'_>,
-        token: usize,
-    ) -> Result<(Subscribed, Vec<Received>), Refusal> {
-        let (rules, now) = (self.rules.clone(), self.now);
-        let request = Subscribe { since, token, ..request(requested) };
-        let hub = self.hub(worker);
-        let mut subscribed = hub.subscribe(&request, &rules, now)?;
-        let mut received = Vec::new();
-        hub.read_backlog(&mut subscribed, now, &mut |message| {
-            received.push(Received { token, id: message.id, text: message.text.to_vec() });
-            true
-        });
-        if let Some(id) = subscribed.id {
-            hub.announce(id, &rules, now);
-        }
-        Ok((subscribed, received))
-    }
-
-    /// The texts of a backlog's first `room` messages, and what is left; nobody stays subscribed.
-    pub(super) fn read_first(
-        &mut self,
-        worker: usize,
-        requested: &[(&[u8], Option<u64>)],
-        room: usize,
-    ) -> (Vec<Vec<u8>>, Option<Rest>) {
-        let (rules, now) = (self.rules.clone(), self.now);
-        let request = Subscribe { stay: Stay::No, ..request(requested) };
-        let hub = self.hub(worker);
-        let mut subscribed = hub.subscribe(&request, &rules, now).expect("room");
-        let mut texts = Vec::new();
-        let replayed = hub.read_backlog(&mut subscribed, now, &mut |message| {
-            texts.push(message.text.to_vec());
-            texts.len() < room
-        });
-        (texts, replayed.rest)
-    }
-
-    /// The next `room` of them.
-    pub(super) fn read_on(
-        &mut self,
-        worker: usize,
-        rest: Rest,
-        room: usize,
-    ) -> Result<(Vec<Vec<u8>>, Option<Rest>), Lagged> {
-        let now = self.now;
-        let hub = self.hub(worker);
-        let mut texts = Vec::new();
-        let mut rest = hub.read_on(rest, now, &mut |message| {
-            texts.push(message.text.to_vec());
-            texts.len() < room
-        })?;
-        if let Some(rest) = &mut rest {
-            hub.park(rest, now);
-        }
-        Ok((texts, rest))
-    }
-
-    /// Delivers all that a worker has to deliver.
-    pub(super) fn deliver(&mut self, worker: usize) -> Vec<Received> {
-        let (rules, now) = (self.rules.clone(), self.now);
-        let mut received = Vec::new();
-        let hub = self.hub(worker);
-        hub.woken();
-        let mut each = |news: News<'_>| {
-            let News::Messages { groups, messages, .. } = news else { return };
-            for listener in groups.iter().flat_map(|group| &group.listeners) {
-                for message in listener.due(messages) {
-                    let (id, text) = (message.id, message.text.to_vec());
-                    received.push(Received { token: listener.token, id, text });
-                }
-            }
-        };
-        while hub.deliver(&rules, now, &mut each) {}
-        received
-    }
-
     pub(super) fn tick(&mut self, worker: usize) {
         let (rules, now) = (self.rules.clone(), self.now);
         while self.hub(worker).tick(Tick::Full, &rules, now) {}
-    }
-
-    pub(super) fn delete(&mut self, worker: usize, channel: &[u8], text: &[u8]) -> usize {
-        let (rules, now) = (self.rules.clone(), self.now);
-        self.hub(worker).delete(&[channel], text, &rules, now)
     }
 
     /// Ends all workers, lets everything expire, and answers what the zone holds then: nothing.
@@ -299,20 +189,5 @@ impl World {
             self.tick(0);
         }
         self.check("after everything has expired")
-    }
-}
-
-/// A subscriber of these channels that stays.
-fn request<'a>(requested: &'a [(&'a [u8], Option<u64>)]) -> Subscribe<'a> {
-    Subscribe {
-        requested,
-        since: Since::default(),
-        authorized_only: false,
-        wildcard_max: None,
-        events_channel_allowed: true,
-        stay: Stay::Live,
-        bounded: false,
-        form: 0,
-        token: 0,
     }
 }

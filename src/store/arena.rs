@@ -107,16 +107,16 @@ impl<T> Link<T> {
 pub(crate) struct Arena {
     base: NonNull<u8>,
     len: usize,
-    /// Stores left until this worker "dies"; tests only.
-    #[cfg(test)]
+    /// Stores left until this worker "dies"; tests and fuzzers only.
+    #[cfg(any(test, fuzzing))]
     pub(crate) fuse: core::cell::Cell<Option<u64>>,
     /// This worker has "died": nothing that it does reaches the arena any more.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) dead: core::cell::Cell<bool>,
 }
 
 /// What a test's worker "dies" of.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) struct Killed;
 
 impl Arena {
@@ -128,9 +128,9 @@ impl Arena {
         Self {
             base,
             len,
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             fuse: core::cell::Cell::new(None),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             dead: core::cell::Cell::new(false),
         }
     }
@@ -274,7 +274,7 @@ impl Arena {
     }
 
     /// May this store happen? In tests the fuse decides, and the last one "kills" the worker.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     fn burn(&self) -> bool {
         if self.dead.get() {
             return false;
@@ -290,7 +290,7 @@ impl Arena {
         true
     }
 
-    #[cfg(not(test))]
+    #[cfg(not(any(test, fuzzing)))]
     #[expect(clippy::unused_self, reason = "the test build looks at its fuse here")]
     const fn burn(&self) -> bool {
         true
@@ -298,9 +298,9 @@ impl Arena {
 
     /// "Died" in a test; always false otherwise.
     pub(crate) fn is_dead(&self) -> bool {
-        #[cfg(test)]
+        #[cfg(any(test, fuzzing))]
         return self.dead.get();
-        #[cfg(not(test))]
+        #[cfg(not(any(test, fuzzing)))]
         return false;
     }
 }

@@ -5,12 +5,12 @@
 //! and then says [`LockCell::repaired`]. (A spin lock without an owner would hang every worker for
 //! ever after one SIGKILL.)
 //!
-//! Tests run several workers in one thread, and Miri knows no robust mutexes, so under `cfg(test)`
+//! Tests and fuzzers run several workers in one thread, and Miri knows no robust mutexes, so for them
 //! a lock can also be a plain word that behaves the same ([`Locking::Simulated`]).
 
 use core::cell::UnsafeCell;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Room for a `pthread_mutex_t` (40 bytes on x86-64, 48 on aarch64) in the zone.
@@ -38,14 +38,14 @@ pub(crate) enum Locking {
     /// Robust pthread mutexes.
     Robust,
     /// A word in place of a mutex, for workers that share one thread. The value is the worker.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     Simulated(u32),
 }
 
 /// Longest sleep of a waiter before it looks at the lock again.
 const NAP_NSEC: libc::c_long = 50_000_000;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 const DEAD: u32 = 1 << 31;
 
 impl LockCell {
@@ -53,7 +53,7 @@ impl LockCell {
     pub(crate) fn make(&self, locking: Locking) {
         match locking {
             Locking::Robust => self.make_robust(),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Locking::Simulated(_) => self.word().store(0, Ordering::SeqCst),
         }
     }
@@ -62,7 +62,7 @@ impl LockCell {
     pub(crate) fn lock(&self, locking: Locking) -> Acquired {
         match locking {
             Locking::Robust => self.lock_robust(),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Locking::Simulated(me) => self.simulated(me).expect("a lock is held by a live worker"),
         }
     }
@@ -106,7 +106,7 @@ impl LockCell {
                 let rc = unsafe { libc::pthread_mutex_trylock(self.mutex()) };
                 Self::acquired(rc)
             }
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Locking::Simulated(me) => self.simulated(me),
         }
     }
@@ -119,7 +119,7 @@ impl LockCell {
                 let rc = unsafe { libc::pthread_mutex_consistent(self.mutex()) };
                 assert!(rc == 0, "push stream: zone lock beyond repair: {rc}");
             }
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Locking::Simulated(_) => {}
         }
     }
@@ -132,7 +132,7 @@ impl LockCell {
                 let rc = unsafe { libc::pthread_mutex_unlock(self.mutex()) };
                 debug_assert!(rc == 0, "push stream: zone lock released by a stranger: {rc}");
             }
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Locking::Simulated(me) => {
                 let old = self.word().swap(0, Ordering::SeqCst);
                 assert_eq!(old, me + 1, "a lock is released by its owner");
@@ -168,13 +168,13 @@ impl LockCell {
         assert!([a, b, c, d] == [0; 4], "push stream: no robust locks on this system");
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     fn word(&self) -> &AtomicU32 {
         // SAFETY: the cell is large and aligned enough for a word, and zero or a word always.
         unsafe { &*self.0.get().cast::<AtomicU32>() }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     fn simulated(&self, me: u32) -> Option<Acquired> {
         let old = self.word().load(Ordering::SeqCst);
         let acquired = match old {
@@ -187,7 +187,7 @@ impl LockCell {
     }
 
     /// What the kernel does to the locks of a process that ends.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn owner_ended(&self, worker: u32) {
         let word = self.word().load(Ordering::SeqCst);
         if word & !DEAD == worker + 1 {

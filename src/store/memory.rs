@@ -1,9 +1,9 @@
-//! Memory that stands in for a zone in tests, and workers' views of it.
+//! Memory that stands in for a zone in tests and fuzzers, and workers' views of it.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
-#[cfg(not(miri))]
+#[cfg(all(test, not(miri)))]
 use std::fs::File;
-#[cfg(not(miri))]
+#[cfg(all(test, not(miri)))]
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 
@@ -44,6 +44,7 @@ impl Memory {
     }
 
     /// Spoils one byte of the image.
+    #[cfg(test)]
     pub(crate) fn poke(&self, offset: usize, byte: u8) {
         assert!(offset < self.layout.size());
         // SAFETY: in bounds.
@@ -61,13 +62,13 @@ impl Drop for Memory {
 }
 
 /// A zone in a file that several processes map, with real locks.
-#[cfg(not(miri))]
+#[cfg(all(test, not(miri)))]
 pub(crate) struct SharedFile {
     base: NonNull<u8>,
     len: usize,
 }
 
-#[cfg(not(miri))]
+#[cfg(all(test, not(miri)))]
 impl SharedFile {
     /// Maps all of the file, which stays mapped as long as the process lives.
     pub(crate) fn map(file: &File) -> Self {

@@ -2,6 +2,7 @@
 //! or leaked.
 
 use super::World;
+use super::acts::Received;
 
 /// The worker that dies, and the one that lives on.
 const VICTIM: usize = 0;
@@ -50,7 +51,7 @@ fn stop_everywhere(name: &str, operation: impl Fn(&mut World)) {
         // The others go on before anybody has taken the dead one's seat.
         // (Only what it was building is memory that they have to wait for.)
         let early = world.publish(WITNESS, &[b"a", b"new"], b"after", true).is_ok();
-        let texts = |received: &[super::Received]| -> Vec<Vec<u8>> {
+        let texts = |received: &[Received]| -> Vec<Vec<u8>> {
             received.iter().filter(|r| r.token == 2).map(|r| r.text.clone()).collect()
         };
         let received = world.deliver(WITNESS);

@@ -1,7 +1,8 @@
 //! What a panic leaves: interests in the zone that the worker's roster knows nothing of. They must not
 //! be taken for those of other channels that have got their numbers since.
 
-use super::{Received, World};
+use super::World;
+use super::acts::Received;
 use crate::hub::roster::Roster;
 
 /// A worker that has forgotten its subscriber of "old", and then gets one of "new".

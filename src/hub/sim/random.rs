@@ -1,13 +1,13 @@
-//! Histories drawn from a seed: workers publish, subscribe, deliver, delete, sweep, come, go and
-//! die at any store, and after each step the zone is what a naive model says.
+//! Histories drawn from a seed, or from a fuzzer's input: workers publish, subscribe, deliver,
+//! delete, sweep, come, go and die at any store, and after each step the zone is what a naive model
+//! says.
 //!
 //! `PUSH_STREAM_SIM_SEEDS=N` runs N more seeds, `PUSH_STREAM_SIM_SEED=S` that one alone. A failure
-//! names its seed.
+//! names its seed. `fuzz/fuzz_targets/store_ops.rs` has the inputs.
 //!
 //! Pins known-defects.md M12, R15.
 
 use std::collections::BTreeMap;
-use std::panic::catch_unwind;
 
 use super::model::{Effects, Id, Model, Posted, Real, look, selected};
 use super::rng::Rng;
@@ -72,24 +72,13 @@ struct Sim {
     ids: Vec<Id>,
 }
 
-#[test]
-fn histories() {
-    let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-    if let Some(seed) = number("PUSH_STREAM_SIM_SEED") {
-        return Sim::new(seed).run();
-    }
-    let fixed = 40;
-    for seed in 0..fixed + number("PUSH_STREAM_SIM_SEEDS").unwrap_or(0) {
-        if let Err(panic) = catch_unwind(|| Sim::new(seed).run()) {
-            eprintln!("PUSH_STREAM_SIM_SEED={seed}");
-            std::panic::resume_unwind(panic);
-        }
-    }
+/// Runs the history that these numbers decide; panics where something does not hold.
+pub(in crate::hub) fn run(rng: Rng) {
+    Sim::new(rng).run();
 }
 
 impl Sim {
-    fn new(seed: u64) -> Self {
-        let mut rng = Rng(seed);
+    fn new(mut rng: Rng) -> Self {
         let lens: &[usize] = &[128, 128, 256, 512];
         let len = *rng.pick(lens) * 1024;
         let mut world = World::new(len, 3);
@@ -122,6 +111,9 @@ impl Sim {
 
     fn run(mut self) {
         for step in 0..STEPS {
+            if self.rng.is_spent() {
+                break;
+            }
             self.step();
             if step % 7 == 0 {
                 self.world.check("at rest");
@@ -537,8 +529,8 @@ impl Sim {
         let id = self.rng.pick(&self.ids).clone();
         let own = self.rng.chance(50);
         let configured = self.world.rules.deleted_text.clone();
-        let text =
-            if own { self.rng.text(0, 5 + self.rng.0 as usize % 300) } else { configured.clone() };
+        let len = 5 + self.rng.below(300);
+        let text = if own { self.rng.text(0, len) } else { configured.clone() };
         let there = self.model.live.contains_key(&id);
         let outcome =
             self.on(worker, fuse, |hub, rules, now| hub.delete(&[&id], &text, rules, now));
@@ -753,6 +745,38 @@ fn take(news: News<'_>, model: &Model, subscribers: &mut BTreeMap<usize, Subscri
             if left == 0 {
                 subscribers.remove(&listener.token);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::catch_unwind;
+
+    use super::*;
+
+    #[test]
+    fn histories() {
+        let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+        if let Some(seed) = number("PUSH_STREAM_SIM_SEED") {
+            return run(Rng::seeded(seed));
+        }
+        let fixed = 40;
+        for seed in 0..fixed + number("PUSH_STREAM_SIM_SEEDS").unwrap_or(0) {
+            if let Err(panic) = catch_unwind(|| run(Rng::seeded(seed))) {
+                eprintln!("PUSH_STREAM_SIM_SEED={seed}");
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+
+    /// What the fuzzer does, and that it can get everywhere: an input is a history like any other.
+    #[test]
+    fn histories_of_inputs() {
+        let mut rng = Rng::seeded(1);
+        for len in [0, 1, 7, 60, 900, 6000] {
+            let input = rng.text(0, len);
+            run(Rng::of_input(&input));
         }
     }
 }

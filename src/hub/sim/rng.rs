@@ -1,20 +1,52 @@
-//! Numbers drawn from a seed: splitmix64. The same seed gives the same history everywhere.
+//! Numbers that decide a history: drawn from a seed (splitmix64), or taken from a fuzzer's input.
+//! The same seed, or the same input, gives the same history everywhere.
+
+use std::collections::VecDeque;
 
 /// A generator.
-pub(in crate::hub) struct Rng(pub(in crate::hub) u64);
+pub(in crate::hub) struct Rng(Source);
+
+enum Source {
+    #[cfg_attr(fuzzing, expect(dead_code, reason = "a fuzzer gives inputs only"))]
+    Seed(u64),
+    /// What is left of an input; when nothing is, every number is the smallest.
+    Input(VecDeque<u8>),
+}
 
 impl Rng {
+    #[cfg_attr(fuzzing, expect(dead_code, reason = "a fuzzer gives inputs only"))]
+    pub(in crate::hub) const fn seeded(seed: u64) -> Self {
+        Self(Source::Seed(seed))
+    }
+
+    pub(in crate::hub) fn of_input(input: &[u8]) -> Self {
+        Self(Source::Input(input.to_vec().into()))
+    }
+
+    /// Nothing is left to decide by. Never true of a seed.
+    pub(in crate::hub) fn is_spent(&self) -> bool {
+        match &self.0 {
+            Source::Seed(_) => false,
+            Source::Input(rest) => rest.is_empty(),
+        }
+    }
+
+    #[cfg_attr(fuzzing, expect(dead_code, reason = "the simulation asks for less"))]
     pub(in crate::hub) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        match &mut self.0 {
+            Source::Seed(state) => splitmix(state),
+            Source::Input(rest) => taken(rest, u64::MAX),
+        }
     }
 
     /// One of `0..n`.
     pub(in crate::hub) fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
+        let n = n.max(1) as u64;
+        let number = match &mut self.0 {
+            Source::Seed(state) => splitmix(state),
+            Source::Input(rest) => taken(rest, n - 1),
+        };
+        (number % n) as usize
     }
 
     /// True `percent` times of a hundred.
@@ -27,11 +59,30 @@ impl Rng {
         &all[self.below(all.len())]
     }
 
-    /// `len` bytes that begin with `label`, as far as it fits.
+    /// `len` bytes that begin with `label`, as far as it fits. What follows decides nothing, so an
+    /// input is not spent on it.
     pub(in crate::hub) fn text(&mut self, label: u64, len: usize) -> Vec<u8> {
+        let mut filler = match &mut self.0 {
+            Source::Seed(state) => splitmix(state),
+            Source::Input(_) => label,
+        };
         let mut text = format!("{label}:").into_bytes();
-        text.resize_with(len.max(text.len()), || self.next() as u8);
+        text.resize_with(len.max(text.len()), || splitmix(&mut filler) as u8);
         text.truncate(len);
         text
     }
+}
+
+fn splitmix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// A number out of as few bytes as `max` has: each byte of an input is to decide something.
+fn taken(rest: &mut VecDeque<u8>, max: u64) -> u64 {
+    let len = (u64::BITS - max.leading_zeros()).div_ceil(8) as usize;
+    rest.drain(..len.min(rest.len())).fold(0, |number, byte| number << 8 | u64::from(byte))
 }

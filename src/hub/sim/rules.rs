@@ -1,7 +1,8 @@
 //! The rules of the specification that need no nginx: refusals and their order, limits, the timing
 //! of trash and inactivity, deletion, tags, the events channel, a full zone.
 
-use super::{Received, World};
+use super::World;
+use super::acts::{self, Received};
 use crate::hub::{News, Post, Refusal, Stay, Subscribe, Subscribed, SubscriberId, Tick};
 use crate::model::Seconds;
 
@@ -12,7 +13,7 @@ fn post<'a>(body: &'a [&'a [u8]]) -> Post<'a> {
 }
 
 fn request<'a>(requested: &'a [(&'a [u8], Option<u64>)]) -> Subscribe<'a> {
-    Subscribe { events_channel_allowed: false, ..super::request(requested) }
+    Subscribe { events_channel_allowed: false, ..acts::request(requested) }
 }
 
 fn subscribe(world: &mut World, request: &Subscribe<'_>) -> Result<Subscribed, Refusal> {

@@ -58,7 +58,7 @@ fn proves_the_rule(hub: &Hub, rng: &mut Rng) {
 #[test]
 fn staged_messages_keep_their_bytes_in_any_history() {
     for seed in 0..12 {
-        let mut rng = Rng(seed);
+        let mut rng = Rng::seeded(seed);
         let lens: &[usize] = &[96, 128, 300];
         let mut world = World::new(*rng.pick(lens) * 1024, 1);
         let pristine = world.check("new").free_pages;
@@ -113,7 +113,7 @@ fn staged_messages_keep_their_bytes_in_any_history() {
 #[test]
 fn what_fits_is_published_after_any_history() {
     for seed in 0..8 {
-        let mut rng = Rng(1000 + seed);
+        let mut rng = Rng::seeded(1000 + seed);
         let mut world = World::new(192 * 1024, 2);
         world.rules.channel_inactivity_secs = 100_000;
         world.publish(0, &[b"big"], b"x", false).expect("room");
