@@ -7,6 +7,7 @@
 #   step      prints one line about what happens now
 #   die       prints one line to stderr and ends with 1
 #   quietly   runs a command with its output in a log; shows the end of it if the command fails
+# and use_nginx, nginx_version, build_driver: see there.
 
 set -euo pipefail
 
@@ -58,4 +59,12 @@ use_nginx() {
     esac
     module=$tree/ngx_http_push_stream_module.so
     export NGINX_SOURCE_DIR=$source NGINX_BUILD_DIR=$objs
+}
+
+# The program behind scripts/torture and the fuzzer's wire_bytes: sets $driver.
+build_driver() {
+    step "compiling the driver"
+    quietly torture-build env CARGO_TARGET_DIR="$root/target/torture-driver" \
+        cargo build --locked --release --manifest-path scripts/torture-driver/Cargo.toml
+    driver=$root/target/torture-driver/release/torture-driver
 }

@@ -43,6 +43,13 @@ pub(crate) fn complaints_of_empty(nginx: &Nginx) -> Result<Vec<String>, String> 
     Ok(violations(report.as_bytes()).into_iter().chain(left).collect())
 }
 
+/// Which of these kinds there are any of, and how many.
+pub(crate) fn remains_of(nginx: &Nginx, kinds: &[&str]) -> Result<Vec<String>, String> {
+    let report = nginx.ask("GET", "/audit", b"")?.body;
+    let report = String::from_utf8_lossy(&report);
+    Ok(kinds.iter().filter_map(|kind| remains(&report, kind)).collect())
+}
+
 /// A report during which nothing changed, so that all was compared; or one with violations.
 fn compared(nginx: &Nginx) -> Result<String, String> {
     let end = Instant::now() + PATIENCE;

@@ -6,11 +6,17 @@ pub(crate) struct Frames {
     pending: Vec<u8>,
     /// Payload bytes of the open frame that are still to come; they are a message's.
     left: u64,
+    may_be_binary: bool,
     /// The server has sent its close frame, with this code; 0: without one.
     pub(crate) closed: Option<u16>,
 }
 
 impl Frames {
+    /// For a server that also sends binary messages.
+    pub(crate) fn with_binary() -> Self {
+        Self { may_be_binary: true, ..Self::default() }
+    }
+
     /// Appends the payload of messages to `body`. Pings are passed over.
     pub(crate) fn feed(
         &mut self,
@@ -50,6 +56,7 @@ impl Frames {
         };
         match first {
             0x81 => self.left = length,
+            0x82 if self.may_be_binary => self.left = length,
             0x88..=0x8a if length > 125 => return Err("a long control frame"),
             0x88..=0x8a if (payload.len() as u64) < length => return Ok(()),
             0x88 => {
@@ -66,7 +73,12 @@ impl Frames {
 
 /// A text frame as a client sends it.
 pub(crate) fn text(payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
-    let mut frame = vec![0x81];
+    frame(0x81, payload, mask)
+}
+
+/// A frame as a client sends it; `first` has the opcode and says whether it is the last of a message.
+pub(crate) fn frame(first: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
+    let mut frame = vec![first];
     match payload.len() {
         length @ 0..=125 => frame.push(0x80 | length as u8),
         length @ 126..=65535 => {

@@ -1,6 +1,6 @@
 //! Drives and breaks a real nginx with the module, and knows what everybody must have seen.
 //!
-//! Run by `scripts/torture`, which says how to use it.
+//! Run by `scripts/torture` and, for raw bytes, by `scripts/fuzz`, which say how to use it.
 
 mod audit;
 mod body;
@@ -21,6 +21,7 @@ mod statistics;
 mod subscriber;
 mod torture;
 mod vanisher;
+mod wire;
 mod world;
 
 use std::collections::HashMap;
@@ -70,7 +71,8 @@ fn run() -> Result<bool, String> {
         binary: options.path("binary")?,
         module: options.path("module")?,
         prefix: options.path("prefix")?.join(
-            word.filter(|word| ["crowd", "refill", "stall"].contains(word)).unwrap_or("load"),
+            word.filter(|word| ["crowd", "refill", "stall", "wire"].contains(word))
+                .unwrap_or("load"),
         ),
     };
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_secs());
@@ -89,6 +91,16 @@ fn run() -> Result<bool, String> {
         ),
         Some("refill") => refill::run(&place, seed, workers, options.number("rounds", 10)?),
         Some("stall") => stall::run(place, seed, workers, options.number("seconds", 60)?),
+        Some("wire") => wire::run(
+            &place,
+            seed,
+            &wire::Task {
+                seconds: options.number("seconds", 60)?,
+                corpus: options.path("corpus")?,
+                artifacts: options.path("artifacts")?,
+                replay: options.path("replay").ok(),
+            },
+        ),
         word => {
             let seconds = word.unwrap_or("120");
             let seconds = seconds

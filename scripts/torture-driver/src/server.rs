@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -130,6 +130,11 @@ impl Nginx {
         self.is_ours(pid) && Pid::from_raw(pid).is_some_and(|pid| kill_process(pid, signal).is_ok())
     }
 
+    /// Whether each of these is one of its workers still.
+    pub(crate) fn has_all(&self, workers: &[i32]) -> bool {
+        workers.iter().all(|&pid| self.is_ours(pid))
+    }
+
     /// Whether we have killed that worker.
     pub(crate) fn has_killed(&self, pid: i32) -> bool {
         self.killed.contains(&pid)
@@ -195,7 +200,7 @@ impl Nginx {
 
     /// Ends it in the orderly way, and says what its logs hold that they must not; see
     /// [`Nginx::bad_lines`].
-    pub(crate) fn stop(mut self, caused: &[&str]) -> Result<Vec<String>, String> {
+    pub(crate) fn stop(&mut self, caused: &[&str]) -> Result<Vec<String>, String> {
         self.signal_master(Signal::QUIT);
         let end = Instant::now() + PATIENCE;
         while self.master.try_wait().map_err(|error| error.to_string())?.is_none() {
@@ -210,7 +215,20 @@ impl Nginx {
     /// Lines of the error log that tell of a fault which we did not cause: `caused` are texts of those
     /// that we did.
     pub(crate) fn bad_lines(&self, caused: &[&str]) -> Vec<String> {
-        let log = fs::read(self.logs().join("error.log")).unwrap_or_default();
+        self.bad_lines_since(&mut 0, caused)
+    }
+
+    /// The same for what came after the first `read` bytes, which go forward with it.
+    pub(crate) fn bad_lines_since(&self, read: &mut u64, caused: &[&str]) -> Vec<String> {
+        let mut log = Vec::new();
+        // A log that cannot be read has nothing to tell yet.
+        let _ = fs::File::open(self.logs().join("error.log")).and_then(|mut file| {
+            file.seek(SeekFrom::Start(*read))?;
+            file.read_to_end(&mut log)
+        });
+        // The last line may be on its way still.
+        log.truncate(log.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1));
+        *read += log.len() as u64;
         let log = String::from_utf8_lossy(&log);
         let bad = ["[alert]", "[emerg]", "[crit]", "open socket", "panic"];
         log.lines()

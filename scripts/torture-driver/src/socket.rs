@@ -4,7 +4,7 @@
 //! deliberately does not (a slow reader).
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -157,6 +157,12 @@ impl Socket {
                 },
             };
         }
+    }
+
+    /// Tells the peer that no more bytes come; what it sends is still read.
+    pub(crate) fn finish(&mut self) {
+        // A connection that is gone already needs to be told nothing.
+        let _ = self.flush() && self.stream.shutdown(Shutdown::Write).is_ok();
     }
 
     /// Ends the connection by a reset: no goodbye, and nothing stays in the system.
