@@ -44,7 +44,7 @@ pub(crate) struct Task {
 /// Workers of the server: the fewest that can tell each other of messages.
 const WORKERS: usize = 2;
 /// The longest that one nginx is fed.
-const ROUND: Duration = Duration::from_secs(60);
+const ROUND: Duration = Duration::from_secs(30);
 /// Batches that a finding is written down with: what lingers is not older.
 const WRITTEN_MAX: usize = 200;
 

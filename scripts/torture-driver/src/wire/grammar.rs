@@ -175,3 +175,43 @@ fn cut(random: &mut Random, bytes: &[u8]) -> Vec<Vec<u8>> {
     }
     pieces
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::super::script::parse;
+    use super::*;
+
+    #[test]
+    fn a_seed_gives_the_same_batches_and_they_can_be_written_down() {
+        let grammar = Grammar::new(vec![b"GET /sub?id=a HTTP/1.1\r\n\r\n".to_vec()]);
+        for number in 0..300 {
+            let batch = grammar.batch(7, number);
+            assert_eq!(batch, grammar.batch(7, number));
+            assert_eq!(parse(&batch.to_string()), Ok(vec![batch]));
+        }
+        assert_ne!(grammar.batch(7, 1).steps, grammar.batch(8, 1).steps);
+    }
+
+    #[test]
+    fn a_connection_is_opened_first_and_ended_last() {
+        let grammar = Grammar::new(Vec::new());
+        for number in 0..300 {
+            let mut open: HashMap<usize, bool> = HashMap::new();
+            for step in grammar.batch(7, number).steps {
+                match step {
+                    Step::Open(at, _) => assert_eq!(open.insert(at, true), None),
+                    Step::Reset(at) | Step::Close(at) | Step::Leave(at) => {
+                        assert_eq!(open.insert(at, false), Some(true));
+                    }
+                    Step::Send(at, _) | Step::Hear(at) | Step::Shut(at) => {
+                        assert_eq!(open.get(&at), Some(&true));
+                    }
+                    Step::Publish(_) | Step::Pause => {}
+                }
+            }
+            assert!(open.values().all(|open| !open));
+        }
+    }
+}
