@@ -27,7 +27,7 @@ mod sim;
 mod subscribe;
 mod sweep;
 
-pub use backlog::{Lagged, Replayed, Rest};
+pub use backlog::{Lagged, Reading, Replayed, Rest};
 pub use deliver::News;
 pub use publish::Post;
 pub use refusal::Refusal;

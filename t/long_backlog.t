@@ -23,6 +23,8 @@ my $t = Test::Nginx::PushStream->new->http(<<'EOC')->run();
         location /pub    { push_stream_publisher admin; push_stream_store_messages on; }
         location /live   { push_stream_publisher admin; }
         location /sub    { push_stream_subscriber; push_stream_header_template "HEAD\n"; push_stream_footer_template "FOOT\n"; }
+        location /ttl    { push_stream_subscriber; push_stream_header_template "HEAD\n"; push_stream_footer_template "FOOT\n";
+                           push_stream_subscriber_connection_ttl 4s; }
         location /filter { push_stream_subscriber; push_stream_force_filters on; }
         location /zipped { push_stream_subscriber; default_type text/plain; gzip on; }
         location /ev     { push_stream_subscriber eventsource; }
@@ -138,18 +140,36 @@ while ($frame = $frames->frame(30)) {
 is($wrong, 0, "a WebSocket too, after $n whole frames");
 is($frame && unpack('H*', $frame->{raw}), '880203f5', 'with the reason');
 
-# Deletion takes the rest with it; goodbye comes at once.
+# Deletion takes the rest of a channel with it, and its live messages that wait behind it.
 fill(c => 300);
 my ($bereft, $left) = (still('/sub?id=c.b300'), still('/sub?id=a.b300/c.b300'));
+live(c => 'not without the others');
+live(a => 'alive');
 $t->delete('/pub?id=c');
 $_->client->resume for $bereft, $left;
-like($bereft->body(30), qr/\AHEAD\n(?:c \d+ \d+ x+\n)*c -2 Channel deletedFOOT\n\z/, 'a deleted channel');
-ok($bereft->complete, 'ends in order');
-ok($left->read_until(qr/deleted/, 60) eq "HEAD\n" . old(a => 1, 300) . 'c -2 Channel deleted', 'another one is read to its end');
-my $last = still('/sub?id=a.b300');
+my $body = $bereft->body(30);
+like($body, qr/\AHEAD\n(?:c \d+ \d+ x+\n)*c -2 Channel deletedFOOT\n\z/, 'a deleted channel');
+ok(index($body, "HEAD\n" . old(c => 1, 10)) == 0, 'has no gap before its end');
+ok($bereft->complete, 'which is in order');
+ok($left->read_until(qr/deleted/, 60) eq "HEAD\n" . old(a => 1, 300) . 'a 304 alivec -2 Channel deleted',
+    'another one is read to its end');
+
+# The end of its time, and goodbye, come after all that was promised until then.
+my %end = (reload => still('/sub?id=a.b300'));
+my $leaving = $t->websocket('/ws?id=a.b300', worker => $here, rcvbuf => 4096);
+$leaving->client->pause;
+my $others = $t->stats('/stats?id=a')->{subscribers};
+$end{ttl} = still('/ttl?id=a.b300');
+live(a => 'last');
+ok($t->wait_subscribers('/stats?id=a', $others), 'the time of one is over');
 $t->reload;
-$last->client->resume;
-like($last->body(30), qr/\AHEAD\n(?:a \d+ \d+ x+\n)+FOOT\n\z/, 'reload: whole messages and the footer');
-ok($last->complete, 'in order');
+$_->client->resume for values %end, $leaving;
+for my $why (sort keys %end) {
+    my $all = $end{$why}->body(60);
+    ok($all =~ s/\AHEAD\n//r eq old(a => 1, 300) . "a 305 lastFOOT\n", "$why: all, and the footer");
+    ok($end{$why}->complete, 'in order');
+}
+ok(join('', map { $leaving->text(60) } 1 .. 301) eq old(a => 1, 300) . 'a 305 last', 'a WebSocket too');
+is($leaving->rest(5), '8800', 'and its close frame');
 
 $t->done();

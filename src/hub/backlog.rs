@@ -91,8 +91,24 @@ struct Remaining {
     reader: Option<Reader>,
 }
 
-/// A subscriber was so slow that the next stored message is not stored any more. To go on would leave
-/// a gap.
+impl Rest {
+    /// The ids of its channels.
+    pub fn channels(&self) -> impl Iterator<Item = &[u8]> {
+        self.channels.iter().map(|channel| &*channel.id)
+    }
+}
+
+/// What [`Hub::read_on`] came to.
+#[derive(Debug)]
+pub struct Reading {
+    /// What there was no room for. It has to be parked before the worker does anything else.
+    pub rest: Option<Rest>,
+    /// Channels that were deleted before all was read of them.
+    pub gone: Vec<Box<[u8]>>,
+}
+
+/// A subscriber was so slow that the next stored message is not stored any more, or is past its time.
+/// To go on would leave a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lagged;
 
@@ -178,10 +194,7 @@ impl Hub {
         replayed
     }
 
-    /// Hands out more of what there was no room for. `None`: that was all. What is left has to be
-    /// parked before the worker does anything else.
-    ///
-    /// What was deleted with its channel meanwhile is not missed.
+    /// Hands out more of what there was no room for.
     ///
     /// # Errors
     ///
@@ -191,23 +204,33 @@ impl Hub {
         mut rest: Rest,
         now: Seconds,
         each: &mut dyn FnMut(&Message<'_>) -> bool,
-    ) -> Result<Option<Rest>, Lagged> {
+    ) -> Result<Reading, Lagged> {
+        let mut gone = Vec::new();
         let mut has_room = true;
         while let Some(channel) = rest.channels.last_mut() {
             if channel.reader.is_none() {
-                channel.reader = self.reopen(channel)?;
+                channel.reader = self.reopen(channel, now)?;
             }
             if let Some(reader) = channel.reader {
-                let stop = self.read_remaining(reader, channel, now, &mut has_room, each);
-                if let Stop::Before(next) = stop {
-                    channel.next = next;
-                    return Ok(Some(rest));
+                match self.read_remaining(reader, channel, now, &mut has_room, each) {
+                    Ok(Stop::Before(next)) => {
+                        channel.next = next;
+                        return Ok(Reading { rest: Some(rest), gone });
+                    }
+                    Ok(Stop::End) => self.store.retire(reader.shard, reader.interest, now),
+                    Err(lagged) => {
+                        self.store.retire(reader.shard, reader.interest, now);
+                        return Err(lagged);
+                    }
                 }
-                self.store.retire(reader.shard, reader.interest, now);
             }
-            rest.channels.pop();
+            if let Some(done) = rest.channels.pop()
+                && done.reader.is_none()
+            {
+                gone.push(done.id);
+            }
         }
-        Ok(None)
+        Ok(Reading { rest: None, gone })
     }
 
     /// Keeps the place, and lets go of the messages.
@@ -263,19 +286,25 @@ impl Hub {
         now: Seconds,
         has_room: &mut bool,
         each: &mut dyn FnMut(&Message<'_>) -> bool,
-    ) -> Stop {
+    ) -> Result<Stop, Lagged> {
         let mut content = Vec::new();
-        self.walk(reader, channel.until, now, &mut |store, handle, record| {
-            if record.id.get() < channel.next || record.expires.time() <= now {
+        let mut lagged = Ok(());
+        let stop = self.walk(reader, channel.until, now, &mut |store, handle, record| {
+            if record.id.get() < channel.next {
                 return true;
             }
-            if !*has_room {
+            if record.expires.time() <= now {
+                // Not to be had any more, though no tick has come yet.
+                lagged = Err(Lagged);
+            }
+            if !*has_room || lagged.is_err() {
                 return false;
             }
             content.clear();
             *has_room = each(&store.message(handle, &channel.id, &mut content));
             true
-        })
+        });
+        lagged.map(|()| stop)
     }
 
     /// Goes over the messages that were stored once, up to the id `until`, for as long as `each`
@@ -318,22 +347,27 @@ impl Hub {
     }
 
     /// A reader at what is to be handed out next. `None`: the channel is gone.
-    fn reopen(&self, remaining: &Remaining) -> Result<Option<Reader>, Lagged> {
+    fn reopen(&mut self, remaining: &Remaining, now: Seconds) -> Result<Option<Reader>, Lagged> {
         let hash = self.store.hash(&remaining.id);
         let shard = self.store.shard_of(hash);
-        let section = self.store.section(shard);
-        let found = section.find(hash, &remaining.id);
-        let Some(handle) =
-            found.filter(|handle| section.get(*handle).created.get() == remaining.created)
-        else {
-            return Ok(None);
-        };
-        // The oldest go first: if the oldest one is not behind it, it is there itself.
-        let oldest = section.get(handle).stored_first.get();
-        let start = oldest.filter(|oldest| section.get(*oldest).id.get() <= remaining.next);
-        let start = start.ok_or(Lagged)?;
-        let reader = open_reader(&section, handle, shard, start).ok_or(Lagged)?;
-        section.commit();
+        let opened = self.with_room(now, |hub| {
+            let section = hub.store.section(shard);
+            let found = section.find(hash, &remaining.id);
+            let Some(handle) =
+                found.filter(|handle| section.get(*handle).created.get() == remaining.created)
+            else {
+                return Some(Ok(None));
+            };
+            // The oldest go first. If the oldest one is not behind it, it was not evicted.
+            let oldest = section.get(handle).stored_first.get();
+            let is_there =
+                |oldest: &Handle<Record>| section.get(*oldest).id.get() <= remaining.next;
+            let Some(start) = oldest.filter(is_there) else { return Some(Err(Lagged)) };
+            let reader = open_reader(&section, handle, shard, start)?;
+            section.commit();
+            Some(Ok(Some(reader)))
+        });
+        let Some(reader) = opened.unwrap_or(Err(Lagged))? else { return Ok(None) };
         self.seek(reader, remaining.next);
         Ok(Some(reader))
     }
@@ -501,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_expired_is_left_out_while_it_is_there_and_a_gap_afterwards() {
+    fn what_expires_while_it_waits_is_a_gap_before_a_tick_too() {
         for ticks in [false, true] {
             let mut world = world(20, 0);
             world.now += 50;
@@ -511,10 +545,10 @@ mod tests {
             if ticks {
                 world.tick(1);
             }
-            let read = world.read_on(0, rest.expect("more is left"), 100);
-            let texts = read.map(|(texts, _)| numbers(texts));
-            let fresh = (21..=30).collect::<Vec<_>>();
-            assert_eq!(texts, if ticks { Err(Lagged) } else { Ok(fresh) });
+            let lagged = world.read_on(0, rest.expect("more is left"), 100).err();
+            assert_eq!(lagged, Some(Lagged));
+            assert_eq!(pinned(&world), 0);
+            world.check("at rest");
         }
     }
 
@@ -522,6 +556,7 @@ mod tests {
     fn a_deleted_channel_is_over_and_the_next_one_follows() {
         let mut world = world(30, 5);
         let (_, rest) = world.read_first(0, &[(b"a", Some(30)), (b"b", Some(5))], 10);
+        assert!(rest.as_ref().expect("more is left").channels().eq([&b"b"[..], b"a"]));
         world.delete(1, b"a", b"bye");
         // One of the same name is another channel.
         (1..=30).for_each(|_| publish(&mut world, b"a", 77));

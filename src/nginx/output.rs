@@ -82,7 +82,7 @@ impl Piece {
         self.rendering.bytes.get(self.from..self.to).unwrap_or_default()
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.to.saturating_sub(self.from)
     }
 }
@@ -124,12 +124,6 @@ impl Outbox {
             more.len += piece.len();
             more.pieces.push_back(piece);
         }
-    }
-
-    /// Adds all that waits in another one.
-    pub(super) fn append(&mut self, other: Self) {
-        let more = other.more.into_iter().flat_map(|more| more.pieces);
-        other.first.into_iter().chain(more).for_each(|piece| self.push_piece(piece));
     }
 
     /// What is in it now are old messages: they do not count as waiting.

@@ -92,8 +92,9 @@ impl Store {
             section.unlink_inbox(handle);
             // Nobody is to be told any more: nobody would look.
             section.flag(&section.get(handle).flags, LIVE, false);
-            let is_done =
-                section.pins_only_stored(handle) || section.pass_some(handle, u64::MAX, now) == 0;
+            let is_done = section.pins_only_stored(handle)
+                || !section.skip_stored(handle, u64::MAX)
+                    && section.pass_some(handle, u64::MAX, now) == 0;
             if is_done {
                 section.drop_interest(handle);
             }

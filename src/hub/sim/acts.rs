@@ -93,10 +93,11 @@ impl World {
         let now = self.now;
         let hub = self.hub(worker);
         let mut texts = Vec::new();
-        let mut rest = hub.read_on(rest, now, &mut |message| {
+        let read = hub.read_on(rest, now, &mut |message| {
             texts.push(message.text.to_vec());
             texts.len() < room
         })?;
+        let mut rest = read.rest;
         if let Some(rest) = &mut rest {
             hub.park(rest, now);
         }

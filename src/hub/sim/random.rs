@@ -47,6 +47,8 @@ struct Pending {
     /// What has been read of it, and what was left when its reader had no room for more.
     got: Vec<(Id, u64, Posted)>,
     rest: Option<Rest>,
+    /// How much of it was read at first.
+    first: usize,
     /// Per incarnation of a channel: the selection as it is with and without what has expired.
     expected: Vec<(usize, [Vec<u64>; 2])>,
     backtracked: bool,
@@ -417,6 +419,7 @@ impl Sim {
                     subscribed,
                     got: Vec::new(),
                     rest: None,
+                    first: 0,
                     expected,
                     backtracked,
                     by_event,
@@ -449,8 +452,8 @@ impl Sim {
                 count < room
             };
             if let Some(rest) = pending.rest.take() {
-                let rest = hub.read_on(rest, now, &mut each)?;
-                pending.rest = rest.map(|mut rest| {
+                let read = hub.read_on(rest, now, &mut each)?;
+                pending.rest = read.rest.map(|mut rest| {
                     hub.park(&mut rest, now);
                     rest
                 });
@@ -466,8 +469,11 @@ impl Sim {
             Ok(())
         });
         let Some(outcome) = outcome else { return };
-        if is_first && let Some(subscriber) = self.subscribers.get_mut(&pending.token) {
-            subscriber.announced = true;
+        if is_first {
+            pending.first = pending.got.len();
+            if let Some(subscriber) = self.subscribers.get_mut(&pending.token) {
+                subscriber.announced = true;
+            }
         }
         assert!(pending.got.len() - before <= room, "more than there is room for");
         if outcome.is_ok() && pending.rest.is_some() {
@@ -485,6 +491,7 @@ impl Sim {
         for (number, expected) in &pending.expected {
             let channel = &self.model.channels[*number];
             let count = rest.iter().take_while(|message| message.0 == channel.id).count();
+            let at_first = pending.first.saturating_sub(got.len() - rest.len()).min(count);
             let (mine, others) = rest.split_at(count);
             rest = others;
             let ids: Vec<u64> = mine.iter().map(|message| message.1).collect();
@@ -510,6 +517,14 @@ impl Sim {
                 || (cut && (all.starts_with(&ids) || fresh.starts_with(&ids)))
                 || (expired && ids.iter().all(|id| all.contains(id) || fresh.contains(id)));
             assert!(right, "backlog {ids:?} instead of {all:?} or {fresh:?}");
+            // What was read on, later, leaves nothing out.
+            let run = &ids[at_first.saturating_sub(1)..];
+            if count > at_first && channel.id != b"events" && !pending.by_event {
+                let in_one = |all: &Vec<u64>| {
+                    all.windows(run.len()).any(|part| part == run) && (cut || all.ends_with(run))
+                };
+                assert!(in_one(all) || in_one(fresh), "{run:?} of {all:?} or {fresh:?}");
+            }
         }
         assert!(rest.is_empty(), "backlog of a channel that was not asked for");
     }

@@ -175,6 +175,12 @@ impl Subscriber {
         self.messages_sent = self.messages_sent.saturating_add(messages);
     }
 
+    /// So many of those that were counted will not be given to it.
+    pub(super) fn uncount(&mut self, messages: usize) {
+        let messages = u32::try_from(messages).unwrap_or(u32::MAX);
+        self.messages_sent = self.messages_sent.saturating_sub(messages);
+    }
+
     /// What the access log can say about it now.
     pub(super) fn entry(&self) -> Entry {
         let bytes_buffered = match &self.mode {
@@ -209,6 +215,8 @@ pub(super) struct Audience {
     pub(super) unwatched: Vec<Token>,
     /// Whose old messages the socket takes as fast as they are read; each once.
     pub(super) reading: VecDeque<Token>,
+    /// Portions of old messages that were given since those had their turn.
+    pub(super) portions: usize,
     /// Polls that have their message, each once.
     pub(super) answered: VecDeque<Token>,
 }

@@ -97,6 +97,7 @@ impl Audience {
     ) {
         let Some(form) = self.forms.get(group.form) else { return };
         let mut renderings = Renderings { form, messages, raw: None, chunked: None };
+        let mut name: Option<Rc<[u8]>> = None;
         for listener in &group.listeners {
             let due = listener.due(messages);
             let token = Token::from_usize(listener.token);
@@ -119,16 +120,27 @@ impl Audience {
                         subscriber.messages_sent.saturating_add(due.len() as u32);
                     let skipped = messages.len() - due.len();
                     let rendering = renderings.get(stream.frames_chunks);
+                    // Only behind old messages it matters whose they are.
+                    let channel = stream
+                        .unread
+                        .is_some()
+                        .then(|| name.get_or_insert_with(|| first.channel.into()));
                     if subscriber.has_many_channels {
                         self.arrivals.extend((skipped..messages.len()).zip(due).map(
                             |(number, message)| Arrival {
                                 order: Order::of(message, deleted_at),
                                 token,
+                                channel: channel.as_deref().cloned(),
                                 piece: Piece::one(rendering, number),
                             },
                         ));
+                    } else if let Some((unread, channel)) = stream.unread.as_mut().zip(channel) {
+                        for (number, message) in (skipped..).zip(due) {
+                            let is_notice = message.id == DELETED_ID;
+                            unread.push(channel, is_notice, Piece::one(rendering, number));
+                        }
                     } else {
-                        stream.push(rendering, skipped);
+                        stream.outbox.push(rendering, skipped);
                     }
                     // Nobody is told of what waits behind a full socket: nginx will tell.
                     if !subscriber.is_blocked && !mem::replace(&mut subscriber.is_dirty, true) {
@@ -150,11 +162,14 @@ impl Audience {
     /// one channel after the other.
     fn settle_arrivals(&mut self) {
         self.arrivals.sort_by_key(|arrival| arrival.order);
-        for Arrival { token, piece, .. } in self.arrivals.drain(..) {
+        for Arrival { order, token, channel, piece } in self.arrivals.drain(..) {
             if let Some(subscriber) = self.subscribers.get(token)
                 && let Mode::Stream(stream) = &mut subscriber.mode
             {
-                stream.push_piece(piece);
+                match stream.unread.as_mut().zip(channel) {
+                    Some((unread, channel)) => unread.push(&channel, order.is_notice, piece),
+                    None => stream.outbox.push_piece(piece),
+                }
             }
         }
         self.arrivals.shrink_to(FLUSHES_MAX);
@@ -170,6 +185,8 @@ impl Audience {
 pub(super) struct Arrival {
     order: Order,
     token: Token,
+    /// Which channel's, if it has to wait for old messages.
+    channel: Option<Rc<[u8]>>,
     piece: Piece,
 }
 
@@ -310,9 +327,8 @@ fn write_waiting(token: Token) -> Written {
     let was_blocked = turn.is_blocked;
     let peer = turn.peer;
     let (state, is_websocket) = (turn.state, turn.is_websocket);
-    if !audience::with(|audience| audience.end_turn(token, turn, is_blocked)) {
-        return Written::Gone;
-    }
+    let ended = audience::with(|audience| audience.end_turn(token, turn, is_blocked));
+    let Some(has_unread) = ended else { return Written::Gone };
     match flushed {
         Flushed::Lost => Written::Lost,
         Flushed::Some(progress) => {
@@ -327,7 +343,7 @@ fn write_waiting(token: Token) -> Written {
                     peer.post_read();
                 }
             }
-            if state == State::Ending { Written::Ended } else { Written::Open }
+            if state == State::Ending && !has_unread { Written::Ended } else { Written::Open }
         }
     }
 }
@@ -362,13 +378,13 @@ impl Audience {
         })
     }
 
-    /// `false`: the subscriber has gone meanwhile.
-    fn end_turn(&mut self, token: Token, turn: Turn, is_blocked: bool) -> bool {
+    /// Has it more to read? `None`: the subscriber has gone meanwhile.
+    fn end_turn(&mut self, token: Token, turn: Turn, is_blocked: bool) -> Option<bool> {
         self.scratch = turn.scratch;
-        let Some(subscriber) = self.subscribers.get(token) else { return false };
-        let Mode::Stream(stream) = &mut subscriber.mode else { return false };
+        let subscriber = self.subscribers.get(token)?;
+        let Mode::Stream(stream) = &mut subscriber.mode else { return None };
         stream.outbox = turn.outbox;
         subscriber.is_blocked = is_blocked;
-        true
+        Some(stream.unread.is_some())
     }
 }

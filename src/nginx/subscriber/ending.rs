@@ -59,18 +59,22 @@ impl Audience {
         {
             subscriber.state = State::Ending;
             subscriber.reason = reason;
-            let is_websocket = subscriber.is_websocket();
-            let Mode::Stream(stream) = &mut subscriber.mode else { return };
-            if reason == Reason::Deleted {
-                // With its channels, what was still to be read of them is gone.
-                stream.go_live();
+            match reason {
+                Reason::Ttl | Reason::Shutdown => {}
+                Reason::Deleted => subscriber.forget_unread(),
+                // It has all up to some message, and nothing after that.
+                _ => subscriber.drop_unread(),
             }
-            // Otherwise it has all up to some message, and none after that.
-            stream.unread = None;
-            if is_websocket {
+            if subscriber.is_websocket()
+                && let Mode::Stream(stream) = &mut subscriber.mode
+            {
                 let mut frames = Rendering::default();
                 frames.push(|out| last(subscriber.location, out));
-                stream.outbox.push(&Rc::new(frames), 0);
+                let frames = Piece::one(&Rc::new(frames), 0);
+                match &mut stream.unread {
+                    Some(unread) => unread.push_last(frames),
+                    None => stream.outbox.push_piece(frames),
+                }
             }
         }
         self.quit(token, Kind::Ping);
@@ -221,6 +225,7 @@ pub(super) fn report_too_slow() {
     let who = if count == 1 { "subscriber was" } else { "subscribers were" };
     log::warning!(
         log::cycle_log(),
-        "{count} {who} disconnected, being too slow for \"push_stream_subscriber_max_buffered\""
+        "{count} {who} disconnected, being too slow for \"push_stream_subscriber_max_buffered\" or for \
+         old messages, which are gone"
     );
 }

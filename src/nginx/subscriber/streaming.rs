@@ -19,7 +19,7 @@ use crate::nginx::location::{self, Location};
 use crate::nginx::output::{Loans, Outbox, Rendering, Way};
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::subscriber::audience::{self, Mode, State, Stream, Subscriber, Token};
-use crate::nginx::subscriber::backlog::{PORTION, Unread};
+use crate::nginx::subscriber::backlog::{self, Unread};
 use crate::nginx::subscriber::delivery::{self, Written};
 use crate::nginx::subscriber::{
     Asked, EVENT_STREAM, admit, conclude, ending, keep_open, set_content_type,
@@ -105,7 +105,7 @@ fn open(
             stream.frames_chunks = frames_chunks;
             stream.outbox.push(&Rc::new(opening), 0);
             stream.outbox.mark_backlog();
-            stream.unread = rest.filter(|_| !is_over);
+            stream.unread = rest;
         }
     });
     if !is_over {
@@ -118,9 +118,11 @@ fn open(
             let code = ending::forget(token).map(|s| ending::close_body(&s));
             return Ok(Some(code.unwrap_or(NGX_ERROR as ngx_int_t)));
         }
-        Written::Gone | Written::TooSlow | Written::Lost => {
+        Written::TooSlow => {
+            ending::report_too_slow();
             return Ok(Some(NGX_ERROR as ngx_int_t));
         }
+        Written::Gone | Written::Lost => return Ok(Some(NGX_ERROR as ngx_int_t)),
     }
     Ok(None)
 }
@@ -161,12 +163,12 @@ pub(super) fn push_opening(
         hub.read_backlog(subscribed, now, &mut |message| {
             count += 1;
             delivery::push(opening, frames_chunks, |out| form.render(message, out));
-            opening.len() < PORTION
+            !backlog::is_full(opening, count)
         })
     });
     audience::with(|audience| {
         if let Some(subscriber) = audience.subscribers.get(token) {
-            subscriber.count(count);
+            subscriber.count(count as usize);
         }
     });
     replayed?.rest.map(|rest| Box::new(Unread::new(rest)))

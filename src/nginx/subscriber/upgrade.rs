@@ -196,7 +196,14 @@ fn open(
         // Who has read the header finds itself counted.
         streaming::settle(location, token, id);
     }
-    match delivery::write(token) {
+    let mut written = delivery::write(token);
+    if written == Written::TooSlow {
+        ending::report_too_slow();
+        audience::with(|audience| audience.cut_off(token));
+        ending::leave(token);
+        written = delivery::write(token);
+    }
+    match written {
         // Even if all is written: the read handler, posted by `keep_open`, ends the connection.
         Written::Open | Written::Ended => {}
         Written::Gone | Written::TooSlow | Written::Lost => {
