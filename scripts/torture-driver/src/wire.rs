@@ -95,10 +95,11 @@ impl Round {
         self.player.leave().into_iter().next().map_or(Ok(()), Err)
     }
 
-    fn write_down(&self, file: &Path, what: &str) -> Result<(), String> {
+    fn write_down(&self, file: &Path, seed: u64, what: &str) -> Result<(), String> {
         let batches: String = self.last.iter().map(Batch::to_string).collect();
+        let text = format!("# seed {seed}: {}\n{batches}", what.replace('\n', " "));
         let folder = file.parent().unwrap_or(Path::new("."));
-        let written = fs::create_dir_all(folder).and_then(|()| fs::write(file, batches));
+        let written = fs::create_dir_all(folder).and_then(|()| fs::write(file, text));
         written.map_err(|error| format!("{what} (and {}: {error})", file.display()))
     }
 }
@@ -164,7 +165,7 @@ fn round(
     let Err(what) = outcome else { return Ok(false) };
     let number = round.last.back().map_or(0, |batch| batch.number);
     let file = task.artifacts.join(format!("{seed}-{number}.batches"));
-    round.write_down(&file, &what)?;
+    round.write_down(&file, seed, &what)?;
     eprintln!("finding, seed {seed}, batch {number}: {what}");
     eprintln!("what was sent is in {}", file.display());
     Ok(true)

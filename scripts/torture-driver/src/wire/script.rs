@@ -1,6 +1,7 @@
 //! What a batch does, step by step, and how it is written down, to be played again.
 //!
 //! ```text
+//!   # seed 1: what was found
 //!   batch 17
 //!   open 0 sound         a connection that keeps to the rules; "damaged": one that does not
 //!   send 0 GET /sub?id=a HTTP/1.1\r\n
@@ -74,7 +75,8 @@ impl fmt::Display for Batch {
 /// Reads what was written down. The error names the line.
 pub(crate) fn parse(text: &str) -> Result<Vec<Batch>, String> {
     let mut batches: Vec<Batch> = Vec::new();
-    for (number, line) in text.lines().enumerate() {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.starts_with('#'));
+    for (number, line) in lines {
         let bad = || format!("line {}: \"{line}\"", number + 1);
         let mut words = line.splitn(3, ' ');
         let word = words.next().unwrap_or_default();
@@ -149,6 +151,7 @@ mod tests {
         ];
         let batches = [Batch { number: 7, steps }, Batch { number: 8, steps: vec![Step::Pause] }];
         let text: String = batches.iter().map(Batch::to_string).collect();
+        let text = format!("# seed 1: a remark\n{text}");
         assert_eq!(parse(&text).as_deref(), Ok(batches.as_slice()));
         assert!(parse("pause").is_err());
         assert!(parse("batch 1\nopen 0 rude").is_err());
