@@ -223,6 +223,10 @@ fn add_publishers(stage: &mut Stage, channels: &Channels, number: &mut u32) {
             Plan { location: "pub-live", ..plan(&channels.live, Alphabet::OneLine) },
         );
     }
+    // Something is always stored there: else it would be right to collect a channel that nobody could
+    // reach for some seconds, all workers being stopped or gone, and ids would begin anew.
+    let rest = Duration::from_secs(2);
+    add_publisher(stage, number, Plan { rest, ..plan(&channels.live, Alphabet::OneLine) });
 }
 
 fn add_subscriber(stage: &mut Stage, habit: Habit, channels: &[ChannelId]) {
