@@ -233,8 +233,7 @@ fn read_header_template(parse: &Parse) -> Result<(), Refused> {
         return Err(HEADER_GIVEN);
     }
     let path = parse.argument(0);
-    let template = match full_name(parse, path).and_then(|path| fs::read(OsStr::from_bytes(&path)))
-    {
+    let template = match full_name(parse).and_then(|path| fs::read(OsStr::from_bytes(&path))) {
         Ok(template) => template,
         Err(error) => {
             parse.say_errno(
@@ -254,12 +253,13 @@ fn read_header_template(parse: &Parse) -> Result<(), Refused> {
     Ok(())
 }
 
-/// A path as nginx's own directives take it: relative to the directory of the configuration.
-fn full_name(parse: &Parse, path: &[u8]) -> io::Result<Vec<u8>> {
-    // nginx writes the absolute name back, in memory of the cycle.
-    // SAFETY: the pool is live, and the copy lives as long as it.
-    let copy = unsafe { ngx_str_t::from_bytes(parse.pool().as_ptr(), path) };
-    let mut name = copy.ok_or(io::ErrorKind::OutOfMemory)?;
+/// The argument as a path, as nginx's own directives take it: relative to the directory of the
+/// configuration.
+fn full_name(parse: &Parse) -> io::Result<Vec<u8>> {
+    // The very word that nginx has read, which ends in a zero: it looks at the first byte of a name
+    // also if there is none.
+    let mut name = *parse.arguments().first().ok_or(io::ErrorKind::NotFound)?;
+    // nginx does not write to the word, but lets `name` point to the absolute name in the cycle's pool.
     // SAFETY: the cycle is the one that is being built; 1 asks for the configuration's directory.
     let found = unsafe { ngx_conf_full_name(parse.cycle().as_ptr(), &raw mut name, 1) };
     if found == NGX_OK as ngx_int_t {
