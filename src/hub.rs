@@ -18,6 +18,8 @@ mod deliver;
 mod events;
 #[cfg(all(test, not(miri)))]
 mod kills;
+#[cfg(all(test, not(miri)))]
+mod life;
 mod publish;
 mod refusal;
 mod roster;
@@ -26,6 +28,8 @@ mod seat;
 mod sim;
 mod subscribe;
 mod sweep;
+#[cfg(all(test, not(miri)))]
+mod threads;
 
 pub use backlog::{Lagged, Reading, Replayed, Rest};
 pub use deliver::News;

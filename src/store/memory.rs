@@ -61,12 +61,17 @@ impl Drop for Memory {
     }
 }
 
-/// A zone in a file that several processes map, with real locks.
+/// A zone in a file that several processes map, or several threads share, with real locks.
 #[cfg(all(test, not(miri)))]
 pub(crate) struct SharedFile {
     base: NonNull<u8>,
     len: usize,
 }
+
+// SAFETY: to the zone, each thread is a process with a view of its own (`open`), and its locks know
+// threads; this here is only where it lies.
+#[cfg(all(test, not(miri)))]
+unsafe impl Sync for SharedFile {}
 
 #[cfg(all(test, not(miri)))]
 impl SharedFile {
@@ -88,9 +93,9 @@ impl SharedFile {
         unsafe { Store::create(self.base, self.len, seats, [3; 16], now) }
     }
 
-    /// The view of the process in this seat.
+    /// The view of the process, or thread, in this seat.
     pub(crate) fn open(&self, seat: u32) -> Result<Store, ImageError> {
-        // SAFETY: mapped for ever; the tests give each live process a seat of its own.
+        // SAFETY: mapped for ever; the tests give each live process or thread a seat of its own.
         unsafe { Store::open(self.base, self.len, seat) }
     }
 }
