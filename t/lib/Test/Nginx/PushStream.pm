@@ -280,7 +280,17 @@ sub _children {
     my ($self) = @_;
     my $master = $self->{pid} or return;
     my @pids = split ' ', _slurp("/proc/$master/task/$master/children");
-    return map { { pid => $_, title => _slurp("/proc/$_/cmdline") } } @pids;
+    return map { { pid => $_, title => $self->_title($_) } } @pids;
+}
+
+# Under valgrind a process keeps the command line it began with; its log says the same.
+sub _title {
+    my ($self, $pid) = @_;
+    my $title = _slurp("/proc/$pid/cmdline");
+    return $title if $title !~ /\A[^\0]*valgrind/;
+    my $log = $self->log;
+    return $log !~ /start worker process $pid$/m ? ''
+        : 'worker process' . ($log =~ / $pid#.*gracefully shutting down/ ? ' is shutting down' : '');
 }
 
 # Workers of the current generation, oldest first.
