@@ -7,7 +7,7 @@
 #   step      prints one line about what happens now
 #   die       prints one line to stderr and ends with 1
 #   quietly   runs a command with its output in a log; shows the end of it if the command fails
-# and use_nginx, nginx_version, build_driver: see there.
+# and the rest of what follows, each with a word on it.
 
 set -euo pipefail
 
@@ -47,6 +47,9 @@ quietly() {
 # Such as "nginx/1.22.1".
 nginx_version() { "$nginx" -v 2>&1 | sed "s|^nginx version: ||"; }
 
+# The target triple of this machine, which -Zbuild-std wants to be named.
+rust_host() { rustc -vV | sed -n 's/^host: //p'; }
+
 # The nginx that the module is built for: sets $kind, $tree (what we make), $source, $objs, $nginx.
 use_nginx() {
     kind=$1
@@ -54,8 +57,8 @@ use_nginx() {
     objs=$tree/objs
     case $kind in
     debian) source=/usr/share/nginx/src nginx=/usr/sbin/nginx ;;
-    vanilla) source=$tree/src nginx=$objs/nginx ;;
-    *) die "unknown nginx \"$kind\"; known: debian, vanilla" ;;
+    vanilla | asan) source=$tree/src nginx=$objs/nginx ;;
+    *) die "unknown nginx \"$kind\"; known: debian, vanilla, asan" ;;
     esac
     module=$tree/ngx_http_push_stream_module.so
     export NGINX_SOURCE_DIR=$source NGINX_BUILD_DIR=$objs
@@ -67,4 +70,74 @@ build_driver() {
     quietly torture-build env CARGO_TARGET_DIR="$root/target/torture-driver" \
         cargo build --locked --release --manifest-path scripts/torture-driver/Cargo.toml
     driver=$root/target/torture-driver/release/torture-driver
+}
+
+# Runs the suites of t/, or those named, with $nginx and $module.
+prove_suites() {
+    (($#)) || set -- t/
+    TEST_NGINX_BINARY=$nginx TEST_NGINX_MODULE=$module prove -I t/lib --timer -j "$(nproc)" "$@"
+}
+
+# Runs the tests with these names (parts of them) under Miri, with $MIRIFLAGS.
+#
+# Tests that need other processes or real locks leave themselves out there.
+miri() {
+    # nextest, where it is installed, uses all processors; cargo test under Miri uses one.
+    local runner=(test) log=$logs/miri.log
+    if cargo nextest --version >/dev/null 2>&1; then
+        runner=(nextest run --no-fail-fast --status-level pass)
+    fi
+    # A bound, since a loop that is nothing for a processor can take Miri hours.
+    timeout 1500 cargo +nightly miri "${runner[@]}" --locked --no-default-features --lib -- "$@" 2>&1 |
+        tee "$log"
+    # A filter that fits no test any more must not look like success. (nextest fails by itself.)
+    [[ ${runner[0]} == nextest ]] || grep -Eq '^test result: ok\. [1-9]' "$log" || die "Miri ran no test"
+}
+
+# run_parts NAME...   (none: all of the array $all)
+#
+# Calls part_NAME for each; one that fails does not stop those after it. A part may set $skipped to the
+# reason why it leaves itself out, and `figure` something for its line of the summary, which comes last.
+# Answers 1 if a part failed.
+run_parts() {
+    local part began status verdict failed=0 summary=()
+    (($#)) || set -- "${all[@]}"
+    for part; do
+        printf '\n=== %s\n' "$part"
+        began=$SECONDS
+        : >"$logs/figures"
+        # A function that is tested by `if` or `||` runs without -e, so: a subshell, and its status.
+        set +e
+        (
+            set -e
+            skipped=
+            "part_$part" </dev/null 2>&1
+            [[ -z $skipped ]] || {
+                printf '!!! SKIPPED: %s\n' "$skipped"
+                exit 77
+            }
+        )
+        status=$?
+        set -e
+        case $status in
+        0) verdict=ok ;;
+        77) verdict='SKIPPED' ;;
+        *) verdict=FAILED failed=1 ;;
+        esac
+        summary+=("$(printf '%-8s %-8s %4d s  %s' "$part" "$verdict" $((SECONDS - began)) \
+            "$(paste -sd , "$logs/figures" | sed 's/,/, /g')" | sed 's/ *$//')")
+    done
+    printf '\n=== summary\n'
+    printf '%s\n' "${summary[@]}"
+    return "$failed"
+}
+
+figure() { printf '%s\n' "$*" >>"$logs/figures"; }
+
+# Ends with 1 if one of these is not in the array $all.
+known_parts() {
+    local part
+    for part; do
+        [[ " ${all[*]} " == *" $part "* ]] || die "unknown part \"$part\"; known: ${all[*]}"
+    done
 }
