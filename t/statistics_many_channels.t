@@ -18,12 +18,13 @@ my $t = Test::Nginx::PushStream->new->http(<<'EOC')->run();
     }
 EOC
 
+my $slow = $ENV{TEST_NGINX_SLOW} ? 8 : 1;
 my $start = time;
 my $n = 0;
 is_deeply($t->publish_many('', sub { $n++ < 20_000 ? ("/pub?id=channel_$n", 'x') : () }), { 200 => 20_000 },
     '20,000 channels');
 my $body = $t->get('/stats?id=ALL')->body;
-cmp_ok(time - $start, '<', 15, 'created and listed in less than 15 s');
+cmp_ok(time - $start, '<', 15 * $slow, 'created and listed in less than 15 s');
 my @listed = $body =~ /"channel": "channel_(\d+)", "published_messages": 1, "stored_messages": 1, "subscribers": 0\}/g;
 ok("@listed" eq join(' ', 1 .. 20_000), 'all of them, in the order of creation');
 like($body, qr/"channels": 20000, /, 'and counted');
@@ -48,6 +49,6 @@ while (time - $from < 4.5) {
     my $took = time - $before;
     $longest = $took if $took > $longest;
 }
-cmp_ok($longest, '<', 1, 'no publish has to wait for a tick');
+cmp_ok($longest, '<', $slow, 'no publish has to wait for a tick');
 
 $t->done();
