@@ -112,6 +112,17 @@ for my $round (1 .. 4) {
 }
 clean('after kills');
 
+# a worker that is to go first finishes its audits
+my ($going, $other) = $t->worker_pids;
+my $line = $t->client(worker => $going);
+$t->freeze($going);
+my $begun = $t->start('GET', '/audit', client => $line);
+$t->signal('HUP');
+$t->wait_log(qr/ $other#.*gracefully shutting down/);
+$t->thaw($going);
+is_deeply(decode_json($begun->body)->{violations}, [], 'an audit that meets a reload');
+$line->close;
+
 # drained
 for my $channel (map({ "c$_" } 0 .. 9), qw(long k1 k2)) {
     $t->delete("/pub?id=$channel");

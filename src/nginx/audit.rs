@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   handle ─ may this client? ─ STOPS_PER_TURN stops ─┬─ all seen: answer
-//!      event, next round of the loop ◄── more ────────┘
+//!      timer, so that others have a turn ◄── more ────┘
 //! ```
 
 use core::cell::Cell;
@@ -11,9 +11,9 @@ use core::net::IpAddr;
 use core::ptr::NonNull;
 
 use ngx::ffi::{
-    AF_INET, AF_INET6, AF_UNIX, NGX_DONE, ngx_connection_t, ngx_delete_posted_event, ngx_event_t,
-    ngx_http_finalize_request, ngx_http_request_t, ngx_int_t, ngx_post_event,
-    ngx_posted_next_events, sockaddr_in, sockaddr_in6,
+    AF_INET, AF_INET6, AF_UNIX, NGX_DONE, ngx_add_timer, ngx_connection_t, ngx_del_timer,
+    ngx_event_t, ngx_http_finalize_request, ngx_http_request_t, ngx_int_t, sockaddr_in,
+    sockaddr_in6,
 };
 
 use crate::nginx::answer::{self, FAILED, Sent};
@@ -26,6 +26,9 @@ use crate::wire::audit;
 
 /// Stops between two rounds of the event loop: 256 pages, a zone of 1 MiB, in a few milliseconds.
 const STOPS_PER_TURN: u32 = 64;
+/// From one turn to the next. A worker that is to exit waits for timers; an event that is only posted
+/// would be left behind, and with it the request.
+const PAUSE_MSEC: usize = 1;
 
 /// nginx calls this for a request to a location of this mode.
 ///
@@ -122,9 +125,9 @@ struct UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        if self.event.posted() == 1 {
-            // SAFETY: it stands in a queue of nginx's, which must not meet it freed.
-            unsafe { ngx_delete_posted_event(&raw mut self.event) };
+        if self.event.timer_set() == 1 {
+            // SAFETY: it stands in nginx's tree of timers, which must not meet it freed.
+            unsafe { ngx_del_timer(&raw mut self.event) };
         }
     }
 }
@@ -138,9 +141,10 @@ fn go_on_later(request: &mut Request, inspection: Inspection) -> Sent {
         UnderWay { event, request: request.as_non_null(), inspection: Cell::new(Some(inspection)) };
     let place = ffi::owned_by_pool(request.pool(), under_way).ok_or(NoMemory)?;
     let event = event_of(place);
+    // nginx's debug log takes it for a connection, and prints a number of it that means nothing.
     // SAFETY: the record has just been made, and nobody has a reference to it.
     unsafe { (*event).data = place.as_ptr().cast() };
-    post(event);
+    rest(event);
     let r = request.fields_mut();
     r.set_count(r.count() + 1);
     Ok(NGX_DONE as ngx_int_t)
@@ -151,10 +155,9 @@ fn event_of(place: NonNull<UnderWay>) -> *mut ngx_event_t {
     unsafe { &raw mut (*place.as_ptr()).event }
 }
 
-fn post(event: *mut ngx_event_t) {
-    let queue = &raw mut ngx_posted_next_events;
-    // SAFETY: a whole event, which leaves the queue before it goes (`UnderWay::drop`).
-    unsafe { ngx_post_event(event, queue) };
+fn rest(event: *mut ngx_event_t) {
+    // SAFETY: a whole event, which leaves the tree of timers before it goes (`UnderWay::drop`).
+    unsafe { ngx_add_timer(event, PAUSE_MSEC) };
 }
 
 /// nginx calls this for the next turn of an audit.
@@ -184,7 +187,7 @@ unsafe extern "C" fn on_turn(event: *mut ngx_event_t) {
             }
         }
     });
-    let Some(outcome) = outcome else { return post(event) };
+    let Some(outcome) = outcome else { return rest(event) };
     // SAFETY: the request is live; it may be gone after this, and nobody looks at it again.
     unsafe { ngx_http_finalize_request(r.as_ptr(), outcome) };
     // SAFETY: nginx keeps the record of a connection, even of one that it has just closed.
