@@ -100,12 +100,13 @@ miri() {
 # reason why it leaves itself out, and `figure` something for its line of the summary, which comes last.
 # Answers 1 if a part failed.
 run_parts() {
-    local part began status verdict failed=0 summary=()
+    local part began status verdict failed=0 summary=() figures
+    figures=$(mktemp)
     (($#)) || set -- "${all[@]}"
     for part; do
         printf '\n=== %s\n' "$part"
         began=$SECONDS
-        : >"$logs/figures"
+        : >"$figures"
         # A function that is tested by `if` or `||` runs without -e, so: a subshell, and its status.
         set +e
         (
@@ -125,14 +126,15 @@ run_parts() {
         *) verdict=FAILED failed=1 ;;
         esac
         summary+=("$(printf '%-8s %-8s %4d s  %s' "$part" "$verdict" $((SECONDS - began)) \
-            "$(paste -sd , "$logs/figures" | sed 's/,/, /g')" | sed 's/ *$//')")
+            "$(paste -sd , "$figures" | sed 's/,/, /g')" | sed 's/ *$//')")
     done
+    rm -f "$figures"
     printf '\n=== summary\n'
     printf '%s\n' "${summary[@]}"
     return "$failed"
 }
 
-figure() { printf '%s\n' "$*" >>"$logs/figures"; }
+figure() { printf '%s\n' "$*" >>"$figures"; }
 
 # Ends with 1 if one of these is not in the array $all.
 known_parts() {
