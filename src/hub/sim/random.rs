@@ -12,10 +12,12 @@ use std::collections::BTreeMap;
 use super::model::{Effects, Id, Model, Posted, Real, look, selected};
 use super::rng::Rng;
 use super::{SEATS, World};
-use crate::hub::{
-    Hub, Lagged, News, Post, Refusal, Rest, Rules, Stay, Subscribe, Subscribed, SubscriberId, Tick,
-};
-use crate::model::{Message, Seconds, Since};
+use crate::hub::{Hub, News, Post, Refusal, Rules, Stay, Subscribe, SubscriberId, Tick};
+use crate::model::{Seconds, Since};
+
+mod backlog;
+
+use backlog::Pending;
 
 /// Places for workers; not all are taken.
 const WORKERS: usize = 5;
@@ -37,25 +39,6 @@ struct Subscriber {
     id: SubscriberId,
     announced: bool,
     subscriptions: Vec<Subscription>,
-}
-
-/// A backlog that is still to be read.
-struct Pending {
-    worker: usize,
-    token: usize,
-    subscribed: Subscribed,
-    /// What has been read of it, and what was left when its reader had no room for more.
-    got: Vec<(Id, u64, Posted)>,
-    rest: Option<Rest>,
-    /// How much of it was read at first.
-    first: usize,
-    /// Per incarnation of a channel: the selection as it is with and without what has expired.
-    expected: Vec<(usize, [Vec<u64>; 2])>,
-    backtracked: bool,
-    /// It named an event: of a message perhaps that is discarded, but that somebody still reads.
-    by_event: bool,
-    /// When it subscribed.
-    then: Seconds,
 }
 
 struct Sim {
@@ -430,103 +413,6 @@ impl Sim {
                 }
             }
         }
-    }
-
-    /// Reads the backlog of the last subscription that still has one, or a part of it.
-    fn read_pending(&mut self, fuse: Option<u64>) {
-        let Some(mut pending) = self.pending.pop() else { return };
-        self.sync();
-        let room = if self.rng.chance(40) { 1 + self.rng.below(4) } else { usize::MAX };
-        let (is_first, before) = (pending.rest.is_none(), pending.got.len());
-        let outcome = self.on(pending.worker, fuse, |hub, rules, now| {
-            let got = &mut pending.got;
-            let mut count = 0;
-            let mut each = |message: &Message<'_>| {
-                let posted = Posted {
-                    event_id: message.event_id.map(<[u8]>::to_vec),
-                    text: message.text.to_vec(),
-                    store: true,
-                };
-                got.push((message.channel.to_vec(), message.id as u64, posted));
-                count += 1;
-                count < room
-            };
-            if let Some(rest) = pending.rest.take() {
-                let read = hub.read_on(rest, now, &mut each)?;
-                pending.rest = read.rest.map(|mut rest| {
-                    hub.park(&mut rest, now);
-                    rest
-                });
-                return Ok::<_, Lagged>(());
-            }
-            let replayed = hub.read_backlog(&mut pending.subscribed, now, &mut each);
-            if let Some(id) = pending.subscribed.id {
-                hub.announce(id, rules, now);
-            }
-            assert_eq!(replayed.messages, count as u64);
-            assert!(!replayed.held_back, "nothing came while it subscribed");
-            pending.rest = replayed.rest;
-            Ok(())
-        });
-        let Some(outcome) = outcome else { return };
-        if is_first {
-            pending.first = pending.got.len();
-            if let Some(subscriber) = self.subscribers.get_mut(&pending.token) {
-                subscriber.announced = true;
-            }
-        }
-        assert!(pending.got.len() - before <= room, "more than there is room for");
-        if outcome.is_ok() && pending.rest.is_some() {
-            assert_eq!(pending.got.len() - before, room, "there was room for more");
-            self.pending.insert(0, pending);
-            return;
-        }
-        self.check_backlog(&pending, outcome.is_err());
-    }
-
-    /// `lagged`: it was not read to its end, because what came next was gone.
-    fn check_backlog(&self, pending: &Pending, lagged: bool) {
-        let got = &pending.got;
-        let mut rest = got.as_slice();
-        for (number, expected) in &pending.expected {
-            let channel = &self.model.channels[*number];
-            let count = rest.iter().take_while(|message| message.0 == channel.id).count();
-            let at_first = pending.first.saturating_sub(got.len() - rest.len()).min(count);
-            let (mine, others) = rest.split_at(count);
-            rest = others;
-            let ids: Vec<u64> = mine.iter().map(|message| message.1).collect();
-            for (_, id, posted) in mine {
-                let published = channel.log.get(*id as usize - 1).expect("it was published");
-                if let Some(content) = &published.content {
-                    assert_eq!(posted.text, content.text, "a backlog is spoilt");
-                    assert_eq!(posted.event_id, content.event_id, "an event id is spoilt");
-                }
-            }
-            // Some may have expired since it subscribed.
-            let [all, fresh] = expected;
-            let in_order = ids.is_sorted();
-            let is_end_of = |all: &Vec<u64>| all.ends_with(&ids);
-            let expired = self.world.now > pending.then;
-            let cut = lagged || channel.deleted.is_some();
-            // Its own channels' notices come before a request is attached.
-            let right = (channel.id == b"events" && in_order)
-                || ids == *all
-                || ids == *fresh
-                || (pending.by_event && fresh.iter().all(|id| ids.contains(id)) && in_order)
-                || (pending.backtracked && is_end_of(fresh) && ids.len() >= all.len())
-                || (cut && (all.starts_with(&ids) || fresh.starts_with(&ids)))
-                || (expired && ids.iter().all(|id| all.contains(id) || fresh.contains(id)));
-            assert!(right, "backlog {ids:?} instead of {all:?} or {fresh:?}");
-            // What was read on, later, leaves nothing out.
-            let run = &ids[at_first.saturating_sub(1)..];
-            if count > at_first && channel.id != b"events" && !pending.by_event {
-                let in_one = |all: &Vec<u64>| {
-                    all.windows(run.len()).any(|part| part == run) && (cut || all.ends_with(run))
-                };
-                assert!(in_one(all) || in_one(fresh), "{run:?} of {all:?} or {fresh:?}");
-            }
-        }
-        assert!(rest.is_empty(), "backlog of a channel that was not asked for");
     }
 
     fn leave(&mut self, fuse: Option<u64>) {
