@@ -284,13 +284,15 @@ sub _children {
     return map { { pid => $_, title => $self->_title($_) } } @pids;
 }
 
-# Under valgrind a process keeps the command line it began with; its log says the same.
+# Under valgrind a process keeps the command line it began with; its log says the same. It tells of a
+# worker before that has begun, which it has when it waits for events for the first time.
 sub _title {
     my ($self, $pid) = @_;
     my $title = _slurp("/proc/$pid/cmdline");
     return $title if $title !~ /\A[^\0]*valgrind/;
+    $self->{began}{$pid} ||= _slurp("/proc/$pid/wchan") =~ /ep_poll|epoll_wait/;
     my $log = $self->log;
-    return $log !~ /start worker process $pid$/m ? ''
+    return !$self->{began}{$pid} || $log !~ /start worker process $pid$/m ? ''
         : 'worker process' . ($log =~ / $pid#.*gracefully shutting down/ ? ' is shutting down' : '');
 }
 
