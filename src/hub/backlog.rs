@@ -288,23 +288,26 @@ impl Hub {
         each: &mut dyn FnMut(&Message<'_>) -> bool,
     ) -> Result<Stop, Lagged> {
         let mut content = Vec::new();
-        let mut lagged = Ok(());
+        let (mut lagged, mut found) = (Ok(()), false);
         let stop = self.walk(reader, channel.until, now, &mut |store, handle, record| {
             if record.id.get() < channel.next {
                 return true;
             }
-            if record.expires.time() <= now {
-                // Not to be had any more, though no tick has come yet.
+            // Past its time it is not to be had any more, though no tick has come yet.
+            let is_gone = record.expires.time() <= now
+                || (!core::mem::replace(&mut found, true) && record.id.get() != channel.next);
+            if is_gone {
                 lagged = Err(Lagged);
             }
-            if !*has_room || lagged.is_err() {
+            if !*has_room || is_gone {
                 return false;
             }
             content.clear();
             *has_room = each(&store.message(handle, &channel.id, &mut content));
             true
         });
-        lagged.map(|()| stop)
+        // Messages with a shorter time to live may go before older ones.
+        if found { lagged.map(|()| stop) } else { Err(Lagged) }
     }
 
     /// Goes over the messages that were stored once, up to the id `until`, for as long as `each`
@@ -550,6 +553,22 @@ mod tests {
             assert_eq!(pinned(&world), 0);
             world.check("at rest");
         }
+    }
+
+    #[test]
+    fn a_place_that_expired_before_older_messages_is_a_gap() {
+        let mut world = world(20, 0);
+        world.rules.message_ttl_secs = 5; // After a reload.
+        publish(&mut world, b"a", 21);
+        world.rules.message_ttl_secs = 60;
+        publish(&mut world, b"a", 22);
+        let (texts, rest) = world.read_first(0, &[(b"a", Some(22))], 20);
+        assert_eq!(texts.len(), 20);
+        world.now += 6;
+        world.tick(1);
+        let lagged = world.read_on(0, rest.expect("more is left"), 9).err();
+        assert_eq!(lagged, Some(Lagged));
+        assert_eq!(pinned(&world), 0);
     }
 
     #[test]

@@ -43,7 +43,8 @@ pub(crate) enum Reason {
     Shutdown,
     /// It broke a rule of the WebSocket protocol, or its message was too large.
     Protocol,
-    /// More than `push_stream_subscriber_max_buffered` waited for it.
+    /// More than `push_stream_subscriber_max_buffered` waited for it, or old messages were gone
+    /// before it took them.
     Slow,
     /// It took nothing for `send_timeout`.
     SendTimeout,
