@@ -67,6 +67,17 @@ $fake = bless { in => "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab", out => '
 $x = Test::Nginx::PushStream::Exchange->new(client => $fake);
 like($x->broken, qr/too early/, 'a short response is broken');
 
+# pipelined answers, the first of which comes in two pieces: the second is not looked for in its body
+$fake = bless { in => "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\non", out => '', eof => 0 },
+    'Test::Nginx::PushStream::Client';
+($x, my $y, my $z) = map { Test::Nginx::PushStream::Exchange->new(client => $fake) } 1 .. 3;
+is($x->status, 200, 'a head before its body');
+is($y->so_far, '', 'nothing yet of the next answer');
+$fake->{in} .= "e!HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntwo!HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n";
+is($z->status, 404, 'the third answer, asked for first');
+is($y->body, 'two!', 'the second');
+is($x->body, 'one!', 'the first');
+
 # frames
 my $frame = Test::Nginx::PushStream::WebSocket::frame_bytes(1, 'Ola', mask => "\x11\x22\x33\x44");
 is(unpack('H*', $frame), '818311223344' . '5e4e52', 'a masked frame');

@@ -620,7 +620,7 @@ sub publish_many {
         $client->send($batch);
         my $first = $underway[0];
         $first->wait_end or last;
-        while (@underway && $underway[0]{state} ne 'head') {
+        while (@underway && $underway[0]->_over) {
             my $answer = shift @underway;
             $count{ $answer->{status} // 'none' }++;
             if ($o{until} && $o{until}->($answer->{status} // 'none')) {

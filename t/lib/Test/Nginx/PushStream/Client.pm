@@ -44,6 +44,7 @@ sub new {
     my $self = bless {
         sock => $sock, fd => fileno($sock), port => $o{port}, tls => $o{tls},
         in => '', out => '', eof => 0, paused => $o{paused} ? 1 : 0, received => 0,
+        exchanges => [],    # under way, in the order of their requests
     }, $class;
     ($self->{local_port}) = unpack_sockaddr_in(getsockname($sock));
     return $open{ $self->{fd} } = $self;
@@ -115,6 +116,7 @@ sub close {
     close $self->{sock};
     $self->{sock} = undef;
     $self->{eof}  = 1;
+    $self->{exchanges}[-1]->advance if @{ $self->{exchanges} };    # which then forget us
     return;
 }
 

@@ -6,7 +6,8 @@ package Test::Nginx::PushStream::Exchange;
 #                └── connection ends too early, or the framing is wrong ──► broken
 #
 # Every accessor waits for just what it needs: `status` and `header` for the head, `body` for the
-# end of the response, `next_chunk` for one more chunk.
+# end of the response, `next_chunk` for one more chunk. Responses of one connection come in the order
+# of their requests, so whoever is asked for has those before it parsed first.
 
 use strict;
 use warnings;
@@ -16,10 +17,12 @@ use Time::HiRes qw(time);
 # client: connection the request was sent on; method: decides whether a body follows.
 sub new {
     my ($class, %o) = @_;
-    return bless {
+    my $self = bless {
         client => $o{client}, method => $o{method} // 'GET', state => 'head',
         body => '', chunks => [], chunk_times => [], next_chunk => 0, read_to => 0, started => time,
     }, $class;
+    push @{ $o{client}{exchanges} }, $self;
+    return $self;
 }
 
 sub client { return $_[0]{client} }
@@ -70,8 +73,7 @@ sub body { my ($self, $seconds) = @_; $self->wait_end($seconds); return $self->{
 
 sub wait_end {
     my ($self, $seconds) = @_;
-    return $self->_until(sub { $self->{state} =~ /\A(?:complete|broken|upgrade)\z/ },
-        'the end of a response', $seconds);
+    return $self->_until(sub { $self->_over }, 'the end of a response', $seconds);
 }
 
 # True if the response ended the way its framing says; asks for no more bytes.
@@ -138,6 +140,20 @@ sub _until {
 # ---- parsing, as far as the bytes go
 
 sub advance {
+    my ($self) = @_;
+    my $order = $self->{client}{exchanges};
+    while (@$order) {
+        my $next = $order->[0];
+        $next->_parse;
+        last if $next == $self || !$next->_over;
+        shift @$order;
+    }
+    return;
+}
+
+sub _over { my ($self) = @_; return $self->{state} =~ /\A(?:complete|broken|upgrade)\z/ }
+
+sub _parse {
     my ($self) = @_;
     my $c = $self->{client};
     while (1) {
