@@ -76,6 +76,8 @@ pub struct Replayed {
 pub struct Rest {
     /// In request order, the next one last. Not empty.
     channels: Vec<Remaining>,
+    /// What is newer does not belong to it.
+    bound: Option<(Seconds, u64)>,
 }
 
 /// The rest of one channel's backlog.
@@ -84,7 +86,7 @@ struct Remaining {
     id: Box<[u8]>,
     /// Which incarnation of the channel.
     created: u64,
-    /// Id of the next message to be handed out. All from it to `until` are wanted.
+    /// Id of the next message to be handed out. All from it to `until`, or the bound, are wanted.
     next: u64,
     until: u64,
     /// `None`: parked.
@@ -180,7 +182,7 @@ impl Hub {
             let stop =
                 self.read_one(&backlog, subscribed.bound, now, &mut replayed, &mut has_room, each);
             self.store.retire(backlog.reader.shard, backlog.reader.interest, now);
-            if replayed.messages > before {
+            if replayed.messages > before || matches!(stop, Stop::Before(_)) {
                 let newest = subscribed.bound.map_or(backlog.newest, |b| b.min(backlog.newest));
                 replayed.newest = replayed.newest.max(Some(newest));
             }
@@ -190,7 +192,8 @@ impl Hub {
             }
         }
         channels.reverse();
-        replayed.rest = (!channels.is_empty()).then_some(Rest { channels });
+        let bound = subscribed.bound;
+        replayed.rest = (!channels.is_empty()).then_some(Rest { channels, bound });
         replayed
     }
 
@@ -212,7 +215,7 @@ impl Hub {
                 channel.reader = self.reopen(channel, now)?;
             }
             if let Some(reader) = channel.reader {
-                match self.read_remaining(reader, channel, now, &mut has_room, each) {
+                match self.read_remaining(reader, channel, rest.bound, now, &mut has_room, each) {
                     Ok(Stop::Before(next)) => {
                         channel.next = next;
                         return Ok(Reading { rest: Some(rest), gone });
@@ -283,6 +286,7 @@ impl Hub {
         &mut self,
         reader: Reader,
         channel: &Remaining,
+        bound: Option<(Seconds, u64)>,
         now: Seconds,
         has_room: &mut bool,
         each: &mut dyn FnMut(&Message<'_>) -> bool,
@@ -290,7 +294,8 @@ impl Hub {
         let mut content = Vec::new();
         let (mut lagged, mut found) = (Ok(()), false);
         let stop = self.walk(reader, channel.until, now, &mut |store, handle, record| {
-            if record.id.get() < channel.next {
+            let is_newer = |bound| (record.time.time(), record.tag.get()) > bound;
+            if record.id.get() < channel.next || bound.is_some_and(is_newer) {
                 return true;
             }
             // Past its time it is not to be had any more, though no tick has come yet.
@@ -569,6 +574,26 @@ mod tests {
         let lagged = world.read_on(0, rest.expect("more is left"), 9).err();
         assert_eq!(lagged, Some(Lagged));
         assert_eq!(pinned(&world), 0);
+    }
+
+    #[test]
+    fn what_is_newer_than_the_bound_is_left_for_the_next_request() {
+        for room in [1, 3, 100] {
+            let mut world = world(4, 30);
+            let (texts, rest) = world.read_first(0, &[(b"a", Some(4)), (b"b", Some(30))], 4);
+            assert_eq!(numbers(texts), [1, 2, 3, 4]);
+            let mut rest = rest.expect("more is left");
+            // As if the last ten of b had come while the answer's first channel was looked at.
+            rest.bound = Some((world.now, 4 + 20));
+            let (mut all, mut rest) = (Vec::new(), Some(rest));
+            while let Some(left) = rest {
+                let (texts, more) = world.read_on(0, left, room).expect("it is there");
+                all.extend(numbers(texts));
+                rest = more;
+            }
+            assert_eq!(all, (1..=20).collect::<Vec<_>>(), "{room} at a time");
+            assert_eq!(pinned(&world), 0);
+        }
     }
 
     #[test]

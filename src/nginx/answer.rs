@@ -76,15 +76,24 @@ pub(crate) fn text(request: &mut Request, content_type: &'static str, body: &[u8
     // Says where the type ends and parameters begin; `gzip_types` compares that much.
     r.headers_out.content_type_len = content_type.len();
     r.headers_out.content_type_lowcase = ptr::null_mut();
-    // SAFETY: the request is live, its header has not been sent, and nothing of it is borrowed.
-    let sent = unsafe { ngx_http_send_header(request.as_ptr()) };
-    let header_only = request.fields().header_only() == 1;
-    if sent == NGX_ERROR as ngx_int_t || sent > NGX_OK as ngx_int_t || header_only {
-        return Ok(sent);
+    if let Some(code) = send_header(request) {
+        return Ok(code);
     }
     let mut link = ngx_chain_t { buf: buffer, next: ptr::null_mut() };
-    // SAFETY: as above; filters copy the links that they keep, and the buffer is the request's.
+    // SAFETY: the request is live, and nothing of it is borrowed; filters copy the links that they
+    // keep, and the buffer is the request's.
     Ok(unsafe { ngx_http_output_filter(request.as_ptr(), &raw mut link) })
+}
+
+/// Sends the status and the headers that are set. `Some`: no body may follow, and this is what to
+/// return.
+pub(crate) fn send_header(request: &mut Request) -> Option<ngx_int_t> {
+    // SAFETY: the request is live, its header has not been sent, and nothing of it is borrowed.
+    let sent = unsafe { ngx_http_send_header(request.as_ptr()) };
+    let is_over = sent == NGX_ERROR as ngx_int_t
+        || sent > NGX_OK as ngx_int_t
+        || request.fields().header_only() == 1;
+    is_over.then_some(sent)
 }
 
 /// The whole body, as the last buffer of the answer.

@@ -45,6 +45,11 @@ impl Rendering {
         self.bytes.len()
     }
 
+    /// From now on all of it goes out as one message, which means one chunk.
+    pub(super) fn join(&mut self) {
+        self.ends = vec![self.bytes.len()];
+    }
+
     /// Where the message of this number begins.
     fn start_of(&self, message: usize) -> usize {
         message.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or(0)

@@ -31,8 +31,8 @@ impl<'a> Reply<'a> {
 
     /// Appends what separates a message from the one before; maybe nothing.
     pub fn before_message(&mut self, out: &mut Vec<u8>) {
-        if self.has_messages && self.callback.is_some() {
-            out.extend_from_slice(jsonp::SEPARATOR);
+        if self.has_messages {
+            out.extend_from_slice(separator(self.callback));
         }
         self.has_messages = true;
     }
@@ -44,6 +44,11 @@ impl<'a> Reply<'a> {
         }
         self.layout.close(out);
     }
+}
+
+/// What separates a message from the one before; maybe nothing.
+pub fn separator(callback: Option<&Callback>) -> &'static [u8] {
+    if callback.is_some() { jsonp::SEPARATOR } else { b"" }
 }
 
 #[cfg(test)]

@@ -29,9 +29,9 @@ const PORTIONS_MAX: usize = 4;
 /// Portions that all get before other connections of the worker have theirs.
 const PORTIONS_PER_ROUND: usize = 64;
 
-/// Is there no room for another message?
-pub(super) fn is_full(rendering: &Rendering, messages: u32) -> bool {
-    rendering.len() >= PORTION || messages >= PORTION_MESSAGES
+/// Is there no room for another message behind so many bytes, and messages?
+pub(super) fn is_full(len: usize, messages: u32) -> bool {
+    len >= PORTION || messages >= PORTION_MESSAGES
 }
 
 /// What a subscriber has not been given yet because its socket is slow.
@@ -42,6 +42,8 @@ pub(super) struct Unread {
     later: VecDeque<Later>,
     /// Bytes in `later`.
     len: usize,
+    /// They belong to the answer to a poll; and what goes before each of them.
+    separator: Option<&'static [u8]>,
     /// It is in [`Audience::reading`].
     is_reading: bool,
 }
@@ -55,7 +57,13 @@ struct Later {
 
 impl Unread {
     pub(super) fn new(rest: Rest) -> Self {
-        Self { rest: Some(rest), later: VecDeque::new(), len: 0, is_reading: false }
+        let later = VecDeque::new();
+        Self { rest: Some(rest), later, len: 0, separator: None, is_reading: false }
+    }
+
+    /// The same for the answer to a poll, with this between its messages.
+    pub(super) fn of_answer(rest: Rest, separator: &'static [u8]) -> Self {
+        Self { separator: Some(separator), ..Self::new(rest) }
     }
 
     /// Adds a live message. The notice that its channel was deleted outlives the others of it.
@@ -160,36 +168,40 @@ impl Refiller {
     /// The next portion for an empty outbox.
     pub(super) fn refill(&mut self) -> Refill {
         let token = self.token;
+        // Nobody would give it another turn in a worker that ends.
+        let has_turns = !worker::is_exiting();
         let is_over = self.portions == PORTIONS_MAX;
         let asked = audience::with(|audience| {
             let is_over = is_over || audience.portions == PORTIONS_PER_ROUND;
             let subscriber = audience.subscribers.get(token)?;
             let Mode::Stream(stream) = &mut subscriber.mode else { return None };
-            let may = match subscriber.state {
-                State::Open => !is_over,
-                // Nobody would give it another turn in a worker that ends.
-                State::Ending => true,
-                State::Starting | State::TooSlow => false,
-            };
-            if !may || subscriber.is_blocked {
+            let may = matches!(subscriber.state, State::Open | State::Ending);
+            if !may || is_over && has_turns || subscriber.is_blocked {
                 return None;
             }
             let form = audience.forms.get(subscriber.form)?;
-            let rest = self.rest.take().or_else(|| stream.unread.as_mut()?.rest.take())?;
+            let unread = stream.unread.as_mut()?;
+            let rest = self.rest.take().or_else(|| unread.rest.take())?;
             audience.portions = (audience.portions + 1).min(PORTIONS_PER_ROUND);
-            Some((rest, form.clone(), stream.frames_chunks))
+            Some((rest, form.clone(), stream.frames_chunks, unread.separator))
         });
-        let Some((rest, form, frames_chunks)) = asked else { return Refill::Nothing };
+        let Some((rest, form, frames_chunks, separator)) = asked else { return Refill::Nothing };
         self.portions += 1;
         let mut rendering = Rendering::default();
         let mut count = 0;
         let read = worker::operate(|hub, _, now| {
             hub.read_on(rest, now, &mut |message| {
                 count += 1;
-                delivery::push(&mut rendering, frames_chunks, |out| form.render(message, out));
-                !is_full(&rendering, count)
+                delivery::push(&mut rendering, frames_chunks, |out| {
+                    out.extend_from_slice(separator.unwrap_or_default());
+                    form.render(message, out);
+                });
+                !is_full(rendering.len(), count)
             })
         });
+        if separator.is_some() {
+            rendering.join();
+        }
         // Without a seat in the zone there is nothing to be had from it either.
         let Some(Ok(Reading { rest, gone })) = read else {
             audience::with(|audience| {

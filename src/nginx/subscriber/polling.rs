@@ -1,7 +1,7 @@
 //! Long polling and polling: one answer per request, at once or when there is something to say.
 //!
 //! ```text
-//!   old messages? ── yes ──► 200 with all of them
+//!   old messages? ── yes ──► 200 with all of them, the first portion at once
 //!        │ no
 //!        ├── polling ──────► 304
 //!        └── long polling ─► waits; the first of: a live message, its time is over, goodbye
@@ -16,22 +16,23 @@ use ngx::ffi::{
     ngx_int_t, ngx_uint_t,
 };
 
-use crate::hub::{Replayed, Stay, Subscribed, SubscriberId};
+use crate::hub::{Replayed, Rest, Stay, Subscribed, SubscriberId};
 use crate::model::{DELETED_ID, Message, Seconds};
 use crate::nginx::answer::{self, Sent};
 use crate::nginx::journal::Reason;
 use crate::nginx::location::{self, Delivery, Location};
-use crate::nginx::output::{self, Loans, Piece};
+use crate::nginx::output::{self, Loans, Outbox, Piece, Way};
 use crate::nginx::peer::Peer;
 use crate::nginx::request::{NoMemory, Request};
-use crate::nginx::subscriber::audience::{self, Mode, State, Subscriber, Token};
+use crate::nginx::subscriber::audience::{self, Mode, State, Stream, Subscriber, Token};
+use crate::nginx::subscriber::backlog::{self, Unread};
 use crate::nginx::subscriber::{
-    Asked, EVENT_STREAM, admit, conclude, ending, keep_open, set_content_type,
+    Asked, EVENT_STREAM, admit, conclude, ending, keep_open, set_content_type, streaming,
 };
 use crate::nginx::timers::{self, Kind};
 use crate::nginx::{headers, worker};
 use crate::session::Framing;
-use crate::session::polling::Reply;
+use crate::session::polling::{self, Reply};
 use crate::wire::jsonp::Callback;
 use crate::wire::resume::Announced;
 
@@ -128,8 +129,13 @@ fn open(
             if let Some((time, tag)) = replayed.newest {
                 announced.contribute(time, tag);
             }
-            let body = [Piece::of(body)];
-            return respond(request, location, callback.as_ref(), &announced, body).map(Some);
+            let callback = callback.as_ref();
+            return match replayed.rest {
+                None => {
+                    respond(request, location, callback, &announced, [Piece::of(body)]).map(Some)
+                }
+                Some(rest) => begin(request, location, token, callback, &announced, body, rest),
+            };
         }
         if !waits || (replayed.held_back && attempts == ATTEMPTS_MAX) {
             audience::with(|audience| audience.answer(token, 0));
@@ -165,7 +171,7 @@ fn open(
     Ok(None)
 }
 
-/// The whole body with all old messages, if there are any.
+/// The body with all old messages, if there are any; without its end if there was no room for some.
 fn read(
     location: &Location,
     callback: Option<&Callback>,
@@ -173,15 +179,66 @@ fn read(
 ) -> (Vec<u8>, Replayed) {
     let mut body = Vec::new();
     let mut reply = Reply::open(&location.layout, callback, &mut body);
+    let mut count = 0;
     let replayed = worker::operate(|hub, _, now| {
         hub.read_backlog(subscribed, now, &mut |message| {
+            count += 1;
             reply.before_message(&mut body);
             location.layout.form().render(message, &mut body);
-            true
+            !backlog::is_full(body.len(), count)
         })
     });
-    reply.close(&mut body);
-    (body, replayed.unwrap_or_default())
+    let replayed = replayed.unwrap_or_default();
+    if replayed.rest.is_none() {
+        reply.close(&mut body);
+    }
+    (body, replayed)
+}
+
+/// 200, with the beginning of a body; its rest follows in portions, and then it ends.
+fn begin(
+    request: &mut Request,
+    location: &'static Location,
+    token: Token,
+    callback: Option<&Callback>,
+    announced: &Announced,
+    body: Vec<u8>,
+    rest: Rest,
+) -> Result<Option<ngx_int_t>, NoMemory> {
+    let peer = request.peer();
+    let loans = Loans::of(peer).ok_or(NoMemory)?;
+    if let Some(code) = send_header(request, location, callback, announced)? {
+        return Ok(Some(code));
+    }
+    if !peer.set_no_delay() {
+        return Ok(Some(NGX_ERROR as ngx_int_t));
+    }
+    // It waits for nothing that is published from now on.
+    ending::leave(token);
+    let mut unread = Unread::of_answer(rest, polling::separator(callback));
+    if let Some(callback) = callback {
+        let mut end = Vec::new();
+        callback.close(&mut end);
+        unread.push_last(Piece::of(end));
+    }
+    let mut outbox = Outbox::default();
+    outbox.push_piece(Piece::of(body));
+    outbox.mark_backlog();
+    let unread = Some(Box::new(unread));
+    audience::with(|audience| {
+        if let Some(subscriber) = audience.subscribers.get(token) {
+            subscriber.state = State::Ending;
+            subscriber.mode = Mode::Stream(Stream {
+                way: Way::Filtered,
+                frames_chunks: false,
+                outbox,
+                unread,
+                loans,
+                socket: None,
+            });
+        }
+    });
+    Ok(streaming::write_first(token))
 }
 
 /// Answers the polls that have found their message. Those of several channels wait for the hub if it
@@ -300,18 +357,26 @@ fn respond(
 ) -> Result<ngx_int_t, NoMemory> {
     let peer: Peer = request.peer();
     let loans = Loans::of(peer).ok_or(NoMemory)?;
-    prepare(request, location, callback, announced)?;
-    request.fields_mut().headers_out.status = NGX_HTTP_OK as ngx_uint_t;
-    // SAFETY: the request is live, its header has not been sent, and nothing of it is borrowed.
-    let sent = unsafe { ngx_http_send_header(request.as_ptr()) };
-    let header_only = request.fields().header_only() == 1;
-    if sent == NGX_ERROR as ngx_int_t || sent > NGX_OK as ngx_int_t || header_only {
-        return Ok(sent);
+    if let Some(code) = send_header(request, location, callback, announced)? {
+        return Ok(code);
     }
     Ok(match output::finish(peer, body, loans) {
         Ok(()) => NGX_OK as ngx_int_t,
         Err(()) => NGX_ERROR as ngx_int_t,
     })
+}
+
+/// Status and headers of an answer with messages. `Some`: nothing may follow, and this is what to
+/// return.
+fn send_header(
+    request: &mut Request,
+    location: &Location,
+    callback: Option<&Callback>,
+    announced: &Announced,
+) -> Result<Option<ngx_int_t>, NoMemory> {
+    prepare(request, location, callback, announced)?;
+    request.fields_mut().headers_out.status = NGX_HTTP_OK as ngx_uint_t;
+    Ok(answer::send_header(request))
 }
 
 /// 304, without a body.

@@ -7,10 +7,7 @@
 
 use std::rc::Rc;
 
-use ngx::ffi::{
-    NGX_ERROR, NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_OK, NGX_OK, ngx_http_send_header,
-    ngx_int_t, ngx_uint_t,
-};
+use ngx::ffi::{NGX_ERROR, NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_OK, ngx_int_t, ngx_uint_t};
 
 use crate::hub::{Stay, Subscribed, SubscriberId};
 use crate::nginx::answer::{self, Sent};
@@ -112,19 +109,23 @@ fn open(
         // Who has read the header finds itself counted.
         settle(location, token, id);
     }
+    Ok(write_first(token))
+}
+
+/// Writes what waits, in the content handler. What to return for a request that is over; `None`: it
+/// stays.
+pub(super) fn write_first(token: Token) -> Option<ngx_int_t> {
     match delivery::write(token) {
-        Written::Open => {}
+        Written::Open => return None,
         Written::Ended => {
-            let code = ending::forget(token).map(|s| ending::close_body(&s));
-            return Ok(Some(code.unwrap_or(NGX_ERROR as ngx_int_t)));
+            if let Some(subscriber) = ending::forget(token) {
+                return Some(ending::close_body(&subscriber));
+            }
         }
-        Written::TooSlow => {
-            ending::report_too_slow();
-            return Ok(Some(NGX_ERROR as ngx_int_t));
-        }
-        Written::Gone | Written::Lost => return Ok(Some(NGX_ERROR as ngx_int_t)),
+        Written::TooSlow => ending::report_too_slow(),
+        Written::Gone | Written::Lost => {}
     }
-    Ok(None)
+    Some(NGX_ERROR as ngx_int_t)
 }
 
 /// The subscriber stays: it counts, and its times begin.
@@ -163,7 +164,7 @@ pub(super) fn push_opening(
         hub.read_backlog(subscribed, now, &mut |message| {
             count += 1;
             delivery::push(opening, frames_chunks, |out| form.render(message, out));
-            !backlog::is_full(opening, count)
+            !backlog::is_full(opening.len(), count)
         })
     });
     audience::with(|audience| {
@@ -180,12 +181,7 @@ fn send_header(request: &mut Request, location: &Location) -> Result<Option<ngx_
     let fixed = is_event_stream.then_some(EVENT_STREAM);
     set_content_type(request, location, fixed)?;
     request.fields_mut().headers_out.status = NGX_HTTP_OK as ngx_uint_t;
-    // SAFETY: the request is live, its header has not been sent, and nothing of it is borrowed.
-    let sent = unsafe { ngx_http_send_header(request.as_ptr()) };
-    let is_over = sent == NGX_ERROR as ngx_int_t
-        || sent > NGX_OK as ngx_int_t
-        || request.fields().header_only() == 1;
-    Ok(is_over.then_some(sent))
+    Ok(answer::send_header(request))
 }
 
 /// The padding that the client's browser needs before it shows anything.

@@ -1,0 +1,171 @@
+# The answer to a poll that asks for much comes in portions: a client that does not read costs the worker
+# one of them, and whoever reads gets all that the answer announces, or the end of its connection.
+#
+# Pins subscriber.md, sections 6 (order, upper bound), 7 (batch, headers) and 8 (array); known-defects.md
+# M1, R9.
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::Nginx::PushStream;
+use Test::Nginx::PushStream::Http2;
+use Compress::Raw::Zlib qw(WANT_GZIP);
+use JSON::PP qw(decode_json);
+
+my $http2 = Test::Nginx::PushStream->has_feature('http_v2_module');
+my $t = Test::Nginx::PushStream->new->http(<<'EOC' . ($http2 ? <<'EOC' : ''))->run();
+    push_stream_shared_memory_size 32m;
+    push_stream_channels_path $arg_id;
+    push_stream_max_messages_stored_per_channel 400;
+    push_stream_message_template "~channel~ ~id~ ~text~";
+    push_stream_header_template "HEAD\n";
+    push_stream_footer_template "FOOT\n";
+    client_body_buffer_size 64k;
+    gzip_types text/plain;
+    log_format ours '$request_uri $push_stream_messages_sent $push_stream_close_reason';
+    server {
+        listen 127.0.0.1:%%PORT_8080%% sndbuf=16k;
+        access_log %%TESTDIR%%/access.log ours;
+        location /pub    { push_stream_publisher admin; push_stream_store_messages on; access_log off; }
+        location /long   { push_stream_subscriber long-polling; }
+        location /poll   { push_stream_subscriber polling; }
+        location /mode   { push_stream_subscriber; }
+        location /zipped { push_stream_subscriber polling; default_type text/plain; gzip on; }
+        location /array  { push_stream_subscriber polling; push_stream_message_template "[~id~,~text~]";
+                           push_stream_header_template ""; push_stream_footer_template ""; }
+        location /stats  { push_stream_channels_statistics; access_log off; }
+        location /audit  { push_stream_audit on; access_log off; }
+    }
+EOC
+    server {
+        listen 127.0.0.1:%%PORT_8082%% http2;
+        location /poll { push_stream_subscriber polling; }
+    }
+EOC
+my ($here, $there) = $t->worker_pids;
+
+my %last;    # id of a channel's last message
+my @since = ('If-Modified-Since' => 'Thu, 01 Jan 1970 00:00:00 GMT', 'If-None-Match' => 'W/0');
+sub text { return sprintf('%05d ', $_[0]) . 'x' x 9_993 . "\n" }
+sub old { my ($id, $from, $to) = @_; return join '', map { "$id $_ " . text($_) } $from .. $to }
+
+sub fill {
+    my ($id, $count, $text) = @_;
+    $text //= \&text;
+    my $n = $last{$id} // 0;
+    $last{$id} = $n + $count;
+    my $done = $t->publish_many('', sub { $n++ < $last{$id} ? ("/pub?id=$id", $text->($n)) : () }, worker => $there, depth => 4);
+    is_deeply($done, { 200 => $count }, "$count messages in $id");
+}
+
+# One of its worker's that has its first bytes, and reads no more.
+sub still {
+    my ($uri, @how) = @_;
+    my $s = $t->subscribe($uri, worker => $here, rcvbuf => 4096, @how);
+    $s->client->pause;
+    return $s;
+}
+
+# Bytes that a process has of its own.
+sub memory {
+    open my $file, '<', "/proc/$_[0]/smaps_rollup" or die "no memory of $_[0]: $!";
+    my ($kb) = join('', <$file>) =~ /^Private_Dirty:\s+(\d+) kB/m;
+    return $kb * 1024;
+}
+
+# Messages that are kept only because somebody is to read them.
+sub pinned { return decode_json($t->get('/audit')->body)->{kinds}{messages_being_read}{count} }
+
+# 6 MB each, for twenty that take none of it.
+fill(a => 300);
+fill(b => 300);
+my $before = memory($here);
+my @still = map { still($_ % 2 ? '/long?id=a/b' : '/poll?id=a/b', @since) } 1 .. 20;
+my $each = (memory($here) - $before) / @still;
+cmp_ok($each, '<', 1_500_000, 'a poll that is not read costs a portion') or diag "$each bytes each";
+is(pinned(), 0, 'and holds nothing');
+is($t->stats->{subscribers}, 0, 'it waits for nothing, so it is no subscriber');
+
+# Nothing that is published now belongs to it, and what it announces is what the next one needs.
+my $place = $still[0];
+fill(a => 1);
+$_->client->resume for @still[0, 1];
+for my $poll (@still[0, 1]) {
+    ok($poll->body(60) eq "HEAD\n" . old(a => 1, 300) . old(b => 1, 300) . "FOOT\n", 'who reads gets everything announced');
+    ok($poll->complete, 'in order');
+    is($poll->header('Etag'), 'W/600', 'up to the newest of both channels');
+}
+my $next = $t->poll('/long?id=a/b', since => $place);
+is($next->body, "HEAD\n" . old(a => 301, 301) . "FOOT\n", 'the next one goes on behind it');
+is($t->poll('/poll?id=a/b', since => $next, client => $place)->status, 304, 'on the same connection as well');
+$_->close for @still;
+my $logged = sub { open my $file, '<', $t->dir . '/access.log' or return; grep { $_ eq "/long?id=a/b 600 answered\n" } <$file> };
+ok($t->wait_for($logged, 'the access log'), 'the log counts its messages');
+
+# In all ways a poll can come.
+my $want = "HEAD\n" . old(a => 1, 301) . "FOOT\n";
+my %way = (
+    'HTTP/1.0'     => still('/poll?id=a.b301', version => '1.0'),
+    'long-polling' => still('/mode?id=a.b301', 'X-Nginx-PushStream-Mode' => 'long-polling'),
+    'polling'      => still('/mode?id=a.b301', 'X-Nginx-PushStream-Mode' => 'polling'),
+);
+my $zipped = still('/zipped?id=a.b301', 'Accept-Encoding' => 'gzip');
+fill(numbers => 400, sub { '"' . 'n' x 5_000 . $_[0] . '"' });
+my $array = still('/array?id=numbers.b400&callback=cb');
+for my $way (sort keys %way) {
+    $way{$way}->client->resume;
+    ok($way{$way}->body(60) eq $want, $way);
+    ok($way{$way}->complete, "$way: in order");
+}
+$_->client->resume for $zipped, $array;
+my ($inflate) = Compress::Raw::Zlib::Inflate->new(-WindowBits => WANT_GZIP);
+my $packed = $zipped->body(60);
+$inflate->inflate($packed, my $plain);
+ok($plain eq $want, 'gzip');
+SKIP: {
+    Test::More::skip('nginx has no HTTP/2', 1) unless $http2;
+    my $h2 = Test::Nginx::PushStream::Http2->new($t->client(port => 8082), window => 1000);
+    my $poll = $h2->request(GET => '/poll?id=a.b301');
+    is(length $h2->data($poll, 1000), 1000, 'no more than the window');
+    $h2->widen($_, 10_000_000) for 0, $poll;
+    $h2->wait_ended($poll);
+    ok($h2->data($poll, 0) eq $want, 'HTTP/2');
+}
+my ($json) = $array->body(60) =~ /\Acb\((.*)\);\z/s;
+is_deeply([ map { $_->[0] } @{ decode_json($json // '[]') } ], [ 1 .. 400 ], 'one array for a callback');
+
+# As before, what fits into one portion is one chunk.
+fill(many => 400, sub { "m$_[0]\n" });
+my $many = $t->get('/poll?id=many.b400');
+is($many->body, "HEAD\n" . join('', map { "many $_ m$_\n" } 1 .. 400) . "FOOT\n", 'a short answer');
+is(scalar $many->chunks, 1, 'is one chunk');
+
+# What is evicted before it was taken is not passed over in silence.
+my $slow = still('/poll?id=b.b300');
+fill(b => 390);
+is(pinned(), 0, 'nobody holds what was evicted');
+$slow->client->resume;
+ok($slow->closed(30), 'its reader is cut off');
+like($slow->broken, qr/\S/, 'not in order, so it knows that something is missing');
+my $got = join '', $slow->chunks;
+ok(length $got && index("HEAD\n" . old(b => 1, 300), $got) == 0, 'after all up to some message');
+
+# Deletion takes the rest of a channel with it; a poll asks for what is there, and that is all.
+fill(c => 300);
+my $left = still('/long?id=c.b300/a.b301');
+$t->delete('/pub?id=c');
+$left->client->resume;
+my $body = $left->body(60);
+ok($left->complete, 'a deleted channel does not end it');
+my ($of_c, $of_a) = $body =~ /\AHEAD\n((?:c .*\n)+)((?:a .*\n)+)FOOT\n\z/;
+ok(length($of_c // '') && index(old(c => 1, 300), $of_c) == 0, 'of the channel as much as there was');
+ok(($of_a // '') eq old(a => 1, 301), 'all of the other');
+
+# A worker that ends has promised it. One that leaves in between leaves nothing.
+my $leaving = still('/long?id=a.b301', @since);
+my @gone = map { still('/poll?id=a.b301') } 1 .. 5;
+$_->client->abort for @gone;
+$t->reload;
+$leaving->client->resume;
+ok($leaving->body(60) eq $want, 'reload: all, and the footer');
+ok($leaving->complete, 'in order');
+$t->done();
