@@ -94,7 +94,8 @@ sub module_path {
 # ---- set-up
 
 # workers: number; master: 0 for "master_process off"; main, events, http_main: text for these
-# blocks; gzip: 1 switches it on for everything; module: 0 runs without the module.
+# blocks; gzip: 1 switches it on for everything; module: 0 runs without the module; daemon: 1 for a
+# master that takes USR2 and WINCH, which one in the foreground does not.
 sub new {
     my ($class, %o) = @_;
     my $dir = File::Temp::tempdir('push-stream-XXXXXXXX', TMPDIR => 1);
@@ -102,7 +103,7 @@ sub new {
     return bless {
         dir => $dir, owner => $$, workers => $o{workers} // 2, master => $o{master} // 1,
         main => $o{main} // '', events => $o{events} // '', http_main => $o{http_main} // '',
-        gzip => $o{gzip} // 0, module => $o{module} // 1,
+        gzip => $o{gzip} // 0, module => $o{module} // 1, daemon => $o{daemon} // 0,
         ports => {}, http => '', expected => [], killed => {}, tries => 0,
     }, $class;
 }
@@ -139,7 +140,7 @@ sub _configuration {
     my ($self, $dir) = @_;
     $dir //= $self->{dir};
     my $http = $self->{http};
-    my @main = ("pid $dir/nginx.pid;", "error_log $dir/error.log info;", 'daemon off;');
+    my @main = ("pid $dir/nginx.pid;", "error_log $dir/error.log info;", 'daemon ' . ($self->{daemon} ? 'on;' : 'off;'));
     unshift @main, 'load_module ' . module_path() . ';' if $self->{module};
     push @main, 'master_process ' . ($self->{master} ? 'on;' : 'off;');
     push @main, "worker_processes $self->{workers};";
@@ -169,6 +170,7 @@ sub run {
     $self->write_file('nginx.conf', $self->_configuration);
     mkdir "$self->{dir}/client_body_temp";
     $self->{pid} = $self->_spawn($self->{dir});
+    $self->_follow_daemon if $self->{daemon};
     my $answered = $CLIENT->until(sub { !$self->_alive || $self->_answers && $self->_all_there },
         'nginx to answer');
     if (!$answered || !$self->_alive) {
@@ -192,12 +194,58 @@ sub _spawn {
     exec @command or POSIX::_exit(127);
 }
 
+# The process we started has ended when the daemon is there, or nothing.
+sub _follow_daemon {
+    my ($self) = @_;
+    waitpid $self->{pid}, 0;
+    $CLIENT->until(sub { $self->_written_pid }, 'the pid of the daemon') if $? == 0;
+    $self->{pid} = $self->_written_pid;
+    $self->{masters} = [ $self->{pid} // () ];
+    return;
+}
+
+sub _written_pid {
+    my ($self) = @_;
+    return _slurp("$self->{dir}/nginx.pid") =~ /(\d+)/ ? $1 : undef;
+}
+
+# Starts another nginx with another zone on the same sockets, and goes on with that. Gives the pid of the
+# master before, which goes on as well.
+sub upgrade {
+    my ($self) = @_;
+    my $before = $self->{pid};
+    $self->signal('USR2');
+    my $after;
+    $CLIENT->until(sub {
+        $after = $self->_written_pid // 0;
+        local $self->{pid} = $after;
+        return $after && $after != $before && $self->_all_there;
+    }, 'the new master and its workers') or croak "no upgrade:\n" . $self->log;
+    push @{ $self->{masters} }, $after;
+    return $self->follow($after);
+}
+
+# Goes on with another of our masters. Gives the one before.
+sub follow {
+    my ($self, $pid) = @_;
+    (my $before, $self->{pid}) = ($self->{pid}, $pid);
+    return $before;
+}
+
+# Is there (still) such a process?
+sub is_running { my (undef, $pid) = @_; return _slurp("/proc/$pid/stat") =~ /\) [^ZX] / }
+
 # What nginx wrote to its terminal.
 sub output { my ($self) = @_; return _slurp("$self->{dir}/output.log") }
 
 sub _alive {
     my ($self) = @_;
     return 0 unless $self->{pid};
+    if ($self->{daemon} && !$self->is_running($self->{pid})) {
+        $self->{exit} = 0;    # which only its parent could tell
+        delete $self->{pid};
+        return 0;
+    }
     if (waitpid($self->{pid}, WNOHANG) == $self->{pid}) {
         $self->{exit} = $?;
         delete $self->{pid};
@@ -247,7 +295,8 @@ sub signal { my ($self, $signal) = @_; kill $signal, $self->{pid}; return $self 
 sub _end_hard {
     my ($self) = @_;
     return unless $self->{pid};
-    my @all = ($self->{pid}, map { $_->{pid} } $self->_children);
+    my @all = map { local $self->{pid} = $_; ($_, map { $_->{pid} } $self->_children) }
+        $self->{pid}, grep { $_ != $self->{pid} } @{ $self->{masters} // [] };
     kill 'KILL', @all;
     waitpid $self->{pid}, 0;
     delete $self->{pid};
