@@ -65,7 +65,7 @@ impl Mode {
     }
 
     /// Messages count one by one, not by whole answers.
-    fn is_stream(self) -> bool {
+    pub(crate) fn is_stream(self) -> bool {
         matches!(self, Self::Streaming | Self::Old | Self::EventSource | Self::WebSocket)
     }
 }

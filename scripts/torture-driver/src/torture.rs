@@ -271,7 +271,8 @@ fn add_subscribers(stage: &mut Stage, channels: &Channels, number: &mut u32, slo
                 Pace::Stall(Duration::from_secs(5)),
                 Pace::Stall(Duration::from_secs(1 << 20)),
             ] {
-                let resume = Resume::Never;
+                // A poll that has waited for long has much to get.
+                let resume = if mode.is_stream() { Resume::Never } else { Resume::Time };
                 let habit = Habit { pace, may_miss: true, ..Habit::new(mode, resume) };
                 add_subscriber(stage, habit, &[channels.busy[0]]);
                 add_subscriber(stage, habit, &[channels.mixed[0]]);
