@@ -22,12 +22,13 @@ my $t = Test::Nginx::PushStream->new->http(<<'EOC' . ($http2 ? <<'EOC' : ''))->r
     client_body_buffer_size 64k;
     gzip_types text/plain;
     log_format ours '$request_uri $push_stream_messages_sent $push_stream_close_reason';
+    access_log %%TESTDIR%%/access.log ours;
     server {
         listen 127.0.0.1:%%PORT_8080%% sndbuf=16k;
-        access_log %%TESTDIR%%/access.log ours;
         location /pub    { push_stream_publisher admin; push_stream_store_messages on; access_log off; }
         location /long   { push_stream_subscriber long-polling; }
         location /poll   { push_stream_subscriber polling; }
+        location /whole  { push_stream_subscriber polling; chunked_transfer_encoding off; }
         location /mode   { push_stream_subscriber; }
         location /zipped { push_stream_subscriber polling; default_type text/plain; gzip on; }
         location /array  { push_stream_subscriber polling; push_stream_message_template "[~id~,~text~]";
@@ -72,6 +73,13 @@ sub memory {
     return $kb * 1024;
 }
 
+# Lines of the access log.
+sub logged {
+    my ($re) = @_;
+    open my $file, '<', $t->dir . '/access.log' or die "access.log: $!";
+    return scalar grep { $_ =~ $re } <$file>;
+}
+
 # Messages that are kept only because somebody is to read them.
 sub pinned { return decode_json($t->get('/audit')->body)->{kinds}{messages_being_read}{count} }
 
@@ -98,8 +106,8 @@ my $next = $t->poll('/long?id=a/b', since => $place);
 is($next->body, "HEAD\n" . old(a => 301, 301) . "FOOT\n", 'the next one goes on behind it');
 is($t->poll('/poll?id=a/b', since => $next, client => $place)->status, 304, 'on the same connection as well');
 $_->close for @still;
-my $logged = sub { open my $file, '<', $t->dir . '/access.log' or return; grep { $_ eq "/long?id=a/b 600 answered\n" } <$file> };
-ok($t->wait_for($logged, 'the access log'), 'the log counts its messages');
+ok($t->wait_for(sub { logged(qr{/long\?id=a/b 600 answered}) }, 'the access log'), 'the log counts its messages');
+ok($t->wait_for(sub { logged(qr{\?id=a/b \d+ client}) == 18 }, 'the access log'), 'and tells who left before');
 
 # In all ways a poll can come.
 my $want = "HEAD\n" . old(a => 1, 301) . "FOOT\n";
@@ -139,33 +147,37 @@ my $many = $t->get('/poll?id=many.b400');
 is($many->body, "HEAD\n" . join('', map { "many $_ m$_\n" } 1 .. 400) . "FOOT\n", 'a short answer');
 is(scalar $many->chunks, 1, 'is one chunk');
 
-# What is evicted before it was taken is not passed over in silence.
-my $slow = still('/poll?id=b.b300');
-fill(b => 390);
-is(pinned(), 0, 'nobody holds what was evicted');
-$slow->client->resume;
-ok($slow->closed(30), 'its reader is cut off');
-like($slow->broken, qr/\S/, 'not in order, so it knows that something is missing');
-my $got = join '', $slow->chunks;
-ok(length $got && index("HEAD\n" . old(b => 1, 300), $got) == 0, 'after all up to some message');
-
-# Deletion takes the rest of a channel with it; a poll asks for what is there, and that is all.
+# What is gone before it was taken is not passed over in silence, however the body's end is known.
+sub cut_off {
+    my ($id, $why, $take_away) = @_;
+    my $path = "/poll?id=$id.b300";
+    my %slow = (chunked => still($path), 'HTTP/1.0' => still($path, version => '1.0'),
+        'not chunked' => still("/whole?id=$id.b300"));
+    $take_away->();
+    is(pinned(), 0, "$why: nobody holds it");
+    for my $way (sort keys %slow) {
+        my $slow = $slow{$way};
+        $slow->client->resume;
+        ok($slow->closed(30), "$why, $way: its reader is cut off");
+        ok($way eq 'chunked' ? $slow->broken : $slow->client->was_reset, 'and sees that something is missing');
+        my $got = $slow->so_far;
+        ok(length $got && index("HEAD\n" . old($id => 1, 300), $got) == 0, 'after all up to some message');
+    }
+    ok($t->wait_for(sub { 3 == logged(qr/id=$id.b300 \d+ slow/) }, 'the access log'), 'it is logged as too slow');
+}
+cut_off(b => 'evicted', sub { fill(b => 390) });
 fill(c => 300);
-my $left = still('/long?id=c.b300/a.b301');
-$t->delete('/pub?id=c');
-$left->client->resume;
-my $body = $left->body(60);
-ok($left->complete, 'a deleted channel does not end it');
-my ($of_c, $of_a) = $body =~ /\AHEAD\n((?:c .*\n)+)((?:a .*\n)+)FOOT\n\z/;
-ok(length($of_c // '') && index(old(c => 1, 300), $of_c) == 0, 'of the channel as much as there was');
-ok(($of_a // '') eq old(a => 1, 301), 'all of the other');
+cut_off(c => 'deleted', sub { $t->delete('/pub?id=c') });
+$t->reload($t->{http} =~ s/(stored_per_channel 400;)/$1 push_stream_message_ttl 4s; push_stream_channel_inactivity_time 1s;/r);
+($here, $there) = $t->worker_pids;
+fill(d => 300);
+cut_off(d => 'collected', sub { $t->wait_for(sub { $t->get('/stats?id=d')->status == 404 }, 'the channel to be collected', 30) });
 
-# A worker that ends has promised it. One that leaves in between leaves nothing.
-my $leaving = still('/long?id=a.b301', @since);
-my @gone = map { still('/poll?id=a.b301') } 1 .. 5;
-$_->client->abort for @gone;
+# A worker that ends has promised it.
+fill(e => 300);
+my $leaving = still('/long?id=e.b300', @since);
 $t->reload;
 $leaving->client->resume;
-ok($leaving->body(60) eq $want, 'reload: all, and the footer');
+ok($leaving->body(60) eq "HEAD\n" . old(e => 1, 300) . "FOOT\n", 'reload: all, and the footer');
 ok($leaving->complete, 'in order');
 $t->done();

@@ -1,6 +1,8 @@
-# What add_before_body and add_after_body say comes before and after the whole stream.
+# What add_before_body and add_after_body say comes before and after the whole stream; what waits for the
+# former is bounded as what waits for a slow socket is.
 #
-# Pins subscriber.md, section 10; design of delivery: the direct path must not bypass a body filter.
+# Pins subscriber.md, sections 9 (slow readers) and 10; design of delivery: the direct path must not
+# bypass a body filter.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";
@@ -10,7 +12,8 @@ Test::More::plan(skip_all => 'nginx without the addition filter')
     unless Test::Nginx::PushStream->has_feature('http_addition_module');
 
 my $t = Test::Nginx::PushStream->new->http(<<'EOC')->run();
-    push_stream_shared_memory_size 1m;
+    push_stream_shared_memory_size 8m;
+    push_stream_subscriber_max_buffered 100k;
     push_stream_channels_path $arg_id;
     addition_types *;
     server {
@@ -21,6 +24,9 @@ my $t = Test::Nginx::PushStream->new->http(<<'EOC')->run();
                            add_before_body /before; add_after_body /after; }
         location /before { return 200 BEFORE; }
         location /after  { return 200 AFTER; }
+        location /gated  { push_stream_subscriber; push_stream_message_template "~text~;"; add_before_body /gate; }
+        location /gate   { proxy_pass http://127.0.0.1:%%PORT_8080%%/poll?id=gate; }
+        location /poll   { push_stream_subscriber long-polling; }
         location /stats  { push_stream_channels_statistics; }
     }
 EOC
@@ -37,5 +43,30 @@ for my $old ('', 'old;') {
     is($s->so_far, "BEFOREHEAD${old}one;two;Channel deleted;FOOTAFTER", 'the end comes last');
     ok($s->complete, 'and ends in order');
 }
+
+# Until the gate opens: a portion of the old messages, and so many live ones.
+my ($worker) = $t->worker_pids;
+sub memory {
+    open my $file, '<', "/proc/$worker/smaps_rollup" or die "no memory of $worker: $!";
+    return 1024 * (join('', <$file>) =~ /^Private_Dirty:\s+(\d+) kB/m)[0];
+}
+my $old = join '', map { 'x' x 9_990 . sprintf('%03d', $_) . ';' } 1 .. 300;
+$t->publish('/pub?id=big', $_) for $old =~ /([^;]+);/g;
+my $before = memory();
+my @gated = map { $t->start('GET', '/gated?id=big.b300', worker => $worker) } 1 .. 10;
+$t->wait_subscribers('/stats?id=gate', 10);
+$t->wait_subscribers('/stats?id=big', 10);
+my $each = (memory() - $before) / @gated;
+cmp_ok($each, '<', 1_500_000, 'a stream that waits for what comes before it costs a portion') or diag "$each bytes each";
+$t->publish('/pub?id=big', 'live');
+$t->publish('/pub?id=gate', 'GATE;');
+is(scalar(grep { ($_->read_until(qr/live;/, 60) // '') ne "GATE;${old}live;" } @gated), 0, 'and then gets everything, in order');
+$_->close for @gated;
+
+my $closed = $t->start('GET', '/gated?id=flood', worker => $worker);
+$t->wait_subscribers('/stats?id=flood', 1);
+$t->publish('/pub?id=flood', 'x' x 9_990) for 1 .. 30;
+ok($t->wait_subscribers('/stats?id=flood', 0), 'too many live ones end it');
+ok($closed->closed, 'with its connection');
 
 $t->done();

@@ -307,13 +307,13 @@ impl Way {
             return Flushed::Lost;
         }
         let before = peer.sent();
-        if peer.is_buffered() {
+        if peer.is_holding() {
             // SAFETY: there is no new chain.
             if !unsafe { peer.output(self.filters(), ptr::null_mut()) } {
                 return Flushed::Lost;
             }
             reclaim(loans);
-            if peer.is_buffered() {
+            if peer.is_holding() {
                 return Flushed::Some(peer.sent() != before);
             }
         } else if peer.has_output() && outbox.is_empty() && !peer.flush() {
@@ -329,7 +329,7 @@ impl Way {
         };
         match went {
             Err(()) => Flushed::Lost,
-            Ok(()) if outbox.is_empty() && !peer.is_buffered() => {
+            Ok(()) if outbox.is_empty() && !peer.is_holding() => {
                 if self == Self::Direct && !is_direct {
                     forget_spares(loans);
                 }
@@ -381,7 +381,7 @@ fn hand_over(
         if then == Then::Flush {
             held = 0;
         }
-        if peer.is_buffered() && then == Then::Flush {
+        if peer.is_holding() && then == Then::Flush {
             break;
         }
     }

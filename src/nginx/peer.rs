@@ -93,11 +93,16 @@ impl Peer {
         unsafe { (*self.connection()).buffered() != 0 }
     }
 
+    /// nginx has bytes that it cannot pass on now: it will tell when it can.
+    pub(super) fn is_holding(self) -> bool {
+        self.is_buffered() || self.is_postponed()
+    }
+
     /// nginx has bytes of the response, be it only because there was no reason to write them yet.
     pub(super) fn has_output(self) -> bool {
         // SAFETY: the request is live.
         let out = unsafe { (*self.0.as_ptr()).out };
-        !out.is_null() || self.is_buffered() || self.is_postponed()
+        !out.is_null() || self.is_holding()
     }
 
     /// nginx keeps bytes behind those of a subrequest, such as what `add_before_body` asks for.
@@ -225,7 +230,8 @@ impl Peer {
         let event = self.write_event();
         // SAFETY: a connection's write event lives as long as it does.
         let is_timed = unsafe { (*event).timer_set() != 0 };
-        if !self.is_delayed() && (restart || !is_timed) {
+        // Whoever writes before us has its own time.
+        if !self.is_delayed() && !self.is_postponed() && (restart || !is_timed) {
             // SAFETY: as above; nginx takes the timer away when the connection ends.
             unsafe { ngx_add_timer(event, core.send_timeout) };
         }
@@ -299,6 +305,26 @@ impl Peer {
         let queue = &raw mut ngx_posted_next_events;
         // SAFETY: nginx takes a connection's events out of the queue when it closes it.
         unsafe { ngx_post_event(self.read_event(), queue) };
+    }
+
+    /// The body has not come to its end, and the end of the connection must not look like it: where the
+    /// body's framing does not tell, the client sees a reset.
+    pub(super) fn spoil_end(self) {
+        // SAFETY: the request is live, and nothing below changes it.
+        let r = unsafe { self.0.as_ref() };
+        if r.chunked() != 0 || !r.stream.is_null() || r.http_version >= 2000 {
+            return;
+        }
+        let c = self.connection();
+        // SAFETY: the connection is live.
+        let fd = unsafe { (*c).fd };
+        let how = libc::linger { l_onoff: 1, l_linger: 0 };
+        let how = &raw const how;
+        let len = size_of::<libc::linger>() as libc::socklen_t;
+        // SAFETY: the option is of that type.
+        unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, how.cast(), len) };
+        // SAFETY: nobody else has a reference to it. TLS says goodbye unless there was an error.
+        unsafe { (*c).set_error(1) };
     }
 
     /// When the request is over, nginx closes our half at once and swallows what the client still

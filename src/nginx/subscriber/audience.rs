@@ -121,6 +121,8 @@ pub(super) struct Stream {
     pub(super) way: Way,
     /// The response is chunked, and we do it.
     pub(super) frames_chunks: bool,
+    /// It is the answer to a poll, which is over when all of it is written.
+    pub(super) is_answer: bool,
     pub(super) outbox: Outbox,
     /// Old messages that are still to be read from the zone, and what comes after them.
     pub(super) unread: Option<Box<Unread>>,
@@ -190,6 +192,11 @@ impl Subscriber {
         Entry { messages_sent: self.messages_sent, bytes_buffered, reason: None }
     }
 
+    /// An answer to a poll is being written.
+    pub(super) fn is_answer(&self) -> bool {
+        matches!(&self.mode, Mode::Stream(stream) if stream.is_answer)
+    }
+
     /// Frames both ways, and nothing else.
     pub(super) fn is_websocket(&self) -> bool {
         matches!(self.mode, Mode::Stream(_))
@@ -241,10 +248,17 @@ impl Audience {
         }
     }
 
-    /// A poll gets so many messages, and that ends it.
-    pub(super) fn answer(&mut self, token: Token, messages: usize) {
+    /// The subscriber is given so many messages.
+    pub(super) fn count(&mut self, token: Token, messages: usize) {
         if let Some(subscriber) = self.subscribers.get(token) {
             subscriber.count(messages);
+        }
+    }
+
+    /// A poll gets so many messages more, and that ends it.
+    pub(super) fn answer(&mut self, token: Token, messages: usize) {
+        self.count(token, messages);
+        if let Some(subscriber) = self.subscribers.get(token) {
             subscriber.reason = Reason::Answered;
         }
     }

@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use core::mem;
 
-use crate::hub::{Reading, Rest};
+use crate::hub::{Lagged, Reading, Rest};
 use crate::nginx::journal::Reason;
 use crate::nginx::output::{Piece, Rendering};
 use crate::nginx::subscriber::audience::{self, Audience, Mode, State, Stream, Subscriber, Token};
@@ -42,8 +42,8 @@ pub(super) struct Unread {
     later: VecDeque<Later>,
     /// Bytes in `later`.
     len: usize,
-    /// They belong to the answer to a poll; and what goes before each of them.
-    separator: Option<&'static [u8]>,
+    /// What goes before each of the old messages.
+    separator: &'static [u8],
     /// It is in [`Audience::reading`].
     is_reading: bool,
 }
@@ -58,12 +58,12 @@ struct Later {
 impl Unread {
     pub(super) fn new(rest: Rest) -> Self {
         let later = VecDeque::new();
-        Self { rest: Some(rest), later, len: 0, separator: None, is_reading: false }
+        Self { rest: Some(rest), later, len: 0, separator: b"", is_reading: false }
     }
 
-    /// The same for the answer to a poll, with this between its messages.
-    pub(super) fn of_answer(rest: Rest, separator: &'static [u8]) -> Self {
-        Self { separator: Some(separator), ..Self::new(rest) }
+    /// The same with this between all messages.
+    pub(super) fn separated(rest: Rest, separator: &'static [u8]) -> Self {
+        Self { separator, ..Self::new(rest) }
     }
 
     /// Adds a live message. The notice that its channel was deleted outlives the others of it.
@@ -169,7 +169,7 @@ impl Refiller {
     pub(super) fn refill(&mut self) -> Refill {
         let token = self.token;
         // Nobody would give it another turn in a worker that ends.
-        let has_turns = !worker::is_exiting();
+        let has_turns = !worker::is_exiting() && !worker::is_terminating();
         let is_over = self.portions == PORTIONS_MAX;
         let asked = audience::with(|audience| {
             let is_over = is_over || audience.portions == PORTIONS_PER_ROUND;
@@ -183,23 +183,34 @@ impl Refiller {
             let unread = stream.unread.as_mut()?;
             let rest = self.rest.take().or_else(|| unread.rest.take())?;
             audience.portions = (audience.portions + 1).min(PORTIONS_PER_ROUND);
-            Some((rest, form.clone(), stream.frames_chunks, unread.separator))
+            let (frames_chunks, is_answer) = (stream.frames_chunks, stream.is_answer);
+            Some((rest, form.clone(), frames_chunks, is_answer, unread.separator))
         });
-        let Some((rest, form, frames_chunks, separator)) = asked else { return Refill::Nothing };
+        let Some((rest, form, frames_chunks, is_answer, separator)) = asked else {
+            return Refill::Nothing;
+        };
         self.portions += 1;
         let mut rendering = Rendering::default();
         let mut count = 0;
         let read = worker::operate(|hub, _, now| {
-            hub.read_on(rest, now, &mut |message| {
+            let mut reading = hub.read_on(rest, now, &mut |message| {
                 count += 1;
                 delivery::push(&mut rendering, frames_chunks, |out| {
-                    out.extend_from_slice(separator.unwrap_or_default());
+                    out.extend_from_slice(separator);
                     form.render(message, out);
                 });
                 !is_full(rendering.len(), count)
-            })
+            })?;
+            // An answer has announced the messages of the channel that is gone.
+            if is_answer && !reading.gone.is_empty() {
+                if let Some(rest) = &mut reading.rest {
+                    hub.park(rest, now);
+                }
+                return Err(Lagged);
+            }
+            Ok(reading)
         });
-        if separator.is_some() {
+        if is_answer {
             rendering.join();
         }
         // Without a seat in the zone there is nothing to be had from it either.

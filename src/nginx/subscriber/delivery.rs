@@ -310,6 +310,9 @@ pub(super) fn write(token: Token) -> Written {
     if refiller.park() {
         events(|events| events.flush.post_next());
     }
+    if written == Written::Ended {
+        audience::with(|audience| audience.complete(token));
+    }
     written
 }
 
@@ -361,6 +364,15 @@ struct Turn {
 }
 
 impl Audience {
+    /// All is written that the subscriber was to get.
+    fn complete(&mut self, token: Token) {
+        if let Some(subscriber) = self.subscribers.get(token)
+            && subscriber.is_answer()
+        {
+            subscriber.reason = Reason::Answered;
+        }
+    }
+
     fn begin_turn(&mut self, token: Token) -> Option<Turn> {
         let subscriber = self.subscribers.get(token)?;
         subscriber.is_dirty = false;

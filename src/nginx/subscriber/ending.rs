@@ -55,6 +55,11 @@ impl Audience {
         last: impl FnOnce(&Location, &mut Vec<u8>),
     ) {
         if let Some(subscriber) = self.subscribers.get(token)
+            && subscriber.is_answer()
+        {
+            // What it was promised comes first, and then it was answered.
+            subscriber.reason = reason;
+        } else if let Some(subscriber) = self.subscribers.get(token)
             && matches!(subscriber.state, State::Starting | State::Open)
         {
             subscriber.state = State::Ending;
@@ -123,9 +128,19 @@ pub(super) fn close_body(subscriber: &Subscriber) -> ngx_int_t {
 
 /// The connection is of no use any more; nginx closes it.
 pub(super) fn drop_connection(token: Token, rc: ngx_int_t) {
-    if let Some(subscriber) = forget(token) {
-        finalize(subscriber.peer, rc);
+    if let Some(peer) = give_up(token) {
+        finalize(peer, rc);
     }
+}
+
+/// Forgets a subscriber who does not get all that was promised.
+pub(super) fn give_up(token: Token) -> Option<Peer> {
+    let subscriber = forget(token)?;
+    // What an answer's head announces must not seem to be all there.
+    if subscriber.is_answer() {
+        subscriber.peer.spoil_end();
+    }
+    Some(subscriber.peer)
 }
 
 /// Takes the subscriber off all books, here and in the hub. Its request is not told.

@@ -186,6 +186,14 @@ pub(super) unsafe extern "C" fn on_writable(r: *mut ngx_http_request_t) {
 pub(super) unsafe extern "C" fn on_readable(r: *mut ngx_http_request_t) {
     ffi::guard("on_readable", (), || {
         let Some(request) = NonNull::new(r) else { return };
+        let token = Token::of(request);
+        // A client may have closed its side and still take the whole answer.
+        let is_going_out = audience::with(|audience| {
+            audience.subscribers.get(token).is_some_and(|s| s.is_answer() && !s.is_blocked)
+        });
+        if is_going_out {
+            return;
+        }
         // SAFETY: see above.
         if unsafe { request.as_ref() }.discard_body() == 0 {
             // What the client sends now is for the next request: nginx only looks whether it left.
@@ -193,7 +201,6 @@ pub(super) unsafe extern "C" fn on_readable(r: *mut ngx_http_request_t) {
             unsafe { ngx_http_test_reading(r) };
             return;
         }
-        let token = Token::of(request);
         // SAFETY: see above.
         unsafe { ngx_http_discarded_request_body_handler(r) };
         // That may have ended the request, and then its subscriber is gone.

@@ -125,16 +125,20 @@ fn open(
         let (body, replayed) = read(location, callback.as_ref(), &mut subscribed);
         let mut announced = Announced::since(&asked.since);
         if replayed.messages > 0 {
-            audience::with(|audience| audience.answer(token, replayed.messages as usize));
+            let count = replayed.messages as usize;
             if let Some((time, tag)) = replayed.newest {
                 announced.contribute(time, tag);
             }
             let callback = callback.as_ref();
             return match replayed.rest {
                 None => {
+                    audience::with(|audience| audience.answer(token, count));
                     respond(request, location, callback, &announced, [Piece::of(body)]).map(Some)
                 }
-                Some(rest) => begin(request, location, token, callback, &announced, body, rest),
+                Some(rest) => {
+                    audience::with(|audience| audience.count(token, count));
+                    begin(request, location, token, callback, &announced, body, rest)
+                }
             };
         }
         if !waits || (replayed.held_back && attempts == ATTEMPTS_MAX) {
@@ -215,7 +219,7 @@ fn begin(
     }
     // It waits for nothing that is published from now on.
     ending::leave(token);
-    let mut unread = Unread::of_answer(rest, polling::separator(callback));
+    let mut unread = Unread::separated(rest, polling::separator(callback));
     if let Some(callback) = callback {
         let mut end = Vec::new();
         callback.close(&mut end);
@@ -231,6 +235,7 @@ fn begin(
             subscriber.mode = Mode::Stream(Stream {
                 way: Way::Filtered,
                 frames_chunks: false,
+                is_answer: true,
                 outbox,
                 unread,
                 loans,

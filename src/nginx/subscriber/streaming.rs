@@ -37,6 +37,7 @@ pub(super) fn start(request: &mut Request, location: &'static Location, asked: &
     let stream = Stream {
         way: Way::Filtered,
         frames_chunks: false,
+        is_answer: false,
         outbox: Outbox::default(),
         unread: None,
         loans,
@@ -125,6 +126,7 @@ pub(super) fn write_first(token: Token) -> Option<ngx_int_t> {
         Written::TooSlow => ending::report_too_slow(),
         Written::Gone | Written::Lost => {}
     }
+    ending::give_up(token);
     Some(NGX_ERROR as ngx_int_t)
 }
 
@@ -167,11 +169,7 @@ pub(super) fn push_opening(
             !backlog::is_full(opening.len(), count)
         })
     });
-    audience::with(|audience| {
-        if let Some(subscriber) = audience.subscribers.get(token) {
-            subscriber.count(count as usize);
-        }
-    });
+    audience::with(|audience| audience.count(token, count as usize));
     replayed?.rest.map(|rest| Box::new(Unread::new(rest)))
 }
 

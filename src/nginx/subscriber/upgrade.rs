@@ -66,6 +66,7 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
     let stream = Stream {
         way: Way::Direct,
         frames_chunks: false,
+        is_answer: false,
         outbox: Outbox::default(),
         unread: None,
         loans,

@@ -74,6 +74,9 @@ sub resume { $_[0]{paused} = 0; return $_[0] }
 # True once the other side has ended the connection (and we have read up to that end).
 sub eof { return $_[0]{eof} }
 
+# Was it a reset, and no orderly end?
+sub was_reset { return defined $_[0]{reset} }
+
 # Everything received and not yet taken.
 sub buffered { return $_[0]{in} }
 

@@ -1,0 +1,54 @@
+# Many who ask for many small old messages at once: each has its turns, and all is given to the end, also
+# if the worker ends meanwhile, or a client has said that it will send no more.
+#
+# Pins subscriber.md, sections 6 (order; no gap) and 7 (batch); lifecycle.md, section 6 (TERM, QUIT).
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::Nginx::PushStream;
+
+# More portions than one has in a turn, and more in all than there are in a round.
+my ($clients, $messages) = (200, 6_000);
+my $want = "HEAD\n" . join('', map { "$_\n" } 1 .. $messages) . "FOOT\n";
+
+sub try_it {
+    my ($how, $signal, $master) = @_;
+    my $t = Test::Nginx::PushStream->new(workers => 1, master => $master)->http(<<'EOC')->run();
+        push_stream_shared_memory_size 8m;
+        push_stream_channels_path $arg_id;
+        push_stream_message_template "~id~\n";
+        push_stream_header_template "HEAD\n";
+        push_stream_footer_template "FOOT\n";
+        server {
+            listen 127.0.0.1:%%PORT_8080%%;
+            location /pub  { push_stream_publisher; push_stream_store_messages on; }
+            location /poll { push_stream_subscriber polling; }
+            location /sub  { push_stream_subscriber; push_stream_subscriber_connection_ttl 1s;
+                             chunked_transfer_encoding off; }    # Perl is slow with chunks
+        }
+EOC
+    my $name = "/$how, " . ($signal || 'no signal') . ($master ? '' : ', without a master');
+    is_deeply($t->publish_many('/pub?id=a', $messages), { 200 => $messages }, "$name: messages");
+
+    # All at once: connections that are known, and a worker that finds all requests together.
+    my ($worker) = $t->worker_pids;
+    my @client = map { $t->get('/poll?id=none', client => $t->client)->client } 1 .. $clients;
+    $t->freeze($worker);
+    my @all = map { $t->start('GET', "/$how?id=a.b$messages", client => $_) } @client;
+    $t->thaw($worker);
+    $all[0]->wait_head;
+    if    ($signal)        { ok($t->stop($signal), "$name: it ends") }
+    elsif ($how eq 'poll') { $_->half_close for @client }
+    my $right = grep { $_->body eq $want && $_->complete } @all;
+    is($right, $clients, "$name: all to the end");
+    $t->finish;
+    return;
+}
+
+for my $how (qw(poll sub)) {
+    try_it($how, '', 1);
+    for my $signal (qw(TERM QUIT)) {
+        try_it($how, $signal, $_) for 1, 0;
+    }
+}
+Test::More::done_testing();
