@@ -8,7 +8,7 @@ use lib "$FindBin::Bin/lib";
 use Test::Nginx::PushStream;
 
 # More portions than one has in a turn, and more in all than there are in a round.
-my ($clients, $messages) = (200, 6_000);
+my ($clients, $messages) = (100, 6_000);
 my $want = "HEAD\n" . join('', map { "$_\n" } 1 .. $messages) . "FOOT\n";
 
 sub try_it {
@@ -37,7 +37,8 @@ EOC
     my @all = map { $t->start('GET', "/$how?id=a.b$messages", client => $_) } @client;
     $t->thaw($worker);
     $all[0]->wait_head;
-    if    ($signal)        { ok($t->stop($signal), "$name: it ends") }
+    # Not by way of the master, who kills after a second.
+    if    ($signal)        { kill $signal, $worker }
     elsif ($how eq 'poll') { $_->half_close for @client }
     my $right = grep { $_->body eq $want && $_->complete } @all;
     is($right, $clients, "$name: all to the end");
