@@ -174,11 +174,22 @@ $t->reload($t->{http} =~ s/(stored_per_channel 400;)/$1 push_stream_message_ttl 
 fill(d => 300);
 cut_off(d => 'collected', sub { $t->wait_for(sub { $t->get('/stats?id=d')->status == 404 }, 'the channel to be collected', 30) });
 
-# A worker that ends has promised it.
+# A worker that ends has promised it: to who reads, and who does not sees that something is missing.
 fill(e => 300);
 my $leaving = still('/long?id=e.b300', @since);
 $t->reload;
 $leaving->client->resume;
 ok($leaving->body(60) eq "HEAD\n" . old(e => 1, 300) . "FOOT\n", 'reload: all, and the footer');
 ok($leaving->complete, 'in order');
+for my $signal (qw(TERM KILL)) {
+    ($here, $there) = $t->worker_pids;
+    my @left = (still('/poll?id=e.b300', version => '1.0'), still('/whole?id=e.b300'));
+    if ($signal eq 'KILL') { $t->kill_worker($here) }
+    else {
+        kill $signal, $here;
+        $t->wait_for(sub { !$t->is_running($here) }, 'the worker to end');
+    }
+    $_->client->resume for @left;
+    is(scalar(grep { $_->closed && $_->client->was_reset } @left), 2, "$signal: a reset for who cannot tell otherwise");
+}
 $t->done();

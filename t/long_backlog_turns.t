@@ -46,6 +46,32 @@ EOC
     return;
 }
 
+# Behind a large answer: the rest of its request's body, and another request.
+sub body_behind {
+    my $t = Test::Nginx::PushStream->new(workers => 1)->http(<<'EOC')->run();
+        push_stream_shared_memory_size 32m;
+        push_stream_channels_path $arg_id;
+        push_stream_message_template "~id~\n";
+        server {
+            listen 127.0.0.1:%%PORT_8080%% sndbuf=4m;
+            location /pub  { push_stream_publisher; push_stream_store_messages on; }
+            location /poll { push_stream_subscriber polling; }
+        }
+EOC
+    my $many = 50_000;
+    is_deeply($t->publish_many('/pub?id=a', $many), { 200 => $many }, 'messages');
+    my $client = $t->client;
+    my $large = $t->start('GET', "/poll?id=a.b$many", client => $client, 'Content-Length' => 5);
+    $large->wait_head;
+    $client->send('12345');
+    my $next = $t->start('GET', '/poll?id=none', client => $client);
+    is($large->body, join('', map { "$_\n" } 1 .. $many), 'a large answer');
+    is($next->status, 304, 'and the next request is heard');
+    $t->finish;
+    return;
+}
+
+body_behind();
 for my $how (qw(poll sub)) {
     try_it($how, '', 1);
     for my $signal (qw(TERM QUIT)) {

@@ -7,11 +7,13 @@
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::Nginx::PushStream;
+use Test::Nginx::PushStream::Http2;
 
 Test::More::plan(skip_all => 'nginx without the addition filter')
     unless Test::Nginx::PushStream->has_feature('http_addition_module');
 
-my $t = Test::Nginx::PushStream->new->http(<<'EOC')->run();
+my $http2 = Test::Nginx::PushStream->has_feature('http_v2_module');
+my $t = Test::Nginx::PushStream->new->http(<<'EOC' . ($http2 ? <<'EOC' : ''))->run();
     push_stream_shared_memory_size 8m;
     push_stream_subscriber_max_buffered 100k;
     push_stream_channels_path $arg_id;
@@ -27,7 +29,14 @@ my $t = Test::Nginx::PushStream->new->http(<<'EOC')->run();
         location /gated  { push_stream_subscriber; push_stream_message_template "~text~;"; add_before_body /gate; }
         location /gate   { proxy_pass http://127.0.0.1:%%PORT_8080%%/poll?id=gate; }
         location /poll   { push_stream_subscriber long-polling; }
+        location /ssi    { push_stream_subscriber; push_stream_message_template "~text~;"; ssi on; ssi_types *; }
         location /stats  { push_stream_channels_statistics; }
+    }
+EOC
+    server {
+        listen 127.0.0.1:%%PORT_8082%% http2;
+        location /bare   { push_stream_subscriber; push_stream_message_template "~text~;"; add_before_body /before; }
+        location /before { return 200 BEFORE; }
     }
 EOC
 
@@ -42,6 +51,23 @@ for my $old ('', 'old;') {
     $s->wait_end;
     is($s->so_far, "BEFOREHEAD${old}one;two;Channel deleted;FOOTAFTER", 'the end comes last');
     ok($s->complete, 'and ends in order');
+}
+
+# What a message itself makes nginx ask for comes in its place, and those behind it come after it.
+my $ssi = $t->start('GET', '/ssi?id=ssi');    # whose head nginx keeps until something follows
+$t->wait_subscribers('/stats?id=ssi', 1);
+$t->publish('/pub?id=ssi', 'one<!--# include virtual="/before" -->');
+$t->publish('/pub?id=ssi', 'two');
+is($ssi->read_until(qr/two;/), 'oneBEFORE;two;', 'an include in a message');
+
+# Over HTTP/2 nginx has sent the header already, and there is nothing else to send.
+SKIP: {
+    Test::More::skip('nginx has no HTTP/2', 2) unless $http2;
+    my $h2 = Test::Nginx::PushStream::Http2->new($t->client(port => 8082));
+    my $bare = $h2->request(GET => '/bare?id=bare');
+    is($h2->data($bare, 6), 'BEFORE', 'HTTP/2: what comes before comes at once');
+    $t->publish('/pub?id=bare', $_) for qw(one two);
+    is($h2->data($bare, 14), 'BEFOREone;two;', 'and then the messages');
 }
 
 # Until the gate opens: a portion of the old messages, and so many live ones.

@@ -316,8 +316,10 @@ impl Way {
             if peer.is_holding() {
                 return Flushed::Some(peer.sent() != before);
             }
-        } else if peer.has_output() && outbox.is_empty() && !peer.flush() {
-            // nginx holds the header back until something follows it; nothing does.
+        } else if outbox.is_empty() && (peer.has_output() || peer.has_additions()) && !peer.flush()
+        {
+            // nginx holds the header back, or what is to come before our first byte, until something
+            // follows; nothing does.
             return Flushed::Lost;
         }
         let is_direct =

@@ -182,8 +182,13 @@ impl Peer {
             || r.main_filter_need_in_memory() != 0
             || r.filter_need_temporary() != 0
             || r.header_only() != 0
-            // `add_before_body` and `add_after_body` leave no other trace.
-            || r.preserve_body() != 0
+            || self.has_additions()
+    }
+
+    /// `add_before_body` or `add_after_body` applies, which leaves no other trace.
+    pub(super) fn has_additions(self) -> bool {
+        // SAFETY: the request is live.
+        unsafe { (*self.0.as_ptr()).preserve_body() != 0 }
     }
 
     /// Passes the chain to nginx; null: go on with what it still has. `false`: the connection is
@@ -307,24 +312,28 @@ impl Peer {
         unsafe { ngx_post_event(self.read_event(), queue) };
     }
 
-    /// The body has not come to its end, and the end of the connection must not look like it: where the
-    /// body's framing does not tell, the client sees a reset.
-    pub(super) fn spoil_end(self) {
+    /// If the connection ends, for whatever reason, before this is taken back, and nothing else tells
+    /// the client that the body has not come to its end, it sees a reset.
+    pub(super) fn reset_when_closed(self, resets: bool) {
         // SAFETY: the request is live, and nothing below changes it.
         let r = unsafe { self.0.as_ref() };
+        // HTTP/2 and HTTP/3 have numbers of 2000 and 3000.
         if r.chunked() != 0 || !r.stream.is_null() || r.http_version >= 2000 {
             return;
         }
-        let c = self.connection();
         // SAFETY: the connection is live.
-        let fd = unsafe { (*c).fd };
-        let how = libc::linger { l_onoff: 1, l_linger: 0 };
+        let fd = unsafe { (*self.connection()).fd };
+        let how = libc::linger { l_onoff: resets.into(), l_linger: 0 };
         let how = &raw const how;
         let len = size_of::<libc::linger>() as libc::socklen_t;
         // SAFETY: the option is of that type.
         unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, how.cast(), len) };
-        // SAFETY: nobody else has a reference to it. TLS says goodbye unless there was an error.
-        unsafe { (*c).set_error(1) };
+    }
+
+    /// nginx is to take the connection for broken. Over TLS it then says no goodbye.
+    pub(super) fn set_broken(self) {
+        // SAFETY: the connection is live, and nobody else has a reference to it.
+        unsafe { (*self.connection()).set_error(1) };
     }
 
     /// When the request is over, nginx closes our half at once and swallows what the client still

@@ -18,7 +18,7 @@ use crate::hub::{Group, News};
 use crate::model::{DELETED_ID, Message, Seconds};
 use crate::nginx::journal::Reason;
 use crate::nginx::output::{Flushed, Loans, Outbox, Piece, Rendering, Way};
-use crate::nginx::peer::Peer;
+use crate::nginx::peer::{self, Peer};
 use crate::nginx::subscriber::audience::{self, Audience, Mode, State, Token};
 use crate::nginx::subscriber::backlog::{self, Refill, Refiller};
 use crate::nginx::subscriber::ending::{drop_connection, finish, leave_and_flush, report_too_slow};
@@ -265,7 +265,8 @@ pub(super) fn write_out() {
 /// Not for the content handler: nginx goes on with a request that this may have finished.
 pub(super) fn flush(token: Token) {
     match write(token) {
-        Written::Gone | Written::Open => {}
+        Written::Gone => {}
+        Written::Open => run_subrequest(token),
         Written::Ended => finish(token),
         Written::TooSlow => {
             report_too_slow();
@@ -276,6 +277,16 @@ pub(super) fn flush(token: Token) {
             }
         }
         Written::Lost => drop_connection(token, ERROR),
+    }
+}
+
+/// A body filter may have made a subrequest, whose answer comes first. nginx runs it after an event of
+/// the connection; after one of ours nobody does.
+fn run_subrequest(token: Token) {
+    let peer = audience::with(|audience| Some(audience.subscribers.get(token)?.peer));
+    if let Some(peer) = peer.filter(|peer| peer.is_postponed()) {
+        // SAFETY: its subscriber is there, so the request is live, and nobody uses it after this.
+        unsafe { peer::run_posted(peer.connection()) };
     }
 }
 

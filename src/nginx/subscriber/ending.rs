@@ -118,6 +118,9 @@ pub(super) fn finish(token: Token) {
 /// The last bytes of a subscriber that has been forgotten; the result finalizes its request.
 pub(super) fn close_body(subscriber: &Subscriber) -> ngx_int_t {
     let Mode::Stream(stream) = &subscriber.mode else { return ERROR };
+    if stream.is_answer {
+        subscriber.peer.reset_when_closed(false);
+    }
     let mut footer = Vec::new();
     subscriber.location.layout.close(&mut footer);
     match output::finish(subscriber.peer, [Piece::of(footer)], stream.loans) {
@@ -136,9 +139,9 @@ pub(super) fn drop_connection(token: Token, rc: ngx_int_t) {
 /// Forgets a subscriber who does not get all that was promised.
 pub(super) fn give_up(token: Token) -> Option<Peer> {
     let subscriber = forget(token)?;
-    // What an answer's head announces must not seem to be all there.
     if subscriber.is_answer() {
-        subscriber.peer.spoil_end();
+        // What its head announces must not seem to be all there.
+        subscriber.peer.set_broken();
     }
     Some(subscriber.peer)
 }

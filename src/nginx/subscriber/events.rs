@@ -71,6 +71,13 @@ fn ping(token: Token, now_msec: usize) {
     flush(token);
 }
 
+impl Audience {
+    /// If its client has closed its side, has it left? A poll's may take the whole answer all the same.
+    fn may_have_left(&mut self, token: Token) -> bool {
+        self.subscribers.get(token).is_none_or(|s| !s.is_answer() || s.is_blocked)
+    }
+}
+
 /// Our events, made with the worker's first subscriber.
 pub(super) struct Events {
     /// Goes on writing.
@@ -187,18 +194,13 @@ pub(super) unsafe extern "C" fn on_readable(r: *mut ngx_http_request_t) {
     ffi::guard("on_readable", (), || {
         let Some(request) = NonNull::new(r) else { return };
         let token = Token::of(request);
-        // A client may have closed its side and still take the whole answer.
-        let is_going_out = audience::with(|audience| {
-            audience.subscribers.get(token).is_some_and(|s| s.is_answer() && !s.is_blocked)
-        });
-        if is_going_out {
-            return;
-        }
         // SAFETY: see above.
         if unsafe { request.as_ref() }.discard_body() == 0 {
-            // What the client sends now is for the next request: nginx only looks whether it left.
-            // SAFETY: see above.
-            unsafe { ngx_http_test_reading(r) };
+            if audience::with(|audience| audience.may_have_left(token)) {
+                // What the client sends now is for the next request: nginx only looks whether it left.
+                // SAFETY: see above.
+                unsafe { ngx_http_test_reading(r) };
+            }
             return;
         }
         // SAFETY: see above.
@@ -211,7 +213,7 @@ pub(super) unsafe extern "C" fn on_readable(r: *mut ngx_http_request_t) {
         // SAFETY: its subscriber is there, so it is.
         let r = unsafe { &mut *r };
         r.read_event_handler = Some(on_readable);
-        if r.discard_body() == 0 {
+        if r.discard_body() == 0 && audience::with(|audience| audience.may_have_left(token)) {
             // For nginx a body may also end because its client left.
             // SAFETY: as above.
             unsafe { ngx_http_test_reading(r) };

@@ -217,6 +217,8 @@ fn begin(
     if !peer.set_no_delay() {
         return Ok(Some(NGX_ERROR as ngx_int_t));
     }
+    // What the header announces must not seem to be all there if the connection ends before.
+    peer.reset_when_closed(true);
     // It waits for nothing that is published from now on.
     ending::leave(token);
     let mut unread = Unread::separated(rest, polling::separator(callback));
