@@ -19,7 +19,6 @@ my $t = Test::Nginx::PushStream->new->http(<<'EOC')->run();
         location /sub    { push_stream_subscriber; push_stream_subscriber_max_buffered 64m;
                            push_stream_footer_template FOOT; }
         location /bound  { push_stream_subscriber; push_stream_subscriber_max_buffered 200k; }
-        location /plain  { push_stream_subscriber; }
         location /chunks { push_stream_subscriber; push_stream_subscriber_max_buffered 64m;
                            push_stream_message_template "~id~ ~text~"; }
         location /timed  { push_stream_subscriber; push_stream_subscriber_max_buffered 64m; send_timeout 1s; }
@@ -37,7 +36,7 @@ my @slow = (
     $t->subscribe('/chunks?id=a', rcvbuf => 4096, worker => $workers[1]),
 );
 $_->client->pause for @slow;
-my $quick = $t->subscribe('/plain?id=a');
+my $quick = $t->subscribe('/sub?id=a');
 my $want = join '', map { text($_, 'a') } 1 .. 600;
 my ($n, $m) = (0, 0);
 is_deeply($t->publish_many('', sub { $n++ < 600 ? ('/pub?id=a', text($n, 'a')) : () }, depth => 4), { 200 => 600 },
@@ -59,7 +58,7 @@ $_->close for @slow, $quick;
 # one that does not come back within the bound
 my @lazy = map { $t->subscribe('/bound?id=c', rcvbuf => 4096) } 1 .. 3;
 $_->client->pause for @lazy;
-my $other = $t->subscribe('/plain?id=c');
+my $other = $t->subscribe('/sub?id=c');
 ($n, $m) = (0, 0);
 my $published = $t->publish_many('', sub { $n++ < 400 ? ('/pub?id=c', text($n, 'c')) : () }, depth => 2);
 is_deeply($published, { 200 => 400 }, '4 MB to readers bounded to 200k');
