@@ -169,10 +169,6 @@ sub cut_off {
 cut_off(b => 'evicted', sub { fill(b => 390) });
 fill(c => 300);
 cut_off(c => 'deleted', sub { $t->delete('/pub?id=c') });
-$t->reload($t->{http} =~ s/(stored_per_channel 400;)/$1 push_stream_message_ttl 4s; push_stream_channel_inactivity_time 1s;/r);
-($here, $there) = $t->worker_pids;
-fill(d => 300);
-cut_off(d => 'collected', sub { $t->wait_for(sub { $t->get('/stats?id=d')->status == 404 }, 'the channel to be collected', 30) });
 
 # A worker that ends has promised it: to who reads, and who does not sees that something is missing.
 fill(e => 300);

@@ -6,11 +6,9 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::Nginx::PushStream;
 
-my $t = Test::Nginx::PushStream->new(workers => 1, master => 0)->http(<<'EOC')->run();
+my $conf = <<'EOC';
     push_stream_shared_memory_size 1m;
     push_stream_channels_path $arg_id;
-    push_stream_message_ttl 1s;
-    push_stream_channel_inactivity_time 1s;
     server {
         listen 127.0.0.1:%%PORT_8080%%;
         location /pub   { push_stream_publisher admin; push_stream_store_messages on; }
@@ -19,6 +17,7 @@ my $t = Test::Nginx::PushStream->new(workers => 1, master => 0)->http(<<'EOC')->
         location /stats { push_stream_channels_statistics; }
     }
 EOC
+my $t = Test::Nginx::PushStream->new(workers => 1, master => 0)->http($conf)->run();
 
 $t->publish('/pub?id=a', 'x');
 my @s = map { $t->subscribe('/sub?id=a.b1') } 1 .. 20;
@@ -30,9 +29,11 @@ is($stats->{subscribers}, 20, 'counted');
 is_deeply([ map { "$_->{pid} $_->{subscribers}" } @{ $stats->{by_worker} } ], [ $t->master_pid . ' 20' ], 'one worker');
 is_deeply($t->publish_many('/pub?id=b', 2000), { 200 => 2000 }, 'many publishes');
 is($t->delete('/pub?id=b')->status, 200, 'deletion');
-$t->wait_for(sub { $t->stats->{stored_messages} == 0 }, 'expiry', 20);
-is($t->stats->{stored_messages}, 0, 'ticks run');
 ok($t->stop, 'stop');
 is(scalar(grep { $_->body eq '1x;2y;F' && $_->complete } @s), 20, 'goodbye');
+$t->finish;
 
+$t = Test::Nginx::PushStream->new(workers => 1, master => 0)->http("push_stream_message_ttl 1s; $conf")->run();
+$t->publish('/pub?id=a', 'x');
+ok($t->wait_for(sub { $t->stats->{stored_messages} == 0 }, 'expiry', 20), 'ticks run');
 $t->done();

@@ -612,6 +612,20 @@ mod tests {
     }
 
     #[test]
+    fn a_channel_that_was_collected_is_gone_as_a_deleted_one_is() {
+        let mut world = world(30, 0);
+        let (_, rest) = world.read_first(0, &[(b"a", Some(30))], 10);
+        world.now += 100_000; // Its messages expire, and then it is idle.
+        world.tick(1);
+        world.now += 100_000;
+        world.tick(1);
+        let now = world.now;
+        let rest = rest.expect("more is left");
+        let read = world.hub(0).read_on(rest, now, &mut |_| true).expect("over");
+        assert!(read.rest.is_none() && read.gone == [b"a"[..].into()]);
+    }
+
+    #[test]
     fn readers_between_messages_that_were_never_stored_leave_none_behind() {
         let mut world = world(0, 0);
         world.subscribe(1, &[(b"a", None)], 1).expect("room");
