@@ -15,7 +15,7 @@ my $conf = <<'EOC';
     push_stream_max_number_of_wildcard_channels 3;
     push_stream_wildcard_channel_prefix bd_;
     push_stream_events_channel_id evts;
-    push_stream_message_ttl 1s;
+    push_stream_message_ttl 3s;
     server {
         listen 127.0.0.1:%%PORT_8080%%;
         location /pub   { push_stream_publisher admin; push_stream_store_messages on; }
