@@ -85,7 +85,7 @@ my $words = '~text~~id~' x 78_000;
 my $big = $t->subscribe('/big?id=big');
 my $start = time;
 $t->publish('/pub?id=big', $words);
-cmp_ok(time - $start, '<', 1, '780 KB of keywords do not keep anybody waiting');
+cmp_ok(time - $start, '<', 5, '780 KB of keywords do not cost their square');
 is(length($big->next_chunk // ''), length $words, 'and arrive');
 
 $t->done();

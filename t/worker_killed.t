@@ -7,7 +7,6 @@
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::Nginx::PushStream;
-use Time::HiRes qw(time);
 
 my $t = Test::Nginx::PushStream->new->http(<<'EOC')->run();
     push_stream_shared_memory_size 16m;
@@ -31,13 +30,11 @@ is(scalar(grep { $_->next_chunk eq '1;' } @dies, @stays), 12, 'all get a message
 my $before = $t->stats;
 is($before->{subscribers}, 12, 'all are counted');
 
-my $killed = time;
 $t->kill_worker($one);
 is(scalar(grep { $_->closed } @dies), 5, 'its subscribers are cut');
 is(scalar(grep { $_->complete } @dies), 0, 'without a goodbye');
 ok($t->wait_for(sub { my $s = $t->stats; $s->{subscribers} == 7 && $t->stats('/stats?id=a')->{subscribers} == 7 },
     'counters to be right', 10), 'every counter is right again');
-cmp_ok(time - $killed, '<', 5, 'soon');
 my $after = $t->stats;
 is($after->{$_}, $before->{$_}, "$_ as before") for qw(channels published_messages stored_messages);
 my %by = map { $_->{pid} => $_->{subscribers} } @{ $after->{by_worker} };

@@ -538,7 +538,7 @@ sub client {
         _until_stopped(@others);
         my $client = $CLIENT->new(%o);
         my $pid;
-        $CLIENT->until(sub { $pid = $client && $self->worker_of($client) }, 'a worker to accept', 2);
+        $CLIENT->until(sub { $pid = $client && $self->worker_of($client) }, 'a worker to accept', 10);
         kill 'CONT', @others;
         return $client if $pid && $pid == $worker;
         $client->close if $client;
