@@ -340,46 +340,55 @@ pub(crate) fn run(place: Place, seed: u64, task: &Task) -> Result<bool, String> 
         let own = worker_state(&stage.world.nginx).files as u64;
         injector.scarce = Some(own + 40 * task.workers);
     }
-    let injected = thread::scope(|scope| -> Result<(), String> {
+    thread::scope(|scope| -> Result<(), String> {
         let shared = &shared;
+        let mut threads = Vec::new();
         if task.faults.has("churn") {
             for at in 0..3 {
                 let random = random.fork();
-                scope.spawn(move || mischief::churn(shared, at, random));
+                threads.push(scope.spawn(move || mischief::churn(shared, at, random)));
             }
         }
         if task.faults.has("hold") {
             let longer_than = Duration::from_secs(calm.inactivity_secs + 5);
             for at in 0..HELD {
                 let random = random.fork();
-                scope.spawn(move || mischief::hold(shared, at, random, longer_than));
+                let hold = move || mischief::hold(shared, at, random, longer_than);
+                threads.push(scope.spawn(hold));
             }
         }
         if task.faults.has("storm") {
             let (random, size) = (random.fork(), CONNECTIONS * task.workers * 5 / 4);
-            scope.spawn(move || mischief::storm(shared, random, size, Duration::from_secs(5)));
+            let storm = move || mischief::storm(shared, random, size, Duration::from_secs(5));
+            threads.push(scope.spawn(storm));
         }
         if task.faults.has("full") {
             let random = random.fork();
-            scope.spawn(move || mischief::fill(shared, random, Duration::from_secs(8)));
+            let fill = move || mischief::fill(shared, random, Duration::from_secs(8));
+            threads.push(scope.spawn(fill));
         }
         let auditor = random.fork();
-        scope.spawn(move || mischief::audit(shared, auditor));
+        threads.push(scope.spawn(move || mischief::audit(shared, auditor)));
         let end = Instant::now() + Duration::from_secs(task.seconds);
         let mut result = Ok(());
         while Instant::now() < end && result.is_ok() {
             result = stage.turn().map_err(tell).and_then(|()| injector.strike(&mut stage.world));
         }
         shared.stop.store(true, Ordering::Relaxed);
-        // The threads may wait for a stopped worker.
+        // The threads may wait for a stopped worker, or for one that has no descriptor for them; and
+        // so may subscribers, for whom messages expire.
         injector.wake(&stage.world.nginx, |_| true);
-        result
-    });
-    injected?;
-    let old = stage.world.nginx.all_workers();
-    stage.world.nginx.reload(&calm.config())?;
-    let deaf = if task.faults.has("files") { old.as_slice() } else { &[] };
-    let settled = settle(&mut stage, &channels, &mut number, task.workers, deaf)?;
+        result?;
+        let old = stage.world.nginx.all_workers();
+        stage.world.nginx.reload(&calm.config())?;
+        let deaf = if task.faults.has("files") { old.as_slice() } else { &[] };
+        one_generation(&mut stage, task.workers, deaf)?;
+        while threads.iter().any(|thread| !thread.is_finished()) {
+            stage.turn().map_err(tell)?;
+        }
+        Ok(())
+    })?;
+    let settled = settle(&mut stage, &channels, &mut number)?;
     let Stage { mut world, mut actors, .. } = stage;
     for actor in actors.iter_mut().flatten() {
         if settled {
@@ -492,19 +501,11 @@ fn caused(faults: &Faults) -> Vec<&'static str> {
     caused
 }
 
-/// The faults are over: one generation of workers, publishers come to an end, and everybody must get
-/// the last messages. False: not everybody did. `deaf`: workers that may not hear of the reload.
-fn settle(
-    stage: &mut Stage,
-    channels: &Channels,
-    number: &mut u32,
-    workers: u64,
-    deaf: &[i32],
-) -> Result<bool, String> {
-    let tell = |error: std::io::Error| error.to_string();
+/// Waits until only the workers of the last reload are there. `deaf`: those that may not hear of it.
+fn one_generation(stage: &mut Stage, workers: u64, deaf: &[i32]) -> Result<(), String> {
     let call = Instant::now() + Duration::from_secs(5);
     let mut called = false;
-    let one_generation = |stage: &mut Stage| {
+    let is_one = |stage: &mut Stage| {
         if !called && stage.world.now >= call {
             called = true;
             for pid in stage.world.nginx.workers() {
@@ -518,10 +519,18 @@ fn settle(
     let processes = |stage: &Stage| {
         stage.world.nginx.all_workers().iter().fold(0, |sum, &pid| sum * 31 + pid as u64)
     };
-    if !stage.run_until(PATIENCE, processes, one_generation).map_err(tell)? {
+    let done = stage.run_until(PATIENCE, processes, is_one).map_err(|error| error.to_string())?;
+    if !done {
         let all = stage.world.nginx.all_workers();
         stage.world.odd(&format!("old workers do not go: {all:?}"));
     }
+    Ok(())
+}
+
+/// The faults are over: publishers come to an end, and everybody must get the last messages. False: not
+/// everybody did.
+fn settle(stage: &mut Stage, channels: &Channels, number: &mut u32) -> Result<bool, String> {
+    let tell = |error: std::io::Error| error.to_string();
     let deliveries = |stage: &Stage| stage.world.ledger.deliveries;
     let idle = |stage: &mut Stage| {
         stage.actors.iter().flatten().all(|actor| !actor.publishes() || actor.is_done(&stage.world))
