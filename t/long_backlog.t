@@ -49,20 +49,7 @@ sub fill {
 
 sub live { my ($id, $text) = @_; $last{$id}++; return $t->publish("/live?id=$id", $text) }
 
-# One of its worker's that has its first bytes, and reads no more.
-sub still {
-    my ($uri, @how) = @_;
-    my $s = $t->subscribe($uri, worker => $here, rcvbuf => 4096, @how);
-    $s->client->pause;
-    return $s;
-}
-
-# Bytes that a process has of its own.
-sub memory {
-    open my $file, '<', "/proc/$_[0]/smaps_rollup" or die "no memory of $_[0]: $!";
-    my ($kb) = join('', <$file>) =~ /^Private_Dirty:\s+(\d+) kB/m;
-    return $kb * 1024;
-}
+sub still { my ($uri, @how) = @_; return $t->subscribe_still($uri, worker => $here, @how) }
 
 # Messages that are kept only because somebody is to read them.
 sub pinned { return decode_json($t->get('/audit')->body)->{kinds}{messages_being_read}{count} }
@@ -70,9 +57,9 @@ sub pinned { return decode_json($t->get('/audit')->body)->{kinds}{messages_being
 # 6 MB each, for twenty that take none of it.
 fill(a => 300);
 fill(b => 300);
-my $before = memory($here);
+my $before = $t->memory_of($here);
 my @still = map { still('/sub?id=a.b300/b.b300') } 1 .. 20;
-my $each = (memory($here) - $before) / @still;
+my $each = ($t->memory_of($here) - $before) / @still;
 cmp_ok($each, '<', 1_500_000, 'a reader that stands still costs a portion')
     or diag "$each bytes each";
 

@@ -58,20 +58,7 @@ sub fill {
     is_deeply($done, { 200 => $count }, "$count messages in $id");
 }
 
-# One of its worker's that has its first bytes, and reads no more.
-sub still {
-    my ($uri, @how) = @_;
-    my $s = $t->subscribe($uri, worker => $here, rcvbuf => 4096, @how);
-    $s->client->pause;
-    return $s;
-}
-
-# Bytes that a process has of its own.
-sub memory {
-    open my $file, '<', "/proc/$_[0]/smaps_rollup" or die "no memory of $_[0]: $!";
-    my ($kb) = join('', <$file>) =~ /^Private_Dirty:\s+(\d+) kB/m;
-    return $kb * 1024;
-}
+sub still { my ($uri, @how) = @_; return $t->subscribe_still($uri, worker => $here, @how) }
 
 # Lines of the access log.
 sub logged {
@@ -86,9 +73,9 @@ sub pinned { return decode_json($t->get('/audit')->body)->{kinds}{messages_being
 # 6 MB each, for twenty that take none of it.
 fill(a => 300);
 fill(b => 300);
-my $before = memory($here);
+my $before = $t->memory_of($here);
 my @still = map { still($_ % 2 ? '/long?id=a/b' : '/poll?id=a/b', @since) } 1 .. 20;
-my $each = (memory($here) - $before) / @still;
+my $each = ($t->memory_of($here) - $before) / @still;
 cmp_ok($each, '<', 1_500_000, 'a poll that is not read costs a portion') or diag "$each bytes each";
 is(pinned(), 0, 'and holds nothing');
 is($t->stats->{subscribers}, 0, 'it waits for nothing, so it is no subscriber');

@@ -72,17 +72,13 @@ SKIP: {
 
 # Until the gate opens: a portion of the old messages, and so many live ones.
 my ($worker) = $t->worker_pids;
-sub memory {
-    open my $file, '<', "/proc/$worker/smaps_rollup" or die "no memory of $worker: $!";
-    return 1024 * (join('', <$file>) =~ /^Private_Dirty:\s+(\d+) kB/m)[0];
-}
 my $old = join '', map { 'x' x 9_990 . sprintf('%03d', $_) . ';' } 1 .. 300;
 $t->publish('/pub?id=big', $_) for $old =~ /([^;]+);/g;
-my $before = memory();
+my $before = $t->memory_of($worker);
 my @gated = map { $t->start('GET', '/gated?id=big.b300', worker => $worker) } 1 .. 10;
 $t->wait_subscribers('/stats?id=gate', 10);
 $t->wait_subscribers('/stats?id=big', 10);
-my $each = (memory() - $before) / @gated;
+my $each = ($t->memory_of($worker) - $before) / @gated;
 cmp_ok($each, '<', 1_500_000, 'a stream that waits for what comes before it costs a portion') or diag "$each bytes each";
 $t->publish('/pub?id=big', 'live');
 $t->publish('/pub?id=gate', 'GATE;');

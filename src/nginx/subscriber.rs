@@ -3,7 +3,7 @@
 //! ```text
 //!   handle: CORS, OPTIONS, no-cache, method, path ──► mode ──► validation and registration (hub)
 //!      │ ├─► streaming  an open body: header, old messages, live ones, pings, footer
-//!      │ └─► polling    one answer, at once or later
+//!      │ └─► polling    one answer, at once or later; a long one goes out as a stream that ends
 //!      └───► upgrade    a handshake, then what streaming does in frames; socket reads the client's
 //!   audience: who they are; delivery: what they get; backlog: what they get before; ending: how they
 //!   end; events: what nginx calls

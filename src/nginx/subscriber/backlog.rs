@@ -5,6 +5,9 @@
 //!   live messages ─────► later ──► outbox         when there is no other portion
 //! ```
 //!
+//! A stream goes on with what is live; the answer to a poll ends, with nothing left out of what its head
+//! has announced.
+//!
 //! Nothing in the zone waits for the socket: between two turns of the worker only the place is known.
 //! Who is so slow that the messages behind its place are no longer stored is cut off, for it would
 //! have a gap.

@@ -232,6 +232,13 @@ sub follow {
     return $before;
 }
 
+# Bytes of memory that a process has of its own.
+sub memory_of {
+    my (undef, $pid) = @_;
+    my ($kb) = _slurp("/proc/$pid/smaps_rollup") =~ /^Private_Dirty:\s+(\d+) kB/m or croak "no memory of $pid";
+    return $kb * 1024;
+}
+
 # Is there (still) such a process?
 sub is_running { my (undef, $pid) = @_; return _slurp("/proc/$pid/stat") =~ /\) [^ZX] / }
 
@@ -621,6 +628,14 @@ sub publish {
 sub subscribe {
     my ($self, $uri, @rest) = @_;
     return $self->start('GET', $uri, @rest)->wait_subscribed;
+}
+
+# The same; it has its first bytes, and reads no more.
+sub subscribe_still {
+    my ($self, $uri, @rest) = @_;
+    my $subscriber = $self->subscribe($uri, rcvbuf => 4096, @rest);
+    $subscriber->client->pause;
+    return $subscriber;
 }
 
 # A long poll, or poll, in the background: `body` and `status` wait. since => an earlier answer.
