@@ -35,7 +35,6 @@ pub use backlog::{Lagged, Reading, Replayed, Rest};
 pub use deliver::News;
 pub use publish::Post;
 pub use refusal::Refusal;
-pub use roster::{Group, Listener, SubscriberId};
 #[cfg(fuzzing)]
 pub use sim::fuzz_history;
 pub use subscribe::{Stay, Subscribe, Subscribed};

@@ -52,6 +52,75 @@ impl<'a> Message<'a> {
     }
 }
 
+/// Names one subscriber of this worker, for ever: slot and generation. The only name that subscribers
+/// have, in the session, in the hub and in nginx's pointers.
+///
+/// A token outlives its subscriber without harm: it then finds nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token {
+    index: u32,
+    /// Counts up by one whenever the slot gets a new subscriber. 0 names nobody.
+    generation: u32,
+}
+
+// A token has to fit into a pointer of nginx.
+const _: () = assert!(size_of::<usize>() == 8, "only for machines of 64 bits");
+
+impl Token {
+    /// The subscriber of this generation in this slot. A generation of 0 names nobody.
+    pub const fn new(index: u32, generation: u32) -> Self {
+        Self { index, generation }
+    }
+
+    /// Its slot: small numbers, used again and again.
+    pub const fn index(self) -> u32 {
+        self.index
+    }
+
+    /// Which subscriber of the slot it is.
+    pub const fn generation(self) -> u32 {
+        self.generation
+    }
+
+    /// A number for code that hands it back as it is. Never 0 if it names somebody.
+    pub const fn to_usize(self) -> usize {
+        (self.generation as usize) << 32 | self.index as usize
+    }
+
+    /// The token of this number.
+    pub const fn from_usize(number: usize) -> Self {
+        Self { index: number as u32, generation: (number >> 32) as u32 }
+    }
+}
+
+/// One subscriber of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name.
+    pub token: Token,
+    /// Id of the newest message when it subscribed: it gets only later ones.
+    pub after: u64,
+}
+
+impl Listener {
+    /// The part of a batch that this subscriber gets: nearly always all of it.
+    pub fn due<'m, 'a>(&self, messages: &'m [Message<'a>]) -> &'m [Message<'a>] {
+        let had = messages
+            .iter()
+            .take_while(|message| u64::try_from(message.id).is_ok_and(|id| id <= self.after));
+        messages.get(had.count()..).unwrap_or(&[])
+    }
+}
+
+/// The listeners of a channel whose messages have the same form.
+#[derive(Debug)]
+pub struct Group {
+    /// The number of the form.
+    pub form: u32,
+    /// The listeners, in no order.
+    pub listeners: Vec<Listener>,
+}
+
 /// A subscriber's place in a channel, as it tells us itself: what it has already received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Since<'a> {
@@ -172,4 +241,32 @@ pub struct SeatState {
     pub log_words: u32,
     /// Locks that it holds, a bit each.
     pub holds: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_survives_as_a_number() {
+        for (index, generation) in [(0, 0), (0, 1), (7, u32::MAX), (u32::MAX, 1)] {
+            let token = Token::new(index, generation);
+            assert_eq!(Token::from_usize(token.to_usize()), token);
+            assert_eq!((token.index(), token.generation()), (index, generation));
+            assert_eq!(token.to_usize() == 0, (index, generation) == (0, 0));
+        }
+    }
+
+    #[test]
+    fn a_listener_gets_what_is_newer_than_its_subscription() {
+        let message = |id| Message { id, ..Message::ping(b"text") };
+        let messages = [message(4), message(5), message(6), message(DELETED_ID)];
+        let due = |after| {
+            let listener = Listener { token: Token::new(0, 1), after };
+            listener.due(&messages).iter().map(|message| message.id).collect::<Vec<_>>()
+        };
+        assert_eq!(due(0), [4, 5, 6, DELETED_ID]);
+        assert_eq!(due(5), [6, DELETED_ID]);
+        assert_eq!(due(9), [DELETED_ID], "the notice is for everybody");
+    }
 }

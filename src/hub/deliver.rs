@@ -1,7 +1,7 @@
 //! Delivering: what a worker's inbox holds, in bounded batches, to its own subscribers.
 
-use crate::hub::{Group, Hub, Listener, Rules, SubscriberId};
-use crate::model::{Message, Seconds};
+use crate::hub::{Hub, Rules};
+use crate::model::{Group, Listener, Message, Seconds, Token};
 use crate::store::arena::Handle;
 use crate::store::channel::DELETED;
 use crate::store::interest::Interest;
@@ -30,7 +30,7 @@ pub enum News<'a> {
     /// This subscription ended, for its channel was deleted; the notice came before.
     Ended {
         /// Whose.
-        listener: Listener,
+        token: Token,
         /// Its other subscriptions; with 0 it is registered no more.
         left: usize,
     },
@@ -116,8 +116,8 @@ impl Hub {
     /// published before the one of this time and tag? Then [`Hub::has_news`] is true as well.
     ///
     /// Exact: a message that is being published just now is waited for.
-    pub fn has_older(&self, id: SubscriberId, order: (Seconds, u64)) -> bool {
-        self.roster.interests_of(id).any(|(shard, interest)| {
+    pub fn has_older(&self, token: Token, order: (Seconds, u64)) -> bool {
+        self.roster.interests_of(token).any(|(shard, interest)| {
             let section = self.store.section(shard);
             let next = section.get(interest).next.get().map(|message| section.get(message));
             next.is_some_and(|next| (next.time.time(), next.tag.get()) < order)
@@ -129,7 +129,7 @@ impl Hub {
     ///
     /// What is published later is not older, even by a worker whose clock is behind: the zone's time is
     /// set forward first, and a message that is being published just now is waited for.
-    pub fn resume_from(&mut self, id: SubscriberId, now: Seconds) -> Seconds {
+    pub fn resume_from(&mut self, token: Token, now: Seconds) -> Seconds {
         let section = self.store.commons_section();
         let commons = section.commons();
         if commons.time.time() < now {
@@ -137,7 +137,7 @@ impl Hub {
             section.set64(&commons.tag, 0);
         }
         section.commit();
-        let older = self.roster.interests_of(id).filter_map(|(shard, interest)| {
+        let older = self.roster.interests_of(token).filter_map(|(shard, interest)| {
             let section = self.store.section(shard);
             let next = section.get(interest).next.get()?;
             Some(section.get(next).time.time())
@@ -253,11 +253,11 @@ impl Hub {
             self.store.retire(batch.shard, batch.interest, now);
             return;
         };
-        for listener in self.roster.listeners(batch.token) {
-            let announced = self.roster.is_announced(listener.id);
-            let Some(left) = self.roster.leave_local(listener.id, batch.token) else { continue };
+        for Listener { token, .. } in self.roster.listeners(batch.token) {
+            let announced = self.roster.is_announced(token);
+            let Some(left) = self.roster.leave_local(token, batch.token) else { continue };
             if left == 0 {
-                self.roster.remove(listener.id);
+                self.roster.remove(token);
                 if announced {
                     self.count_subscribers(-1);
                 }
@@ -265,7 +265,7 @@ impl Hub {
             if announced {
                 self.notify("client_unsubscribed", &id, rules, now);
             }
-            each(News::Ended { listener, left });
+            each(News::Ended { token, left });
         }
         self.store.retire(batch.shard, batch.interest, now);
         self.roster.close(batch.token);
@@ -274,13 +274,13 @@ impl Hub {
 
 #[cfg(test)]
 mod tests {
-    use crate::hub::sim::World;
+    use crate::hub::sim::{World, token};
 
     #[test]
     fn who_is_sent_away_asks_from_the_oldest_message_it_has_not_had() {
         let mut world = World::new(256 * 1024, 2);
-        let (subscribed, _) = world.subscribe(0, &[(b"a", None), (b"b", None)], 1).expect("room");
-        let id = subscribed.id.expect("it stays");
+        world.subscribe(0, &[(b"a", None), (b"b", None)], 1).expect("room");
+        let id = token(1);
         let now = world.now;
         assert_eq!(world.hub(0).resume_from(id, now), now);
         world.publish(1, &[b"b"], b"one", true).expect("room");

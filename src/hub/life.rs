@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::hub::sim::rng::Rng;
-use crate::hub::{Hub, News, Post, Rules, Stay, Subscribe, SubscriberId, Tick};
-use crate::model::{Message, Seconds, Since};
+use crate::hub::{Hub, News, Post, Rules, Stay, Subscribe, Tick};
+use crate::model::{Message, Seconds, Since, Token};
 use crate::store::check::Audit;
 use crate::store::memory::SharedFile;
 use crate::store::{Inspection, Store};
@@ -98,8 +98,10 @@ pub(super) struct Life {
     rng: Rng,
     hub: Hub,
     inspection: Inspection,
-    /// By token: who it is, and per channel the id of the last message that it got.
-    subscribers: HashMap<usize, (SubscriberId, HashMap<Vec<u8>, u64>)>,
+    /// Per channel the id of the last message that it got.
+    subscribers: HashMap<Token, HashMap<Vec<u8>, u64>>,
+    /// Subscribers so far.
+    tokens: u32,
 }
 
 /// A text that tells whether it is whole: the rest follows from its first eight bytes.
@@ -128,7 +130,7 @@ impl Life {
         let mut hub = Hub::attach(store, pid, now());
         hub.configure(&rules(), now());
         let inspection = Inspection::default();
-        Self { rng: Rng::seeded(seed), hub, inspection, subscribers: HashMap::new() }
+        Self { rng: Rng::seeded(seed), hub, inspection, subscribers: HashMap::new(), tokens: 0 }
     }
 
     /// Leaves it.
@@ -206,7 +208,7 @@ impl Life {
         let id = self.some_channel();
         let requested = [(id.as_slice(), Some(10)), (b"events".as_slice(), None)];
         let live = self.rng.chance(80);
-        let token = self.rng.next() as usize;
+        let token = self.free_token();
         let request = Subscribe {
             requested: &requested[..1 + usize::from(self.rng.chance(20))],
             since: Since::default(),
@@ -235,17 +237,25 @@ impl Life {
                 self.hub.park(rest, now);
             }
         }
-        if let Some(id) = subscribed.id {
-            self.hub.announce(id, rules, now);
-            self.subscribers.insert(token, (id, HashMap::new()));
+        if live {
+            self.hub.announce(token, rules, now);
+            self.subscribers.insert(token, HashMap::new());
         }
+    }
+
+    /// A name that nobody has had, in the first free slot.
+    fn free_token(&mut self) -> Token {
+        self.tokens += 1;
+        let is_taken = |index| self.subscribers.keys().any(|token| token.index() == index);
+        let index = (0..).find(|index| !is_taken(*index)).expect("a free slot");
+        Token::new(index, self.tokens)
     }
 
     fn leave(&mut self, rules: &Rules, now: Seconds) {
         if let Some(token) = self.subscribers.keys().next().copied()
-            && let Some((id, _)) = self.subscribers.remove(&token)
+            && self.subscribers.remove(&token).is_some()
         {
-            self.hub.leave(id, rules, now);
+            self.hub.leave(token, rules, now);
         }
     }
 
@@ -255,7 +265,7 @@ impl Life {
         let mut each = |news: News<'_>| match news {
             News::Messages { groups, messages, .. } => {
                 for listener in groups.iter().flat_map(|group| &group.listeners) {
-                    let (_, had) = subscribers.get_mut(&listener.token).expect("it is subscribed");
+                    let had = subscribers.get_mut(&listener.token).expect("it is subscribed");
                     for message in listener.due(messages) {
                         if message.id == crate::model::DELETED_ID {
                             continue;
@@ -267,9 +277,9 @@ impl Life {
                     }
                 }
             }
-            News::Ended { listener, left } => {
+            News::Ended { token, left } => {
                 if left == 0 {
-                    subscribers.remove(&listener.token);
+                    subscribers.remove(&token);
                 }
             }
         };

@@ -4,48 +4,9 @@
 //! Coming and going is O(1): each listener knows its place, and the last one of its group fills it
 //! when it leaves.
 
-use crate::model::Message;
+use crate::model::{Group, Listener, Token};
 use crate::store::arena::Handle;
 use crate::store::interest::Interest;
-
-/// Names one registered subscriber of this worker; never reused for another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SubscriberId {
-    /// Its place.
-    pub index: u32,
-    /// Which tenant of the place.
-    pub generation: u32,
-}
-
-/// One subscriber of a channel.
-#[derive(Clone, Copy, Debug)]
-pub struct Listener {
-    /// Who.
-    pub id: SubscriberId,
-    /// What the shell gave when it subscribed.
-    pub token: usize,
-    /// Id of the newest message when it subscribed: it wants only later ones.
-    pub after: u64,
-}
-
-impl Listener {
-    /// The part of a batch that this subscriber is to get: nearly always all of it.
-    pub fn due<'m, 'a>(&self, messages: &'m [Message<'a>]) -> &'m [Message<'a>] {
-        let had = messages
-            .iter()
-            .take_while(|message| u64::try_from(message.id).is_ok_and(|id| id <= self.after));
-        messages.get(had.count()..).unwrap_or(&[])
-    }
-}
-
-/// The listeners of a channel that want the same form.
-#[derive(Debug)]
-pub struct Group {
-    /// The form that the shell chose.
-    pub form: u32,
-    /// Them, in no order.
-    pub listeners: Vec<Listener>,
-}
 
 /// A channel with subscribers in this worker.
 pub(super) struct Local {
@@ -55,27 +16,82 @@ pub(super) struct Local {
     pub(super) groups: Vec<Group>,
 }
 
-/// One subscription of a subscriber.
+/// One subscription of a subscriber: where its listener stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
     local: u32,
     group: u32,
     index: u32,
 }
 
+/// The subscriptions of a subscriber, in the order of the request. Nearly always one, which needs no
+/// memory of its own.
+#[derive(Debug, Default)]
+enum Places {
+    #[default]
+    None,
+    One(Place),
+    #[expect(clippy::box_collection, reason = "a vector inside would make every record larger")]
+    Many(Box<Vec<Place>>),
+}
+
+impl Places {
+    fn as_slice(&self) -> &[Place] {
+        match self {
+            Self::None => &[],
+            Self::One(place) => core::slice::from_ref(place),
+            Self::Many(places) => places,
+        }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [Place] {
+        match self {
+            Self::None => &mut [],
+            Self::One(place) => core::slice::from_mut(place),
+            Self::Many(places) => places,
+        }
+    }
+
+    fn push(&mut self, place: Place) {
+        match self {
+            Self::None => *self = Self::One(place),
+            Self::One(first) => *self = Self::Many(Box::new(vec![*first, place])),
+            Self::Many(places) => places.push(place),
+        }
+    }
+
+    /// Takes out the place at this index.
+    fn remove(&mut self, index: usize) -> Option<Place> {
+        let place = self.as_slice().get(index).copied()?;
+        match self {
+            Self::None => {}
+            Self::One(_) => *self = Self::None,
+            Self::Many(places) => {
+                places.remove(index);
+            }
+        }
+        Some(place)
+    }
+}
+
+/// What the hub knows about one subscriber. There may be hundreds of thousands of them.
+#[derive(Debug, Default)]
 struct Subscriber {
+    /// Its token's; 0 while nobody is registered here.
     generation: u32,
     /// It was announced: it counts, and its leaving is told.
     announced: bool,
-    /// `None` while the place is free.
-    places: Option<Vec<Place>>,
+    places: Places,
 }
+
+const _: () = assert!(size_of::<Subscriber>() == 24);
 
 #[derive(Default)]
 pub(super) struct Roster {
     locals: Vec<Option<Local>>,
     free_locals: Vec<u32>,
+    /// By the index of their tokens.
     subscribers: Vec<Subscriber>,
-    free_subscribers: Vec<u32>,
 }
 
 /// What is left of a channel after one of its listeners has gone.
@@ -86,16 +102,20 @@ pub(super) struct Left {
 }
 
 impl Roster {
-    /// A new subscriber, without subscriptions.
-    pub(super) fn add(&mut self) -> SubscriberId {
-        let index = self.free_subscribers.pop().unwrap_or_else(|| {
-            self.subscribers.push(Subscriber { generation: 0, announced: false, places: None });
-            count(self.subscribers.len() - 1)
-        });
-        let subscriber = &mut self.subscribers[index as usize];
-        subscriber.places = Some(Vec::with_capacity(1));
-        subscriber.announced = false;
-        SubscriberId { index, generation: subscriber.generation }
+    /// Registers a subscriber, without subscriptions. Nobody may be registered with its index.
+    pub(super) fn add(&mut self, token: Token) {
+        let index = token.index() as usize;
+        if self.subscribers.len() <= index {
+            self.subscribers.resize_with(index + 1, Subscriber::default);
+        }
+        self.subscribers[index] =
+            Subscriber { generation: token.generation(), ..Subscriber::default() };
+    }
+
+    /// The subscriber that is registered with this index.
+    pub(super) fn tenant(&self, index: u32) -> Option<Token> {
+        let subscriber = self.subscribers.get(index as usize)?;
+        (subscriber.generation != 0).then(|| Token::new(index, subscriber.generation))
     }
 
     /// The number that a new channel will get from [`Roster::open`].
@@ -123,14 +143,8 @@ impl Roster {
         (local.interest == interest).then_some(local)
     }
 
-    /// Adds a subscription.
-    pub(super) fn join(
-        &mut self,
-        id: SubscriberId,
-        local_number: u32,
-        form: u32,
-        listener: Listener,
-    ) {
+    /// Adds a subscription of a registered subscriber.
+    pub(super) fn join(&mut self, local_number: u32, form: u32, listener: Listener) {
         let Some(Some(local)) = self.locals.get_mut(local_number as usize) else { return };
         let group = local.groups.iter().position(|group| group.form == form).unwrap_or_else(|| {
             local.groups.push(Group { form, listeners: Vec::new() });
@@ -139,67 +153,55 @@ impl Roster {
         let listeners = &mut local.groups[group].listeners;
         listeners.push(listener);
         let index = count(listeners.len() - 1);
-        if let Some(places) = self.places_mut(id) {
-            places.push(Place { local: local_number, group: count(group), index });
+        if let Some(subscriber) = self.subscriber_mut(listener.token) {
+            subscriber.places.push(Place { local: local_number, group: count(group), index });
         }
     }
 
-    /// The subscriber counts from now on; false if it did already or is gone.
-    pub(super) fn announce(&mut self, id: SubscriberId) -> bool {
-        self.subscriber_mut(id)
+    /// The subscriber counts from now on; false if it did already or is not registered.
+    pub(super) fn announce(&mut self, token: Token) -> bool {
+        self.subscriber_mut(token)
             .is_some_and(|subscriber| !core::mem::replace(&mut subscriber.announced, true))
     }
 
-    pub(super) fn is_announced(&self, id: SubscriberId) -> bool {
-        self.subscriber(id).is_some_and(|subscriber| subscriber.announced)
+    pub(super) fn is_announced(&self, token: Token) -> bool {
+        self.subscriber(token).is_some_and(|subscriber| subscriber.announced)
     }
 
     /// The ids of its channels, in subscription order.
-    pub(super) fn channels_of(&self, id: SubscriberId) -> Vec<Vec<u8>> {
-        let places = self.subscriber(id).and_then(|subscriber| subscriber.places.as_ref());
-        places
-            .into_iter()
-            .flatten()
-            .filter_map(|place| self.locals.get(place.local as usize)?.as_ref())
-            .map(|local| local.id.to_vec())
-            .collect()
+    pub(super) fn channels_of(&self, token: Token) -> Vec<Vec<u8>> {
+        self.locals_of(token).map(|local| local.id.to_vec()).collect()
     }
 
     /// The shards and interests of its channels.
     pub(super) fn interests_of(
         &self,
-        id: SubscriberId,
+        token: Token,
     ) -> impl Iterator<Item = (usize, Handle<Interest>)> {
-        let places = self.subscriber(id).and_then(|subscriber| subscriber.places.as_ref());
-        places
-            .into_iter()
-            .flatten()
-            .filter_map(|place| self.locals.get(place.local as usize)?.as_ref())
-            .map(|local| (local.shard, local.interest))
+        self.locals_of(token).map(|local| (local.shard, local.interest))
     }
 
-    /// Ends one subscription: `None` when the subscriber has none left (or never had).
-    pub(super) fn leave_one(&mut self, id: SubscriberId) -> Option<Left> {
-        let place = self.places_mut(id)?.pop()?;
+    /// Ends one subscription: `None` when the subscriber has none left (or is not registered).
+    pub(super) fn leave_one(&mut self, token: Token) -> Option<Left> {
+        let places = &mut self.subscriber_mut(token)?.places;
+        let place = places.remove(places.as_slice().len().checked_sub(1)?)?;
         self.unseat(&place)
     }
 
-    /// Ends the subscription to one channel; answers what is left of the subscriber's others.
-    pub(super) fn leave_local(&mut self, id: SubscriberId, number: u32) -> Option<usize> {
-        let places = self.places_mut(id)?;
-        let at = places.iter().position(|place| place.local == number)?;
-        let place = places.remove(at);
-        let left = places.len();
+    /// Ends the subscription to one channel; answers how many others the subscriber has.
+    pub(super) fn leave_local(&mut self, token: Token, number: u32) -> Option<usize> {
+        let places = &mut self.subscriber_mut(token)?.places;
+        let at = places.as_slice().iter().position(|place| place.local == number)?;
+        let place = places.remove(at)?;
+        let left = places.as_slice().len();
         self.unseat(&place);
         Some(left)
     }
 
-    /// Frees a subscriber without subscriptions.
-    pub(super) fn remove(&mut self, id: SubscriberId) {
-        if let Some(subscriber) = self.subscriber_mut(id) {
-            subscriber.places = None;
-            subscriber.generation = subscriber.generation.wrapping_add(1);
-            self.free_subscribers.push(id.index);
+    /// Takes a subscriber without subscriptions off the register.
+    pub(super) fn remove(&mut self, token: Token) {
+        if let Some(subscriber) = self.subscriber_mut(token) {
+            *subscriber = Subscriber::default();
         }
     }
 
@@ -222,12 +224,14 @@ impl Roster {
     }
 
     /// All who are registered.
-    pub(super) fn everybody(&self) -> Vec<SubscriberId> {
-        (0u32..)
-            .zip(&self.subscribers)
-            .filter(|(_, subscriber)| subscriber.places.is_some())
-            .map(|(index, subscriber)| SubscriberId { index, generation: subscriber.generation })
-            .collect()
+    pub(super) fn everybody(&self) -> Vec<Token> {
+        (0..count(self.subscribers.len())).filter_map(|index| self.tenant(index)).collect()
+    }
+
+    /// The channels of a subscriber, in subscription order.
+    fn locals_of(&self, token: Token) -> impl Iterator<Item = &Local> {
+        let places = self.subscriber(token).map_or(&[][..], |s| s.places.as_slice());
+        places.iter().filter_map(|place| self.locals.get(place.local as usize)?.as_ref())
     }
 
     fn unseat(&mut self, place: &Place) -> Option<Left> {
@@ -235,30 +239,26 @@ impl Roster {
         let left = Left { local: place.local, shard: local.shard, interest: local.interest };
         let listeners = &mut local.groups.get_mut(place.group as usize)?.listeners;
         listeners.swap_remove(place.index as usize);
-        let moved = listeners.get(place.index as usize).map(|listener| listener.id);
-        if let Some(places) = moved.and_then(|moved| self.places_mut(moved)) {
-            let theirs = places.iter_mut().find(|other| other.local == place.local);
-            if let Some(theirs) = theirs {
+        let moved = listeners.get(place.index as usize).map(|listener| listener.token);
+        if let Some(moved) = moved.and_then(|moved| self.subscriber_mut(moved)) {
+            let mut theirs = moved.places.as_mut_slice().iter_mut();
+            if let Some(theirs) = theirs.find(|other| other.local == place.local) {
                 theirs.index = place.index;
             }
         }
         Some(left)
     }
 
-    fn subscriber(&self, id: SubscriberId) -> Option<&Subscriber> {
-        let subscriber = self.subscribers.get(id.index as usize)?;
-        (subscriber.generation == id.generation && subscriber.places.is_some())
+    fn subscriber(&self, token: Token) -> Option<&Subscriber> {
+        let subscriber = self.subscribers.get(token.index() as usize)?;
+        (subscriber.generation == token.generation() && subscriber.generation != 0)
             .then_some(subscriber)
     }
 
-    fn subscriber_mut(&mut self, id: SubscriberId) -> Option<&mut Subscriber> {
-        let subscriber = self.subscribers.get_mut(id.index as usize)?;
-        (subscriber.generation == id.generation && subscriber.places.is_some())
+    fn subscriber_mut(&mut self, token: Token) -> Option<&mut Subscriber> {
+        let subscriber = self.subscribers.get_mut(token.index() as usize)?;
+        (subscriber.generation == token.generation() && subscriber.generation != 0)
             .then_some(subscriber)
-    }
-
-    fn places_mut(&mut self, id: SubscriberId) -> Option<&mut Vec<Place>> {
-        self.subscriber_mut(id)?.places.as_mut()
     }
 }
 

@@ -35,8 +35,8 @@ impl Hub {
 
     /// Gets up: subscriptions and interests go, and the statistics no longer list this worker.
     pub fn detach(&mut self, rules: &Rules, now: Seconds) {
-        for id in self.roster.everybody() {
-            self.leave(id, rules, now);
+        for token in self.roster.everybody() {
+            self.leave(token, rules, now);
         }
         for id in core::mem::take(&mut self.destroyed) {
             self.notify("channel_destroyed", &id, rules, now);

@@ -7,7 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::hub::{Hub, Rules, Tick};
-use crate::model::Seconds;
+use crate::model::{Seconds, Token};
 use crate::store::arena::Killed;
 use crate::store::check::Audit;
 use crate::store::memory::Memory;
@@ -44,6 +44,12 @@ use model::look;
 #[cfg(fuzzing)]
 pub fn fuzz_history(input: &[u8]) {
     random::run(rng::Rng::of_input(input));
+}
+
+/// The token of the subscriber that a test calls by this number.
+#[cfg(test)]
+pub(super) fn token(number: usize) -> Token {
+    Token::new(number as u32, 1)
 }
 
 /// A zone and its workers.

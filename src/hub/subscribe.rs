@@ -6,8 +6,8 @@
 
 use crate::hub::backlog::Backlog;
 use crate::hub::roster::Local;
-use crate::hub::{Hub, Listener, Refusal, Rules, SubscriberId};
-use crate::model::{Seconds, Since};
+use crate::hub::{Hub, Refusal, Rules};
+use crate::model::{Listener, Seconds, Since, Token};
 use crate::store::arena::Handle;
 use crate::store::channel::Channel;
 use crate::store::interest::LIVE;
@@ -46,15 +46,13 @@ pub struct Subscribe<'a> {
     pub bounded: bool,
     /// Subscribers of a channel with equal forms get the same bytes; the shell's number.
     pub form: u32,
-    /// Handed back with every delivery.
-    pub token: usize,
+    /// The subscriber's name: registered with [`Stay::Live`], handed back with every delivery.
+    pub token: Token,
 }
 
 /// A successful subscription, and the backlog that is still to be read.
 #[derive(Debug)]
 pub struct Subscribed {
-    /// `None` with [`Stay::No`].
-    pub id: Option<SubscriberId>,
     pub(super) backlogs: Vec<Backlog>,
     /// Newest message of the zone when the first channel was looked at, if `bounded`.
     pub(super) bound: Option<(Seconds, u64)>,
@@ -91,13 +89,19 @@ impl Hub {
         for id in &created {
             self.notify("channel_created", id, rules, now);
         }
-        let id = (request.stay == Stay::Live).then(|| self.roster.add());
-        let mut subscribed = Subscribed { id, backlogs: Vec::new(), bound: None };
+        if request.stay == Stay::Live {
+            // Nobody, but for a caller that has lost one without a word.
+            if let Some(former) = self.roster.tenant(request.token.index()) {
+                self.leave(former, rules, now);
+            }
+            self.roster.add(request.token);
+        }
+        let mut subscribed = Subscribed { backlogs: Vec::new(), bound: None };
         for (channel, backtrack) in request.requested {
             let attached =
                 self.attach_to(channel, *backtrack, request, &mut subscribed, rules, now);
             if let Err(refusal) = attached {
-                self.give_up(subscribed, now);
+                self.give_up(request, subscribed, now);
                 for id in created {
                     if self.uncreate(id) {
                         self.notify("channel_destroyed", id, rules, now);
@@ -111,40 +115,41 @@ impl Hub {
 
     /// It is sure that the subscriber stays: it counts from now on, and the events channel is told.
     /// After its backlog.
-    pub fn announce(&mut self, id: SubscriberId, rules: &Rules, now: Seconds) {
-        if self.roster.announce(id) {
+    pub fn announce(&mut self, token: Token, rules: &Rules, now: Seconds) {
+        if self.roster.announce(token) {
             self.count_subscribers(1);
             if !rules.events_channel.is_empty() {
-                for channel in self.roster.channels_of(id) {
+                for channel in self.roster.channels_of(token) {
                     self.notify("client_subscribed", &channel, rules, now);
                 }
             }
         }
     }
 
-    /// The subscriber goes away, for whatever reason. Unknown ids are ignored.
-    pub fn leave(&mut self, id: SubscriberId, rules: &Rules, now: Seconds) {
-        let announced = self.roster.is_announced(id);
+    /// The subscriber goes away, for whatever reason. A token that is not registered
+    /// is ignored.
+    pub fn leave(&mut self, token: Token, rules: &Rules, now: Seconds) {
+        let announced = self.roster.is_announced(token);
         let tell = announced && !rules.events_channel.is_empty();
-        let channels = if tell { self.roster.channels_of(id) } else { Vec::new() };
-        self.drop_subscriber(id, now);
+        let channels = if tell { self.roster.channels_of(token) } else { Vec::new() };
+        self.drop_subscriber(token, now);
         for channel in channels {
             self.notify("client_unsubscribed", &channel, rules, now);
         }
     }
 
     /// The ids of the channels that a subscriber is subscribed to, in subscription order.
-    pub fn channels_of(&self, id: SubscriberId) -> Vec<Vec<u8>> {
-        self.roster.channels_of(id)
+    pub fn channels_of(&self, token: Token) -> Vec<Vec<u8>> {
+        self.roster.channels_of(token)
     }
 
     /// Ends all subscriptions of a subscriber, and the subscriber.
-    pub(super) fn drop_subscriber(&mut self, id: SubscriberId, now: Seconds) {
-        let announced = self.roster.is_announced(id);
-        while let Some(left) = self.roster.leave_one(id) {
+    pub(super) fn drop_subscriber(&mut self, token: Token, now: Seconds) {
+        let announced = self.roster.is_announced(token);
+        while let Some(left) = self.roster.leave_one(token) {
             self.unsubscribe(left.local, left.shard, left.interest, now);
         }
-        self.roster.remove(id);
+        self.roster.remove(token);
         if announced {
             self.count_subscribers(-1);
         }
@@ -268,7 +273,7 @@ impl Hub {
         }
         let newest = channel.published.get();
         let mut attached = Attached { shard, interest: None, local: None, newest, backlog: None };
-        if subscribed.id.is_some() {
+        if request.stay == Stay::Live {
             let interest = match section.my_interest(channel) {
                 Some(interest) => {
                     let token = &section.get(interest).token;
@@ -313,14 +318,13 @@ impl Hub {
         request: &Subscribe<'_>,
         subscribed: &mut Subscribed,
     ) {
-        if let Some((subscriber, interest)) = subscribed.id.zip(attached.interest) {
+        if let Some(interest) = attached.interest {
             let local = attached.local.unwrap_or_else(|| {
                 let shard = attached.shard;
                 self.roster.open(Local { interest, shard, id: id.into(), groups: Vec::new() })
             });
-            let listener =
-                Listener { id: subscriber, token: request.token, after: attached.newest };
-            self.roster.join(subscriber, local, request.form, listener);
+            let listener = Listener { token: request.token, after: attached.newest };
+            self.roster.join(local, request.form, listener);
         }
         if let Some(mut backlog) = attached.backlog {
             backlog.until = attached.newest;
@@ -330,12 +334,12 @@ impl Hub {
     }
 
     /// Undoes a subscription of which only a part succeeded.
-    fn give_up(&mut self, subscribed: Subscribed, now: Seconds) {
+    fn give_up(&mut self, request: &Subscribe<'_>, subscribed: Subscribed, now: Seconds) {
         for backlog in &subscribed.backlogs {
             self.store.retire(backlog.reader.shard, backlog.reader.interest, now);
         }
-        if let Some(id) = subscribed.id {
-            self.drop_subscriber(id, now);
+        if request.stay == Stay::Live {
+            self.drop_subscriber(request.token, now);
         }
     }
 }

@@ -27,13 +27,13 @@ use ngx::ffi::{
 };
 
 use crate::hub::{Refusal, Stay, Subscribe, Subscribed};
-use crate::model::Since;
+use crate::model::{Since, Token};
 use crate::nginx::answer::{self, FAILED, Sent};
 use crate::nginx::journal::Entry;
 use crate::nginx::location::{Delivery, Location, Mode};
 use crate::nginx::peer::Peer;
 use crate::nginx::request::{Method, NoMemory, Request};
-use crate::nginx::subscriber::audience::{Subscriber, Token};
+use crate::nginx::subscriber::audience::Subscriber;
 use crate::nginx::{ffi, headers, location, worker};
 use crate::wire::path::{self, Requested};
 use crate::wire::resume;
@@ -115,7 +115,7 @@ pub(crate) fn effective(delivery: Delivery, request: &Request) -> Delivery {
 
 /// What is known about the subscriber of a request, if it has one.
 pub(crate) fn entry(r: NonNull<ngx_http_request_t>) -> Option<Entry> {
-    let token = Token::of(r);
+    let token = audience::of(r);
     audience::with(|audience| Some(audience.subscribers.get(token)?.entry()))
 }
 
@@ -179,7 +179,7 @@ impl Asked<'_> {
             stay,
             bounded,
             form,
-            token: token.to_usize(),
+            token,
         };
         worker::operate(|hub, rules, now| hub.subscribe(&request, rules, now)).ok_or(FAILED)
     }
@@ -220,9 +220,9 @@ fn admit(request: &mut Request, subscriber: Subscriber) -> Result<Token, NoMemor
     // SAFETY: null, or a record that nginx has just made.
     let cleanup = unsafe { cleanup.as_mut() }.ok_or(NoMemory)?;
     let token = audience::with(|audience| audience.subscribers.add(subscriber));
-    cleanup.data = token.to_data();
+    cleanup.data = audience::to_data(token);
     cleanup.handler = Some(events::on_cleanup);
-    token.attach_to(request.peer());
+    audience::attach(token, request.peer());
     Ok(token)
 }
 

@@ -1,13 +1,14 @@
 //! What a test lets a worker do, in one call each, and what subscribers were handed of it.
 
-use super::World;
+use super::{World, token};
 use crate::hub::{Lagged, News, Post, Refusal, Rest, Stay, Subscribe, Subscribed};
 use crate::model::Since;
 
 /// What a subscriber was handed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::hub) struct Received {
-    pub(in crate::hub) token: usize,
+    /// What the test calls it.
+    pub(in crate::hub) number: usize,
     pub(in crate::hub) id: i64,
     pub(in crate::hub) text: Vec<u8>,
 }
@@ -37,9 +38,9 @@ impl World {
         &mut self,
         worker: usize,
         requested: &[(&[u8], Option<u64>)],
-        token: usize,
+        number: usize,
     ) -> Result<(Subscribed, Vec<Received>), Refusal> {
-        self.subscribe_since(worker, requested, Since::default(), token)
+        self.subscribe_since(worker, requested, Since::default(), number)
     }
 
     pub(in crate::hub) fn subscribe_since(
@@ -47,20 +48,18 @@ impl World {
         worker: usize,
         requested: &[(&[u8], Option<u64>)],
         since: Since<'_>,
-        token: usize,
+        number: usize,
     ) -> Result<(Subscribed, Vec<Received>), Refusal> {
         let (rules, now) = (self.rules.clone(), self.now);
-        let request = Subscribe { since, token, ..request(requested) };
+        let request = Subscribe { since, token: token(number), ..request(requested) };
         let hub = self.hub(worker);
         let mut subscribed = hub.subscribe(&request, &rules, now)?;
         let mut received = Vec::new();
         hub.read_backlog(&mut subscribed, now, &mut |message| {
-            received.push(Received { token, id: message.id, text: message.text.to_vec() });
+            received.push(Received { number, id: message.id, text: message.text.to_vec() });
             true
         });
-        if let Some(id) = subscribed.id {
-            hub.announce(id, &rules, now);
-        }
+        hub.announce(token(number), &rules, now);
         Ok((subscribed, received))
     }
 
@@ -115,7 +114,8 @@ impl World {
             for listener in groups.iter().flat_map(|group| &group.listeners) {
                 for message in listener.due(messages) {
                     let (id, text) = (message.id, message.text.to_vec());
-                    received.push(Received { token: listener.token, id, text });
+                    let number = listener.token.index() as usize;
+                    received.push(Received { number, id, text });
                 }
             }
         };
@@ -140,6 +140,6 @@ pub(super) fn request<'a>(requested: &'a [(&'a [u8], Option<u64>)]) -> Subscribe
         stay: Stay::Live,
         bounded: false,
         form: 0,
-        token: 0,
+        token: token(0),
     }
 }

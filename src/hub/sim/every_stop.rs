@@ -52,7 +52,7 @@ fn stop_everywhere(name: &str, operation: impl Fn(&mut World)) {
         // (Only what it was building is memory that they have to wait for.)
         let early = world.publish(WITNESS, &[b"a", b"new"], b"after", true).is_ok();
         let texts = |received: &[Received]| -> Vec<Vec<u8>> {
-            received.iter().filter(|r| r.token == 2).map(|r| r.text.clone()).collect()
+            received.iter().filter(|r| r.number == 2).map(|r| r.text.clone()).collect()
         };
         let received = world.deliver(WITNESS);
         if !survived {

@@ -14,8 +14,8 @@ fn forgetful() -> World {
     world
 }
 
-fn got(token: usize, id: i64, text: &[u8]) -> Received {
-    Received { token, id, text: text.to_vec() }
+fn got(number: usize, id: i64, text: &[u8]) -> Received {
+    Received { number, id, text: text.to_vec() }
 }
 
 #[test]
@@ -25,7 +25,7 @@ fn a_subscriber_who_comes_later_gets_its_own_channel() {
     world.publish(0, &[b"old"], b"to old", false).expect("room");
     world.publish(0, &[b"new"], b"to new", false).expect("room");
     let mut received = world.deliver(0);
-    received.sort_by_key(|received| received.token);
+    received.sort_by_key(|received| received.number);
     assert_eq!(received, [got(2, 1, b"to new"), got(3, 1, b"to old")]);
     world.check("after a subscriber joined a forgotten interest");
 }

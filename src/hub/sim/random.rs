@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use super::model::{Effects, Id, Model, Posted, Real, look, selected};
 use super::rng::Rng;
 use super::{SEATS, World};
-use crate::hub::{Hub, News, Post, Refusal, Rules, Stay, Subscribe, SubscriberId, Tick};
-use crate::model::{Seconds, Since};
+use crate::hub::{Hub, News, Post, Refusal, Rules, Stay, Subscribe, Tick};
+use crate::model::{Seconds, Since, Token};
 
 mod backlog;
 
@@ -36,7 +36,6 @@ struct Subscription {
 
 struct Subscriber {
     worker: usize,
-    id: SubscriberId,
     announced: bool,
     subscriptions: Vec<Subscription>,
 }
@@ -45,7 +44,7 @@ struct Sim {
     rng: Rng,
     world: World,
     model: Model,
-    subscribers: BTreeMap<usize, Subscriber>,
+    subscribers: BTreeMap<Token, Subscriber>,
     pending: Vec<Pending>,
     /// Workers that were told to look.
     awake: [bool; WORKERS],
@@ -340,7 +339,7 @@ impl Sim {
         };
         let stay = if self.rng.chance(70) { Stay::Live } else { Stay::No };
         self.label += 1;
-        let token = self.label as usize;
+        let token = self.free_token(worker);
         let requested: Vec<(&[u8], Option<u64>)> =
             ids.iter().map(|id| (id.as_slice(), backtrack)).collect();
         let request = Subscribe {
@@ -379,7 +378,7 @@ impl Sim {
                     (self.model.live[id], both)
                 });
                 let expected = expected.collect();
-                if let Some(id) = subscribed.id {
+                if stay == Stay::Live {
                     let subscriptions = ids.iter().map(|id| {
                         let channel = self.model.live[id];
                         self.model.channels[channel].active = now;
@@ -391,7 +390,7 @@ impl Sim {
                         Subscription { channel, next, ended: false }
                     });
                     let subscriptions = subscriptions.collect();
-                    let subscriber = Subscriber { worker, id, announced: false, subscriptions };
+                    let subscriber = Subscriber { worker, announced: false, subscriptions };
                     self.subscribers.insert(token, subscriber);
                 }
                 let backtracked = backtrack.is_some();
@@ -415,14 +414,24 @@ impl Sim {
         }
     }
 
+    /// A name that nobody has had, in the first free slot of this worker.
+    fn free_token(&self, worker: usize) -> Token {
+        let is_taken = |index| {
+            let mut all = self.subscribers.iter();
+            all.any(|(token, subscriber)| subscriber.worker == worker && token.index() == index)
+        };
+        let index = (0..).find(|index| !is_taken(*index)).expect("a free slot");
+        Token::new(index, self.label as u32)
+    }
+
     fn leave(&mut self, fuse: Option<u64>) {
-        let tokens: Vec<usize> = self.subscribers.keys().copied().collect();
+        let tokens: Vec<Token> = self.subscribers.keys().copied().collect();
         let Some(token) = tokens.get(self.rng.below(tokens.len())).copied() else { return };
         if self.pending.iter().any(|pending| pending.token == token) {
             return;
         }
         let subscriber = self.subscribers.remove(&token).expect("it is there");
-        self.on(subscriber.worker, fuse, |hub, rules, now| hub.leave(subscriber.id, rules, now));
+        self.on(subscriber.worker, fuse, |hub, rules, now| hub.leave(token, rules, now));
     }
 
     fn delete(&mut self, worker: usize, fuse: Option<u64>) {
@@ -556,7 +565,7 @@ impl Sim {
                 assert_eq!(channel.deleted.is_some(), subscription.ended, "ended with its channel");
                 let all = channel.log.len() as u64 + 1;
                 let has_all = subscription.next == all || channel.id == b"events";
-                assert!(subscription.ended || has_all, "subscriber {token} misses messages");
+                assert!(subscription.ended || has_all, "{token:?} misses messages");
             }
         }
     }
@@ -603,7 +612,7 @@ impl Sim {
 }
 
 /// Checks what a worker hands out.
-fn take(news: News<'_>, model: &Model, subscribers: &mut BTreeMap<usize, Subscriber>) {
+fn take(news: News<'_>, model: &Model, subscribers: &mut BTreeMap<Token, Subscriber>) {
     match news {
         News::Messages { groups, messages, .. } => {
             for listener in groups.iter().flat_map(|group| &group.listeners) {
@@ -639,12 +648,12 @@ fn take(news: News<'_>, model: &Model, subscribers: &mut BTreeMap<usize, Subscri
                 }
             }
         }
-        News::Ended { listener, left } => {
-            let subscriber = subscribers.get(&listener.token).expect("it was subscribed");
+        News::Ended { token, left } => {
+            let subscriber = subscribers.get(&token).expect("it was subscribed");
             let others = subscriber.subscriptions.iter().filter(|s| !s.ended).count();
             assert_eq!(left, others, "its other subscriptions");
             if left == 0 {
-                subscribers.remove(&listener.token);
+                subscribers.remove(&token);
             }
         }
     }

@@ -1,10 +1,10 @@
 //! The rules of the specification that need no nginx: refusals and their order, limits, the timing
 //! of trash and inactivity, deletion, tags, the events channel, a full zone.
 
-use super::World;
 use super::acts::{self, Received};
-use crate::hub::{News, Post, Refusal, Stay, Subscribe, Subscribed, SubscriberId, Tick};
-use crate::model::Seconds;
+use super::{World, token};
+use crate::hub::{News, Post, Refusal, Stay, Subscribe, Subscribed, Tick};
+use crate::model::{Seconds, Token};
 
 const ZONE: usize = 512 * 1024;
 
@@ -22,14 +22,14 @@ fn subscribe(world: &mut World, request: &Subscribe<'_>) -> Result<Subscribed, R
 }
 
 /// Subscribes worker 0 and announces it.
-fn join(world: &mut World, channel: &[u8], token: usize) -> SubscriberId {
-    let (subscribed, _) = world.subscribe(0, &[(channel, None)], token).expect("room");
-    subscribed.id.expect("it stays")
+fn join(world: &mut World, channel: &[u8], number: usize) -> Token {
+    world.subscribe(0, &[(channel, None)], number).expect("room");
+    token(number)
 }
 
-fn leave(world: &mut World, id: SubscriberId) {
+fn leave(world: &mut World, token: Token) {
     let (rules, now) = (world.rules.clone(), world.now);
-    world.hub(0).leave(id, &rules, now);
+    world.hub(0).leave(token, &rules, now);
 }
 
 fn texts(received: &[Received]) -> Vec<String> {
@@ -302,7 +302,7 @@ fn deletion_ends_subscriptions_and_starts_anew() {
     world.publish(0, &[b"a"], b"another", true).expect("room");
     assert_eq!(world.hub(0).info(b"a").map(|info| info.published), Some(1));
     let got = |received: Vec<Received>| -> Vec<_> {
-        received.into_iter().map(|r| (r.token, r.id, String::from_utf8(r.text))).collect()
+        received.into_iter().map(|r| (r.number, r.id, String::from_utf8(r.text))).collect()
     };
     let notice = |token| (token, crate::model::DELETED_ID, Ok("bye".to_owned()));
     assert_eq!(got(world.deliver(0)), [(1, 4, Ok("before".to_owned())), notice(1)]);
@@ -509,8 +509,8 @@ fn ended_tells_what_is_left() {
     for id in [b"a", b"b"] {
         world.delete(0, id, b"bye");
         let mut each = |news: News<'_>| {
-            if let News::Ended { listener, left } = news {
-                ends.push((listener.token, left));
+            if let News::Ended { token, left } = news {
+                ends.push((token.index(), left));
             }
         };
         while world.hub(0).deliver(&rules, now, &mut each) {}

@@ -16,7 +16,7 @@ use std::collections::{HashMap, VecDeque};
 
 use ngx::ffi::ngx_http_request_t;
 
-use crate::hub::SubscriberId;
+use crate::model::Token;
 use crate::nginx::journal::{Entry, Reason};
 use crate::nginx::location::Location;
 use crate::nginx::module;
@@ -32,48 +32,26 @@ use crate::session::{Form, Framing};
 /// Slots are allocated so many at a time, and never move.
 const PAGE: usize = 256;
 
-/// Names one subscriber of this worker, for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Token {
-    index: u32,
-    /// Counts up by one whenever the slot gets a new tenant; never 0.
-    generation: u32,
+/// For nginx, which hands it back.
+pub(super) fn to_data(token: Token) -> *mut c_void {
+    core::ptr::without_provenance_mut(token.to_usize())
 }
 
-impl Token {
-    /// For the hub and for nginx, who hand it back. Never 0.
-    pub(super) fn to_usize(self) -> usize {
-        (self.generation as usize) << 32 | self.index as usize
-    }
+/// The token that [`to_data`] made this of.
+pub(super) fn from_data(data: *mut c_void) -> Token {
+    Token::from_usize(data.addr())
+}
 
-    pub(super) fn from_usize(value: usize) -> Self {
-        Self { index: value as u32, generation: (value >> 32) as u32 }
-    }
+/// The subscriber that the request belongs to, if it has got that far.
+pub(super) fn of(r: NonNull<ngx_http_request_t>) -> Token {
+    // SAFETY: it is ours, and a pointer.
+    from_data(unsafe { *context(r) })
+}
 
-    /// Its slot.
-    pub(super) fn index(self) -> u32 {
-        self.index
-    }
-
-    pub(super) fn to_data(self) -> *mut c_void {
-        core::ptr::without_provenance_mut(self.to_usize())
-    }
-
-    pub(super) fn from_data(data: *mut c_void) -> Self {
-        Self::from_usize(data.addr())
-    }
-
-    /// The subscriber that the request belongs to, if it has got that far.
-    pub(super) fn of(r: NonNull<ngx_http_request_t>) -> Self {
-        // SAFETY: it is ours, and a pointer.
-        Self::from_data(unsafe { *context(r) })
-    }
-
-    /// Lets the handlers of the request find its subscriber.
-    pub(super) fn attach_to(self, peer: Peer) {
-        // SAFETY: it is ours, and a pointer.
-        unsafe { *context(peer.request()) = self.to_data() };
-    }
+/// Lets the handlers of the request find its subscriber.
+pub(super) fn attach(token: Token, peer: Peer) {
+    // SAFETY: it is ours, and a pointer.
+    unsafe { *context(peer.request()) = to_data(token) };
 }
 
 /// Our place among the contexts of a live request.
@@ -87,8 +65,6 @@ fn context(r: NonNull<ngx_http_request_t>) -> *mut *mut c_void {
 /// What this worker knows about one subscriber. There may be hundreds of thousands of them.
 pub(super) struct Subscriber {
     pub(super) peer: Peer,
-    /// Its registration in the hub; `None` before and after.
-    pub(super) id: Option<SubscriberId>,
     pub(super) location: &'static Location,
     /// Index into [`Audience::forms`].
     pub(super) form: u32,
@@ -156,7 +132,6 @@ impl Subscriber {
     ) -> Self {
         Self {
             peer,
-            id: None,
             location,
             form,
             state: State::Starting,
@@ -266,29 +241,29 @@ impl Audience {
     /// Takes the subscriber out of everything; its request is not told.
     pub(super) fn remove(&mut self, token: Token) -> Option<Subscriber> {
         self.subscribers.get(token)?;
-        self.queues.leave(&mut self.subscribers, Kind::Ping, token.index);
-        self.queues.leave(&mut self.subscribers, Kind::End, token.index);
+        self.queues.leave(&mut self.subscribers, Kind::Ping, token.index());
+        self.queues.leave(&mut self.subscribers, Kind::End, token.index());
         self.subscribers.remove(token)
     }
 
     /// Its interval of this kind begins now.
     pub(super) fn join(&mut self, token: Token, kind: Kind, interval_msec: usize, now_msec: usize) {
         if self.subscribers.get(token).is_some() {
-            self.queues.join(&mut self.subscribers, kind, interval_msec, token.index, now_msec);
+            self.queues.join(&mut self.subscribers, kind, interval_msec, token.index(), now_msec);
         }
     }
 
     /// Its interval of this kind, if it has one, begins again.
     pub(super) fn restart(&mut self, token: Token, kind: Kind, now_msec: usize) {
         if self.subscribers.get(token).is_some() {
-            self.queues.restart(&mut self.subscribers, kind, token.index, now_msec);
+            self.queues.restart(&mut self.subscribers, kind, token.index(), now_msec);
         }
     }
 
     /// No interval of this kind any more.
     pub(super) fn quit(&mut self, token: Token, kind: Kind) {
         if self.subscribers.get(token).is_some() {
-            self.queues.leave(&mut self.subscribers, kind, token.index);
+            self.queues.leave(&mut self.subscribers, kind, token.index());
         }
     }
 
@@ -333,19 +308,19 @@ impl Subscribers {
         // A slot would need 2^32 tenants to repeat a generation.
         slot.generation = slot.generation.wrapping_add(1).max(1);
         slot.tenant = Some(subscriber);
-        Token { index, generation: slot.generation }
+        Token::new(index, slot.generation)
     }
 
     /// `None` if it has gone.
     pub(super) fn get(&mut self, token: Token) -> Option<&mut Subscriber> {
-        let slot = self.slot(token.index)?;
-        if slot.generation == token.generation { slot.tenant.as_mut() } else { None }
+        let slot = self.slot(token.index())?;
+        if slot.generation == token.generation() { slot.tenant.as_mut() } else { None }
     }
 
     fn remove(&mut self, token: Token) -> Option<Subscriber> {
         self.get(token)?;
-        let tenant = self.slot(token.index)?.tenant.take();
-        self.free.push(token.index);
+        let tenant = self.slot(token.index())?.tenant.take();
+        self.free.push(token.index());
         tenant
     }
 
@@ -360,7 +335,7 @@ impl Subscribers {
     fn token_at(&self, index: u32) -> Option<Token> {
         let slot = self.pages.get(index as usize / PAGE)?.get(index as usize % PAGE)?;
         slot.tenant.as_ref()?;
-        Some(Token { index, generation: slot.generation })
+        Some(Token::new(index, slot.generation))
     }
 
     fn slot(&mut self, index: u32) -> Option<&mut Slot> {

@@ -18,9 +18,10 @@ use std::rc::Rc;
 use core::mem;
 
 use crate::hub::{Lagged, Reading, Rest};
+use crate::model::Token;
 use crate::nginx::journal::Reason;
 use crate::nginx::output::{Piece, Rendering};
-use crate::nginx::subscriber::audience::{self, Audience, Mode, State, Stream, Subscriber, Token};
+use crate::nginx::subscriber::audience::{self, Audience, Mode, State, Stream, Subscriber};
 use crate::nginx::subscriber::delivery;
 use crate::nginx::worker;
 

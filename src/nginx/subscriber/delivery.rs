@@ -14,12 +14,12 @@ use std::rc::Rc;
 
 use ngx::ffi::{NGX_ERROR, ngx_int_t};
 
-use crate::hub::{Group, News};
-use crate::model::{DELETED_ID, Message, Seconds};
+use crate::hub::News;
+use crate::model::{DELETED_ID, Group, Message, Seconds, Token};
 use crate::nginx::journal::Reason;
 use crate::nginx::output::{Flushed, Loans, Outbox, Piece, Rendering, Way};
 use crate::nginx::peer::{self, Peer};
-use crate::nginx::subscriber::audience::{self, Audience, Mode, State, Token};
+use crate::nginx::subscriber::audience::{self, Audience, Mode, State};
 use crate::nginx::subscriber::backlog::{self, Refill, Refiller};
 use crate::nginx::subscriber::ending::{drop_connection, finish, leave_and_flush, report_too_slow};
 use crate::nginx::subscriber::events::events;
@@ -75,12 +75,10 @@ impl Audience {
                     self.take_group(group, messages, deleted_at, now_msec);
                 }
             }
-            News::Ended { listener, left: 0 } => {
-                let token = Token::from_usize(listener.token);
+            News::Ended { token, left: 0 } => {
                 if let Some(subscriber) = self.subscribers.get(token)
                     && matches!(subscriber.mode, Mode::Stream(_))
                 {
-                    subscriber.id = None;
                     self.ended.push(token);
                 }
             }
@@ -100,7 +98,7 @@ impl Audience {
         let mut name: Option<Rc<[u8]>> = None;
         for listener in &group.listeners {
             let due = listener.due(messages);
-            let token = Token::from_usize(listener.token);
+            let token = listener.token;
             let Some(subscriber) = self.subscribers.get(token) else { continue };
             let Some(first) = due.first() else { continue };
             match &mut subscriber.mode {

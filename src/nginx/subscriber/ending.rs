@@ -14,12 +14,12 @@ use std::rc::Rc;
 
 use ngx::ffi::{NGX_ERROR, NGX_OK, ngx_http_finalize_request, ngx_int_t};
 
-use crate::model::Seconds;
+use crate::model::{Seconds, Token};
 use crate::nginx::journal::{self, Entry, Reason};
 use crate::nginx::location::Location;
 use crate::nginx::output::{self, Piece, Rendering};
 use crate::nginx::peer::{self, Peer};
-use crate::nginx::subscriber::audience::{self, Audience, Mode, State, Subscriber, Token};
+use crate::nginx::subscriber::audience::{self, Audience, Mode, State, Subscriber};
 use crate::nginx::subscriber::delivery::flush;
 use crate::nginx::subscriber::events::events;
 use crate::nginx::subscriber::{polling, socket};
@@ -148,12 +148,10 @@ pub(super) fn give_up(token: Token) -> Option<Peer> {
 
 /// Takes the subscriber off all books, here and in the hub. Its request is not told.
 pub(super) fn forget(token: Token) -> Option<Subscriber> {
-    let mut subscriber = audience::with(|audience| audience.remove(token))?;
+    let subscriber = audience::with(|audience| audience.remove(token))?;
     let entry = Entry { reason: Some(subscriber.reason), ..subscriber.entry() };
     journal::write_down(subscriber.peer.request(), entry);
-    if let Some(id) = subscriber.id.take() {
-        worker::operate(|hub, rules, now| hub.leave(id, rules, now));
-    }
+    worker::operate(|hub, rules, now| hub.leave(token, rules, now));
     Some(subscriber)
 }
 
@@ -200,10 +198,7 @@ pub(super) fn leave_and_flush(token: Token) {
 
 /// Ends the subscriber's registration in the hub; it goes on getting what waits.
 pub(super) fn leave(token: Token) {
-    let id = audience::with(|audience| audience.subscribers.get(token)?.id.take());
-    if let Some(id) = id {
-        worker::operate(|hub, rules, now| hub.leave(id, rules, now));
-    }
+    worker::operate(|hub, rules, now| hub.leave(token, rules, now));
 }
 
 /// Ends all subscribers, because the worker ends: at once if it cannot wait, else a few at a time.

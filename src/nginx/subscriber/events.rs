@@ -16,11 +16,12 @@ use ngx::ffi::{
     ngx_http_request_t, ngx_http_test_reading, ngx_int_t,
 };
 
+use crate::model::Token;
 use crate::nginx::event::Event;
 use crate::nginx::journal::Reason;
 use crate::nginx::output::Rendering;
 use crate::nginx::peer::Peer;
-use crate::nginx::subscriber::audience::{self, Audience, Mode, State, Token};
+use crate::nginx::subscriber::audience::{self, Audience, Mode, State};
 use crate::nginx::subscriber::delivery::{flush, push, write_out};
 use crate::nginx::subscriber::ending::{dismiss, drop_connection, forget, go_on_with_goodbye};
 use crate::nginx::timers::{self, Kind};
@@ -161,7 +162,7 @@ unsafe extern "C" fn on_goodbye(_: *mut ngx_event_t) {
 pub(super) unsafe extern "C" fn on_writable(r: *mut ngx_http_request_t) {
     ffi::guard("on_writable", (), || {
         let Some(r) = NonNull::new(r) else { return };
-        let token = Token::of(r);
+        let token = audience::of(r);
         // SAFETY: see above.
         let peer = unsafe { Peer::new(r) };
         if peer.is_timed_out() {
@@ -193,7 +194,7 @@ pub(super) unsafe extern "C" fn on_writable(r: *mut ngx_http_request_t) {
 pub(super) unsafe extern "C" fn on_readable(r: *mut ngx_http_request_t) {
     ffi::guard("on_readable", (), || {
         let Some(request) = NonNull::new(r) else { return };
-        let token = Token::of(request);
+        let token = audience::of(request);
         // SAFETY: see above.
         if unsafe { request.as_ref() }.discard_body() == 0 {
             if audience::with(|audience| audience.may_have_left(token)) {
@@ -227,5 +228,5 @@ pub(super) unsafe extern "C" fn on_readable(r: *mut ngx_http_request_t) {
 ///
 /// None: `data` is a token, which is looked up.
 pub(super) unsafe extern "C" fn on_cleanup(data: *mut c_void) {
-    ffi::guard("on_cleanup", (), || drop(forget(Token::from_data(data))));
+    ffi::guard("on_cleanup", (), || drop(forget(audience::from_data(data))));
 }

@@ -16,15 +16,15 @@ use ngx::ffi::{
     ngx_int_t, ngx_uint_t,
 };
 
-use crate::hub::{Replayed, Rest, Stay, Subscribed, SubscriberId};
-use crate::model::{DELETED_ID, Message, Seconds};
+use crate::hub::{Replayed, Rest, Stay, Subscribed};
+use crate::model::{DELETED_ID, Message, Seconds, Token};
 use crate::nginx::answer::{self, Sent};
 use crate::nginx::journal::Reason;
 use crate::nginx::location::{self, Delivery, Location};
 use crate::nginx::output::{self, Loans, Outbox, Piece, Way};
 use crate::nginx::peer::Peer;
 use crate::nginx::request::{NoMemory, Request};
-use crate::nginx::subscriber::audience::{self, Mode, State, Stream, Subscriber, Token};
+use crate::nginx::subscriber::audience::{self, Mode, State, Stream, Subscriber};
 use crate::nginx::subscriber::backlog::{self, Unread};
 use crate::nginx::subscriber::{
     Asked, EVENT_STREAM, admit, conclude, ending, keep_open, set_content_type, streaming,
@@ -108,17 +108,15 @@ fn open(
         Mode::Stream(_) => None,
     });
     let mut attempts = 0;
-    let id = loop {
+    loop {
         attempts += 1;
         let mut subscribed = match asked.subscribe(location, token, form, stay, true) {
             Ok(Ok(subscribed)) => subscribed,
             Ok(Err(refusal)) => return answer::refused(request, refusal).map(Some),
             Err(code) => return Ok(Some(code)),
         };
-        let id = subscribed.id;
         audience::with(|audience| {
             if let Some(subscriber) = audience.subscribers.get(token) {
-                subscriber.id = id;
                 subscriber.reason = Reason::Client;
             }
         });
@@ -146,24 +144,21 @@ fn open(
             return not_modified(request, location, callback.as_ref(), &announced).map(Some);
         }
         if !replayed.held_back {
-            break id;
+            break;
         }
         // What was published while we looked can be had now.
-        if let Some(id) = id {
-            worker::operate(|hub, rules, now| hub.leave(id, rules, now));
-        }
-    };
+        worker::operate(|hub, rules, now| hub.leave(token, rules, now));
+    }
     if worker::is_exiting() {
-        let from = id.and_then(resume_from).unwrap_or_else(worker::now);
+        let from = worker::operate(|hub, _, now| hub.resume_from(token, now));
+        let from = from.unwrap_or_else(worker::now);
         return answer_timeout(request, location, callback.as_ref(), from).map(Some);
     }
     if request.peer().has_hung_up() {
         // nginx will not tell of that again.
         return Ok(Some(NGX_HTTP_CLIENT_CLOSED_REQUEST as ngx_int_t));
     }
-    if let Some(id) = id {
-        worker::operate(|hub, rules, now| hub.announce(id, rules, now));
-    }
+    worker::operate(|hub, rules, now| hub.announce(token, rules, now));
     audience::with(|audience| {
         if let Some(subscriber) = audience.subscribers.get(token) {
             subscriber.state = State::Open;
@@ -267,20 +262,19 @@ pub(super) fn answer_ready() -> bool {
 fn has_older(token: Token) -> bool {
     let found = audience::with(|audience| {
         let subscriber = audience.subscribers.get(token)?;
-        let id = subscriber.id.filter(|_| subscriber.has_many_channels)?;
         match &subscriber.mode {
-            Mode::Poll(poll) => Some((id, poll.found.as_ref()?.order)),
-            Mode::Stream(_) => None,
+            Mode::Poll(poll) if subscriber.has_many_channels => Some(poll.found.as_ref()?.order),
+            Mode::Poll(_) | Mode::Stream(_) => None,
         }
     });
-    found.is_some_and(|(id, order)| {
-        worker::with(|worker| worker.hub().has_older(id, order)).unwrap_or(false)
+    found.is_some_and(|order| {
+        worker::with(|worker| worker.hub().has_older(token, order)).unwrap_or(false)
     })
 }
 
 /// The poll is about to leave its channels: notes what it has missed by then.
 pub(super) fn note_place(token: Token) {
-    let from = audience::with(|audience| audience.subscribers.get(token)?.id).and_then(resume_from);
+    let from = worker::operate(|hub, _, now| hub.resume_from(token, now));
     audience::with(|audience| {
         if let Some(Mode::Poll(poll)) =
             audience.subscribers.get(token).map(|subscriber| &mut subscriber.mode)
@@ -288,10 +282,6 @@ pub(super) fn note_place(token: Token) {
             poll.resume_from = from;
         }
     });
-}
-
-fn resume_from(id: SubscriberId) -> Option<Seconds> {
-    worker::operate(|hub, _, now| hub.resume_from(id, now))
 }
 
 /// Answers a poll that waits: with the message that it has found, else as one whose time is over.

@@ -18,12 +18,13 @@ use std::rc::Rc;
 
 use ngx::ffi::{NGX_ERROR, NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_OK, ngx_http_request_t, ngx_int_t};
 
-use crate::hub::{Post, Refusal, SubscriberId};
+use crate::hub::{Post, Refusal};
+use crate::model::Token;
 use crate::nginx::journal::Reason;
 use crate::nginx::location::Location;
 use crate::nginx::output::Rendering;
 use crate::nginx::peer::{self, Peer, Received};
-use crate::nginx::subscriber::audience::{self, Audience, Mode, State, Token};
+use crate::nginx::subscriber::audience::{self, Audience, Mode, State};
 use crate::nginx::subscriber::{delivery, ending};
 use crate::nginx::{ffi, log, worker};
 use crate::session::websocket::{Action, Connection, Rules};
@@ -78,7 +79,7 @@ pub(super) unsafe extern "C" fn on_readable(r: *mut ngx_http_request_t) {
         let Some(r) = NonNull::new(r) else { return };
         // SAFETY: see above.
         let peer = unsafe { Peer::new(r) };
-        let token = Token::of(r);
+        let token = audience::of(r);
         match audience::with(|audience| audience.begin_reading(token)) {
             None => {}
             Some(Reading::Blocked) => wait_for_reader(token, peer),
@@ -103,7 +104,7 @@ enum Reading {
 /// What reading needs, taken out of the audience for its time.
 struct Turn {
     socket: Box<Socket>,
-    id: Option<SubscriberId>,
+    token: Token,
     location: &'static Location,
     replies: Rendering,
     publications: usize,
@@ -134,7 +135,7 @@ impl Audience {
             _ if subscriber.is_blocked => Reading::Blocked,
             State::Starting | State::Open => Reading::Open(Turn {
                 socket: stream.socket.take()?,
-                id: subscriber.id,
+                token,
                 location: subscriber.location,
                 replies: Rendering::default(),
                 publications: 0,
@@ -237,7 +238,6 @@ impl Turn {
 
     /// To all channels of the connection, in the order of the path.
     fn publish(&mut self, message: &[u8], binary: bool) -> Result<(), Refusal> {
-        let Some(id) = self.id else { return Ok(()) };
         let post = Post {
             event_id: None,
             event_type: None,
@@ -246,8 +246,9 @@ impl Turn {
             may_be_empty: self.socket.publishes_empty,
             store: self.location.store_messages,
         };
+        let token = self.token;
         let published = worker::operate(|hub, rules, now| {
-            let channels = hub.channels_of(id);
+            let channels = hub.channels_of(token);
             let ids: Vec<&[u8]> = channels.iter().map(Vec::as_slice).collect();
             // Only the module itself publishes there.
             let ids: Vec<&[u8]> =

@@ -9,13 +9,14 @@ use std::rc::Rc;
 
 use ngx::ffi::{NGX_ERROR, NGX_HTTP_CLIENT_CLOSED_REQUEST, NGX_HTTP_OK, ngx_int_t, ngx_uint_t};
 
-use crate::hub::{Stay, Subscribed, SubscriberId};
+use crate::hub::{Stay, Subscribed};
+use crate::model::Token;
 use crate::nginx::answer::{self, Sent};
 use crate::nginx::journal::Reason;
 use crate::nginx::location::{self, Location};
 use crate::nginx::output::{Loans, Outbox, Rendering, Way};
 use crate::nginx::request::{NoMemory, Request};
-use crate::nginx::subscriber::audience::{self, Mode, State, Stream, Subscriber, Token};
+use crate::nginx::subscriber::audience::{self, Mode, State, Stream, Subscriber};
 use crate::nginx::subscriber::backlog::{self, Unread};
 use crate::nginx::subscriber::delivery::{self, Written};
 use crate::nginx::subscriber::{
@@ -73,10 +74,8 @@ fn open(
     token: Token,
     mut subscribed: Subscribed,
 ) -> Result<Option<ngx_int_t>, NoMemory> {
-    let id = subscribed.id;
     audience::with(|audience| {
         if let Some(subscriber) = audience.subscribers.get(token) {
-            subscriber.id = id;
             subscriber.reason = Reason::Client;
         }
     });
@@ -108,7 +107,7 @@ fn open(
     });
     if !is_over {
         // Who has read the header finds itself counted.
-        settle(location, token, id);
+        settle(location, token);
     }
     Ok(write_first(token))
 }
@@ -131,10 +130,8 @@ pub(super) fn write_first(token: Token) -> Option<ngx_int_t> {
 }
 
 /// The subscriber stays: it counts, and its times begin.
-pub(super) fn settle(location: &Location, token: Token, id: Option<SubscriberId>) {
-    if let Some(id) = id {
-        worker::operate(|hub, rules, now| hub.announce(id, rules, now));
-    }
+pub(super) fn settle(location: &Location, token: Token) {
+    worker::operate(|hub, rules, now| hub.announce(token, rules, now));
     let now_msec = timers::now_msec();
     audience::with(|audience| {
         if let Some(interval_msec) = location.ping_interval_msec {

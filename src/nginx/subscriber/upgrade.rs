@@ -14,13 +14,14 @@ use std::rc::Rc;
 use ngx::ffi::{NGX_DONE, NGX_ERROR, ngx_int_t, ngx_uint_t};
 
 use crate::hub::{Refusal, Stay, Subscribed};
+use crate::model::Token;
 use crate::nginx::answer::{self, Sent};
 use crate::nginx::journal::Reason;
 use crate::nginx::location::Location;
 use crate::nginx::output::{Loans, Outbox, Rendering, Way};
 use crate::nginx::peer::Peer;
 use crate::nginx::request::{Method, NoMemory, Request};
-use crate::nginx::subscriber::audience::{self, Mode, State, Stream, Subscriber, Token};
+use crate::nginx::subscriber::audience::{self, Mode, State, Stream, Subscriber};
 use crate::nginx::subscriber::delivery::{self, Written};
 use crate::nginx::subscriber::socket::{self, Socket};
 use crate::nginx::subscriber::{Asked, Received, admit, conclude, ending, events, streaming};
@@ -145,10 +146,8 @@ fn open(
     key: &[u8],
     subscribed: Result<Subscribed, Refusal>,
 ) -> Result<Option<ngx_int_t>, NoMemory> {
-    let id = subscribed.as_ref().ok().and_then(|subscribed| subscribed.id);
     audience::with(|audience| {
         if let Some(subscriber) = audience.subscribers.get(token) {
-            subscriber.id = id;
             subscriber.reason = Reason::Client;
         }
     });
@@ -195,7 +194,7 @@ fn open(
     });
     if !is_over {
         // Who has read the header finds itself counted.
-        streaming::settle(location, token, id);
+        streaming::settle(location, token);
     }
     let mut written = delivery::write(token);
     if written == Written::TooSlow {

@@ -4,12 +4,12 @@
 use super::Sim;
 use crate::hub::sim::model::{Id, Posted};
 use crate::hub::{Lagged, Rest, Subscribed};
-use crate::model::{Message, Seconds};
+use crate::model::{Message, Seconds, Token};
 
 /// A backlog that is still to be read.
 pub(super) struct Pending {
     pub(super) worker: usize,
-    pub(super) token: usize,
+    pub(super) token: Token,
     pub(super) subscribed: Subscribed,
     /// What has been read of it, and what was left when its reader had no room for more.
     pub(super) got: Vec<(Id, u64, Posted)>,
@@ -54,9 +54,7 @@ impl Sim {
                 return Ok::<_, Lagged>(());
             }
             let replayed = hub.read_backlog(&mut pending.subscribed, now, &mut each);
-            if let Some(id) = pending.subscribed.id {
-                hub.announce(id, rules, now);
-            }
+            hub.announce(pending.token, rules, now);
             assert_eq!(replayed.messages, count as u64);
             assert!(!replayed.held_back, "nothing came while it subscribed");
             pending.rest = replayed.rest;
