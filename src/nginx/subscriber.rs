@@ -123,7 +123,7 @@ pub(crate) fn entry(r: NonNull<ngx_http_request_t>) -> Option<Entry> {
 fn value(
     request: &Request,
     directive: Option<NonNull<ngx_http_complex_value_t>>,
-    header: &[u8],
+    header: &'static [u8],
 ) -> Result<Option<Vec<u8>>, NoMemory> {
     match directive {
         Some(value) => request.decoded(value).map(Some),

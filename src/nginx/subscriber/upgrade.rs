@@ -46,8 +46,8 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
     if request.method() != Method::Get {
         return answer::not_allowed(request, "GET");
     }
-    let key = match handshake_of(request).check() {
-        Ok(key) => key.to_vec(),
+    let key = match check(request) {
+        Ok(key) => key,
         Err(bad) => return refuse(request, bad),
     };
     if has_body {
@@ -92,19 +92,22 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
     conclude(request, token, opened, |request| keep_open(request, peer))
 }
 
-/// The fields that matter. With HTTP/2 there are none: a stream has no connection to take over.
-fn handshake_of(request: &Request) -> Handshake<'_> {
+/// The key of a proper handshake. There is none over HTTP/2: a stream has no connection to take over.
+fn check(request: &Request) -> Result<Vec<u8>, BadHandshake> {
     let r = request.fields();
     // HTTP/2 and HTTP/3 have numbers of 2000 and 3000.
     if !r.stream.is_null() || r.http_version >= 2000 {
-        return Handshake::default();
+        return Err(BadHandshake::Headers);
     }
-    Handshake {
-        upgrade: request.header(b"Upgrade"),
-        connection: request.header(b"Connection"),
+    let upgrade: Vec<_> = request.header_lines(b"Upgrade").collect();
+    let connection: Vec<_> = request.header_lines(b"Connection").collect();
+    let handshake = Handshake {
+        upgrade: &upgrade,
+        connection: &connection,
         key: request.header(b"Sec-WebSocket-Key"),
         version: request.header(b"Sec-WebSocket-Version"),
-    }
+    };
+    handshake.check().map(<[u8]>::to_vec)
 }
 
 fn refuse(request: &mut Request, bad: BadHandshake) -> Sent {
