@@ -158,6 +158,8 @@ fn open(
     if !request.peer().set_no_delay() {
         return Ok(Some(NGX_ERROR as ngx_int_t));
     }
+    // Only for variables: the 101 has these two of its own.
+    headers::add_no_cache(request)?;
     let mut opening = Rendering::default();
     opening.push(|out| {
         handshake::render_response(key, out);
