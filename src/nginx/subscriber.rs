@@ -35,6 +35,7 @@ use crate::nginx::peer::Peer;
 use crate::nginx::request::{Method, NoMemory, Request};
 use crate::nginx::subscriber::audience::{Subscriber, Token};
 use crate::nginx::{ffi, headers, location, worker};
+use crate::session::Framing;
 use crate::wire::path::{self, Requested};
 use crate::wire::resume;
 
@@ -183,6 +184,12 @@ impl Asked<'_> {
         };
         worker::operate(|hub, rules, now| hub.subscribe(&request, rules, now)).ok_or(FAILED)
     }
+}
+
+/// The content type where messages are server-sent events, however they are delivered: clients read
+/// no other.
+fn event_stream_type(location: &Location) -> Option<&'static [u8]> {
+    (location.layout.form().framing() == Framing::EventSource).then_some(EVENT_STREAM)
 }
 
 /// Content type of an answer with messages: `fixed`, else the old directive's, else nginx's choice.
