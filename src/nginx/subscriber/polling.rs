@@ -80,7 +80,9 @@ pub(super) fn start(
     let callback = match request.argument(b"callback").map(Callback::parse) {
         None => None,
         Some(Ok(callback)) => Some(callback),
-        Some(Err(_)) => return Ok(answer::empty(request, 400)),
+        Some(Err(_)) => {
+            return Ok(answer::refused_silently(request, 400, "invalid callback name"));
+        }
     };
     let peer = request.peer();
     let poll = Poll { callback, found: None, resume_from: None };

@@ -24,7 +24,7 @@ use crate::nginx::subscriber::audience::{self, Mode, State, Stream, Subscriber, 
 use crate::nginx::subscriber::delivery::{self, Written};
 use crate::nginx::subscriber::socket::{self, Socket};
 use crate::nginx::subscriber::{Asked, Received, admit, conclude, ending, events, streaming};
-use crate::nginx::{headers, worker};
+use crate::nginx::{headers, refusals, worker};
 use crate::wire::handshake::{self, BadHandshake, Handshake};
 use crate::wire::{frame, path};
 
@@ -53,7 +53,7 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
     if has_body {
         // Where it ends and the first frame begins is a question that nobody has to ask.
         headers::add_no_cache(request)?;
-        return Ok(answer::empty(request, 400));
+        return Ok(answer::refused_silently(request, 400, "a handshake has no body"));
     }
     let path = request.channels_path(location)?;
     let requested = path::parse(&path);
@@ -112,13 +112,15 @@ fn check(request: &Request) -> Result<Vec<u8>, BadHandshake> {
 
 fn refuse(request: &mut Request, bad: BadHandshake) -> Sent {
     headers::add_no_cache(request)?;
-    match bad {
-        BadHandshake::Headers => answer::explained(request, 400, EXPLAIN_HEADERS),
+    let explain = match bad {
+        BadHandshake::Headers => EXPLAIN_HEADERS,
         BadHandshake::Version => {
             headers::add(request, headers::WEBSOCKET_VERSION, handshake::VERSIONS.as_bytes())?;
-            answer::explained(request, 400, EXPLAIN_VERSION)
+            EXPLAIN_VERSION
         }
-    }
+    };
+    refusals::report_as(request, 400, explain);
+    answer::explained(request, 400, explain)
 }
 
 /// To be asked before nginx has begun to forget it.
@@ -174,8 +176,10 @@ fn open(
         }
         Err(refusal) => (None, Some(refusal)),
     };
-    if matches!(refusal, Some(Refusal::NoMemory { .. })) {
-        worker::report_full_zone();
+    match refusal {
+        Some(Refusal::NoMemory { .. }) => worker::report_full_zone(),
+        Some(refusal) => refusals::report(request, refusal),
+        None => {}
     }
     let is_over = refusal.is_some() || worker::is_exiting();
     if is_over {
