@@ -22,6 +22,7 @@ mod output;
 mod parse;
 mod peer;
 mod publisher;
+mod refusals;
 mod regex;
 mod request;
 mod setters;

@@ -12,9 +12,8 @@ use ngx::ffi::{
 };
 
 use crate::hub::Refusal;
-use crate::nginx::headers;
 use crate::nginx::request::{NoMemory, Request};
-use crate::nginx::worker;
+use crate::nginx::{headers, refusals, worker};
 
 /// nginx's own page, and the end of the connection.
 pub(crate) const FAILED: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
@@ -45,6 +44,7 @@ pub(crate) fn explained(request: &mut Request, status: u16, explain: &str) -> Se
 
 /// 405, with the methods that the location knows.
 pub(crate) fn not_allowed(request: &mut Request, methods: &str) -> Sent {
+    refusals::report_as(request, 405, "method not allowed");
     headers::add(request, headers::ALLOW, methods.as_bytes())?;
     Ok(empty(request, 405))
 }
@@ -58,10 +58,17 @@ pub(crate) fn refused(request: &mut Request, refusal: Refusal) -> Sent {
             return Ok(FAILED);
         }
     }
+    refusals::report(request, refusal);
     match refusal.explain() {
         Some(explain) => explained(request, refusal.status(), explain),
         None => Ok(empty(request, refusal.status())),
     }
+}
+
+/// A refusal without a header that tells the client why; the log knows.
+pub(crate) fn refused_silently(request: &mut Request, status: u16, why: &'static str) -> ngx_int_t {
+    refusals::report_as(request, status, why);
+    empty(request, status)
 }
 
 /// 200 with a body of known length, in one buffer.

@@ -51,7 +51,7 @@ fn begin(request: &mut Request) -> Sent {
         return Ok(code);
     }
     if !client(request).is_some_and(|client| is_allowed(location, client)) {
-        return Ok(answer::empty(request, 403));
+        return Ok(answer::refused_silently(request, 403, "the client may not see an audit"));
     }
     if request.method() != Method::Get {
         return answer::not_allowed(request, "GET");

@@ -2,7 +2,9 @@
 
 use core::mem;
 
-use ngx::ffi::{ngx_list_push, ngx_pnalloc, ngx_table_elt_t};
+#[cfg(not(nginx1_23_0))]
+use ngx::ffi::{ngx_array_create, ngx_array_push};
+use ngx::ffi::{ngx_list_push, ngx_pnalloc, ngx_str_t, ngx_table_elt_t};
 
 use crate::nginx::ffi;
 use crate::nginx::request::{NoMemory, Request};
@@ -35,26 +37,105 @@ pub(crate) fn add(request: &mut Request, name: &'static str, value: &[u8]) -> Re
     }
     // SAFETY: room for the value, which nobody else knows yet.
     unsafe { copy.copy_from_nonoverlapping(value.as_ptr(), value.len()) };
+    push(request, name, ngx_str_t { len: value.len(), data: copy })?;
+    Ok(())
+}
+
+/// Nobody may keep an answer of ours.
+///
+/// nginx and its modules look for these two headers in places of their own: `expires`, `gzip_proxied`
+/// and the variables `$sent_http_...` find and replace them there. A value that somebody has set before
+/// us, such as an application that redirects to our location, stays.
+pub(crate) fn add_no_cache(request: &mut Request) -> Result<(), NoMemory> {
+    if !is_shown(request.fields().headers_out.expires) {
+        let entry = push(request, EXPIRES.0, ffi::borrowed_str(EXPIRES.1))?;
+        request.fields_mut().headers_out.expires = entry;
+    }
+    if !has_cache_control(request) {
+        let entry = push(request, CACHE_CONTROL.0, ffi::borrowed_str(CACHE_CONTROL.1))?;
+        set_cache_control(request, entry)?;
+    }
+    Ok(())
+}
+
+/// Adds a header whose value lives as long as the request.
+fn push(
+    request: &mut Request,
+    name: &'static str,
+    value: ngx_str_t,
+) -> Result<*mut ngx_table_elt_t, NoMemory> {
     // SAFETY: the list of response headers, made with the request.
     let entry = unsafe { ngx_list_push(&raw mut request.fields_mut().headers_out.headers) };
     if entry.is_null() {
         return Err(NoMemory);
     }
+    let entry = entry.cast::<ngx_table_elt_t>();
     // SAFETY: numbers and pointers, for which zero is "nothing"; newer versions have more of them.
     let mut header: ngx_table_elt_t = unsafe { mem::zeroed() };
     header.hash = 1;
     header.key = ffi::borrowed_str(name.as_bytes());
-    header.value.len = value.len();
-    header.value.data = copy;
+    header.value = value;
     // SAFETY: the list's new element, of this type.
-    unsafe { entry.cast::<ngx_table_elt_t>().write(header) };
+    unsafe { entry.write(header) };
+    Ok(entry)
+}
+
+/// The header is there, and nobody has taken it back.
+fn is_shown(entry: *const ngx_table_elt_t) -> bool {
+    // SAFETY: null, or an element of the request's list of response headers.
+    unsafe { entry.as_ref() }.is_some_and(|header| header.hash != 0)
+}
+
+#[cfg(nginx1_23_0)]
+fn has_cache_control(request: &Request) -> bool {
+    let mut entry = request.fields().headers_out.cache_control;
+    // SAFETY: null at the end, or an element of the request's list of response headers.
+    while let Some(header) = unsafe { entry.as_ref() } {
+        if is_shown(header) {
+            return true;
+        }
+        entry = header.next;
+    }
+    false
+}
+
+#[cfg(nginx1_23_0)]
+fn set_cache_control(request: &mut Request, entry: *mut ngx_table_elt_t) -> Result<(), NoMemory> {
+    let out = &mut request.fields_mut().headers_out;
+    // SAFETY: an element that has just been made, and that nobody else refers to.
+    unsafe { (*entry).next = out.cache_control };
+    out.cache_control = entry;
     Ok(())
 }
 
-/// Nobody may keep an answer of ours.
-pub(crate) fn add_no_cache(request: &mut Request) -> Result<(), NoMemory> {
-    add(request, EXPIRES.0, EXPIRES.1)?;
-    add(request, CACHE_CONTROL.0, CACHE_CONTROL.1)
+#[cfg(not(nginx1_23_0))]
+fn has_cache_control(request: &Request) -> bool {
+    let entries = &request.fields().headers_out.cache_control;
+    if entries.elts.is_null() {
+        return false;
+    }
+    // SAFETY: nginx's array of pointers to elements of the list of response headers.
+    let entries = unsafe { entries.as_slice::<*mut ngx_table_elt_t>() };
+    entries.iter().any(|entry| is_shown(*entry))
+}
+
+#[cfg(not(nginx1_23_0))]
+fn set_cache_control(request: &mut Request, entry: *mut ngx_table_elt_t) -> Result<(), NoMemory> {
+    let pool = request.pool();
+    // SAFETY: the pool is the request's.
+    let made = unsafe { ngx_array_create(pool.as_ptr(), 1, size_of::<*mut ngx_table_elt_t>()) };
+    // SAFETY: null, or an array that nobody else knows yet.
+    let made = unsafe { made.as_mut() }.ok_or(NoMemory)?;
+    // SAFETY: it was made for one element of this type.
+    let place = unsafe { ngx_array_push(&raw mut *made) }.cast::<*mut ngx_table_elt_t>();
+    if place.is_null() {
+        return Err(NoMemory);
+    }
+    // SAFETY: the array's new element.
+    unsafe { place.write(entry) };
+    // nginx keeps the array itself in the request, and what it holds in the pool.
+    request.fields_mut().headers_out.cache_control = *made;
+    Ok(())
 }
 
 /// Lets pages of another origin read the answer, if the location says of which.

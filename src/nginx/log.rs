@@ -46,9 +46,7 @@ pub(crate) fn cycle_log() -> NonNull<ngx_log_t> {
 
 /// Writes one line as it is, without our prefix, if the log takes lines of this level.
 pub(crate) fn write(level: Level, log: NonNull<ngx_log_t>, text: fmt::Arguments<'_>) {
-    // SAFETY: the pointer comes from a live cycle, connection or configuration.
-    let threshold = unsafe { (*log.as_ptr()).log_level };
-    if level as ngx_uint_t > threshold {
+    if !takes(level, log) {
         return;
     }
     let mut line = Line { bytes: [0; LINE_MAX], len: 0 };
@@ -65,6 +63,13 @@ pub(crate) fn write(level: Level, log: NonNull<ngx_log_t>, text: fmt::Arguments<
             line.bytes.as_ptr(),
         );
     }
+}
+
+/// The log takes lines of this level.
+pub(crate) fn takes(level: Level, log: NonNull<ngx_log_t>) -> bool {
+    // SAFETY: the pointer comes from a live cycle, connection or configuration.
+    let threshold = unsafe { (*log.as_ptr()).log_level };
+    level as ngx_uint_t <= threshold
 }
 
 /// A line on the stack: logging must work when memory is short.

@@ -95,13 +95,19 @@ impl Request {
         }
     }
 
-    /// The first header of this name, without regard to case.
-    pub(crate) fn header(&self, name: &[u8]) -> Option<&[u8]> {
+    /// The first header of this name, without regard to case: for a header that is no list.
+    pub(crate) fn header(&self, name: &'static [u8]) -> Option<&[u8]> {
+        self.header_lines(name).next()
+    }
+
+    /// The values of all headers of this name, in the order in which they came. For a header that
+    /// is a list: its lines make up one list (RFC 9110, section 5.3).
+    pub(crate) fn header_lines(&self, name: &'static [u8]) -> impl Iterator<Item = &[u8]> {
         // SAFETY: nginx's list of request headers, complete before any handler runs.
-        let mut headers =
+        let headers =
             unsafe { ffi::list_items::<ngx_table_elt_t>(&self.fields().headers_in.headers) };
         headers
-            .find(|header| header.key.as_bytes().eq_ignore_ascii_case(name))
+            .filter(|header| header.key.as_bytes().eq_ignore_ascii_case(name))
             .map(|header| header.value.as_bytes())
     }
 

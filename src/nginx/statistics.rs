@@ -104,7 +104,7 @@ pub(super) fn send_channels(
     channels: &[ChannelInfo],
     as_list: bool,
 ) -> Sent {
-    let format = Format::choose(request.header(b"Accept"));
+    let format = Format::choose(request.header_lines(b"Accept"));
     let mut text = Vec::new();
     match channels.first() {
         Some(channel) if !as_list => stats::render_channel(format, channel, &mut text),
@@ -123,7 +123,7 @@ pub(super) fn send_channels(
 }
 
 fn send_summary(request: &mut Request) -> Sent {
-    let format = Format::choose(request.header(b"Accept"));
+    let format = Format::choose(request.header_lines(b"Accept"));
     let now = worker::now();
     let Some(summary) = worker::with(|worker| worker.hub().summary(now)) else {
         return Ok(FAILED);

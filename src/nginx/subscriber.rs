@@ -35,6 +35,7 @@ use crate::nginx::peer::Peer;
 use crate::nginx::request::{Method, NoMemory, Request};
 use crate::nginx::subscriber::audience::Subscriber;
 use crate::nginx::{ffi, headers, location, worker};
+use crate::session::Framing;
 use crate::wire::path::{self, Requested};
 use crate::wire::resume;
 
@@ -123,7 +124,7 @@ pub(crate) fn entry(r: NonNull<ngx_http_request_t>) -> Option<Entry> {
 fn value(
     request: &Request,
     directive: Option<NonNull<ngx_http_complex_value_t>>,
-    header: &[u8],
+    header: &'static [u8],
 ) -> Result<Option<Vec<u8>>, NoMemory> {
     match directive {
         Some(value) => request.decoded(value).map(Some),
@@ -183,6 +184,12 @@ impl Asked<'_> {
         };
         worker::operate(|hub, rules, now| hub.subscribe(&request, rules, now)).ok_or(FAILED)
     }
+}
+
+/// The content type where messages are server-sent events, however they are delivered: clients read
+/// no other.
+fn event_stream_type(location: &Location) -> Option<&'static [u8]> {
+    (location.layout.form().framing() == Framing::EventSource).then_some(EVENT_STREAM)
 }
 
 /// Content type of an answer with messages: `fixed`, else the old directive's, else nginx's choice.

@@ -25,7 +25,7 @@ use crate::hub::{Hub, Rules, Tick};
 use crate::model::Seconds;
 use crate::nginx::config::MainConf;
 use crate::nginx::event::Event;
-use crate::nginx::{ffi, log, subscriber, wake, zone};
+use crate::nginx::{ffi, log, refusals, subscriber, wake, zone};
 use crate::store::Store;
 
 /// Between two full ticks; statistics show the rhythm.
@@ -266,6 +266,7 @@ pub(crate) fn stop() {
         // Again, for what came in while the last requests were served.
         give_up_seat();
         worker.full_zone.report(now());
+        refusals::report_rest();
     });
 }
 
@@ -310,6 +311,7 @@ unsafe extern "C" fn on_full_tick(_: *mut ngx_event_t) {
         with(|worker| {
             worker.full_tick.fire_in(FULL_TICK_MSEC);
             worker.full_zone.report(now());
+            refusals::report_rest();
             worker.hub().recover_dead(now(), &is_alive);
             // In case that somebody could not wake us (see `wake::wake`).
             on_woken();

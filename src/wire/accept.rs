@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The first known subtype decides; the type before the slash and `q` do not count. Nothing known,
-//! or no header: JSON.
+//! or no header: JSON. The header may come in several lines, which are one list.
 
 /// A layout and the media type it is sent as.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,11 +35,9 @@ const SUBTYPES: [(&[u8], Format); 6] = [
 ];
 
 impl Format {
-    /// Chooses from the value of `Accept`; `None` if the client sent none.
-    pub fn choose(accept: Option<&[u8]>) -> Self {
-        // What stands before the first slash is a type, never a subtype.
-        let after_slashes = accept.unwrap_or_default().split(|byte| *byte == b'/').skip(1);
-        after_slashes.map(subtype).find_map(named).unwrap_or_default()
+    /// Chooses from the lines of `Accept`, which may be several or none.
+    pub fn choose<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        lines.into_iter().find_map(named_in).unwrap_or_default()
     }
 
     /// The value of `Content-Type`.
@@ -53,6 +51,12 @@ impl Format {
             Self::XYaml => "text/x-yaml",
         }
     }
+}
+
+/// The first layout that a line names.
+fn named_in(line: &[u8]) -> Option<Format> {
+    // The text before the first slash is a type, never a subtype.
+    line.split(|byte| *byte == b'/').skip(1).map(subtype).find_map(named)
 }
 
 fn subtype(text: &[u8]) -> &[u8] {
@@ -90,9 +94,19 @@ mod tests {
             ("/", "application/json"),
         ];
         for (accept, content_type) in cases {
-            let format = Format::choose(Some(accept.as_bytes()));
+            let format = Format::choose([accept.as_bytes()]);
             assert_eq!(format.content_type(), *content_type, "{accept}");
         }
-        assert_eq!(Format::choose(None), Format::Json);
+        assert_eq!(Format::choose([]), Format::Json);
+    }
+
+    #[test]
+    fn several_lines_are_one_list() {
+        let choose = |lines: &[&str]| Format::choose(lines.iter().map(|line| line.as_bytes()));
+        assert_eq!(choose(&["text/html", "application/xml"]), Format::Xml);
+        assert_eq!(choose(&["text/yaml", "application/xml"]), Format::Yaml);
+        // A line never goes on in the next one.
+        assert_eq!(choose(&["text/", "xml"]), Format::Json);
+        assert_eq!(choose(&["text", "xml/plain"]), Format::Plain);
     }
 }

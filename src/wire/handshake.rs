@@ -12,16 +12,16 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// The value of `Sec-WebSocket-Version` that goes with [`BadHandshake::Version`].
 pub const VERSIONS: &str = "8, 13";
 
-/// The header fields that matter; `None` if absent.
+/// The header fields that matter. A list may come in several lines (RFC 9110, section 5.3).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Handshake<'a> {
-    /// `Upgrade`
-    pub upgrade: Option<&'a [u8]>,
-    /// `Connection`
-    pub connection: Option<&'a [u8]>,
-    /// `Sec-WebSocket-Key`
+    /// The lines of `Upgrade`; none if it is absent.
+    pub upgrade: &'a [&'a [u8]],
+    /// The lines of `Connection`; none if it is absent.
+    pub connection: &'a [&'a [u8]],
+    /// `Sec-WebSocket-Key`; `None` if it is absent.
     pub key: Option<&'a [u8]>,
-    /// `Sec-WebSocket-Version`
+    /// `Sec-WebSocket-Version`; `None` if it is absent.
     pub version: Option<&'a [u8]>,
 }
 
@@ -38,12 +38,10 @@ impl<'a> Handshake<'a> {
     /// The key, if this is a proper handshake.
     pub fn check(&self) -> Result<&'a [u8], BadHandshake> {
         let key = self.key.map(<[u8]>::trim_ascii).filter(|key| !key.is_empty());
-        let (Some(upgrade), Some(connection), Some(key), Some(version)) =
-            (self.upgrade, self.connection, key, self.version)
-        else {
+        let (Some(key), Some(version)) = (key, self.version) else {
             return Err(BadHandshake::Headers);
         };
-        if !has_token(upgrade, b"websocket") || !has_token(connection, b"upgrade") {
+        if !has_token(self.upgrade, b"websocket") || !has_token(self.connection, b"upgrade") {
             return Err(BadHandshake::Headers);
         }
         match version.trim_ascii() {
@@ -73,9 +71,14 @@ fn accept(key: &[u8]) -> String {
     STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize())
 }
 
-/// Is `token` in the comma-separated list, in whatever case?
-fn has_token(list: &[u8], token: &[u8]) -> bool {
-    list.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
+/// Is `token` in the list, in whatever case?
+fn has_token(lines: &[&[u8]], token: &[u8]) -> bool {
+    items(lines).any(|item| item.eq_ignore_ascii_case(token))
+}
+
+/// The items of a comma-separated list, whichever line they are in.
+fn items<'a>(lines: &[&'a [u8]]) -> impl Iterator<Item = &'a [u8]> {
+    lines.iter().flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
 #[cfg(test)]
@@ -83,8 +86,8 @@ mod tests {
     use super::*;
 
     const GOOD: Handshake<'_> = Handshake {
-        upgrade: Some(b"websocket"),
-        connection: Some(b"Upgrade"),
+        upgrade: &[b"websocket"],
+        connection: &[b"Upgrade"],
         key: Some(b"YnJpZ2h0LWtleS0wMDAwMQ=="),
         version: Some(b"13"),
     };
@@ -94,10 +97,13 @@ mod tests {
         let cases = [
             GOOD,
             Handshake { version: Some(b"8"), ..GOOD },
-            Handshake { upgrade: Some(b"WebSocket"), ..GOOD },
-            Handshake { upgrade: Some(b"h2c, websocket"), ..GOOD },
-            Handshake { connection: Some(b"keep-alive, upgrade"), ..GOOD },
-            Handshake { connection: Some(b"keep-alive,UPGRADE ,x"), ..GOOD },
+            Handshake { upgrade: &[b"WebSocket"], ..GOOD },
+            Handshake { upgrade: &[b"h2c, websocket"], ..GOOD },
+            Handshake { connection: &[b"keep-alive, upgrade"], ..GOOD },
+            Handshake { connection: &[b"keep-alive,UPGRADE ,x"], ..GOOD },
+            Handshake { connection: &[b"keep-alive", b"Upgrade"], ..GOOD },
+            Handshake { connection: &[b"", b"x, upgrade", b"y"], ..GOOD },
+            Handshake { upgrade: &[b"h2c", b"websocket"], ..GOOD },
         ];
         for case in cases {
             assert_eq!(case.check(), Ok(GOOD.key.unwrap()), "{case:?}");
@@ -107,16 +113,19 @@ mod tests {
     #[test]
     fn refuses_the_rest() {
         let headers = [
-            Handshake { upgrade: None, ..GOOD },
-            Handshake { connection: None, ..GOOD },
+            Handshake { upgrade: &[], ..GOOD },
+            Handshake { connection: &[], ..GOOD },
             Handshake { key: None, ..GOOD },
             Handshake { key: Some(b" "), ..GOOD },
             Handshake { version: None, ..GOOD },
-            Handshake { version: None, upgrade: None, ..GOOD },
-            Handshake { upgrade: Some(b"websockets"), ..GOOD },
-            Handshake { upgrade: Some(b""), ..GOOD },
-            Handshake { connection: Some(b"keep-alive"), ..GOOD },
-            Handshake { connection: Some(b"close"), version: Some(b"7"), ..GOOD },
+            Handshake { version: None, upgrade: &[], ..GOOD },
+            Handshake { upgrade: &[b"websockets"], ..GOOD },
+            Handshake { upgrade: &[b""], ..GOOD },
+            Handshake { connection: &[b"keep-alive"], ..GOOD },
+            Handshake { connection: &[b"keep-alive", b"close"], ..GOOD },
+            Handshake { connection: &[b"up", b"grade"], ..GOOD },
+            Handshake { upgrade: &[b"h2c", b""], ..GOOD },
+            Handshake { connection: &[b"close"], version: Some(b"7"), ..GOOD },
             Handshake::default(),
         ];
         for case in headers {

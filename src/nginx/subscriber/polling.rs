@@ -20,18 +20,17 @@ use crate::hub::{Replayed, Rest, Stay, Subscribed};
 use crate::model::{DELETED_ID, Message, Seconds, Token};
 use crate::nginx::answer::{self, Sent};
 use crate::nginx::journal::Reason;
-use crate::nginx::location::{self, Delivery, Location};
+use crate::nginx::location::{self, Location};
 use crate::nginx::output::{self, Loans, Outbox, Piece, Way};
 use crate::nginx::peer::Peer;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::subscriber::audience::{self, Mode, State, Stream, Subscriber};
 use crate::nginx::subscriber::backlog::{self, Unread};
 use crate::nginx::subscriber::{
-    Asked, EVENT_STREAM, admit, conclude, ending, keep_open, set_content_type, streaming,
+    Asked, admit, conclude, ending, event_stream_type, keep_open, set_content_type, streaming,
 };
 use crate::nginx::timers::{self, Kind};
 use crate::nginx::{headers, worker};
-use crate::session::Framing;
 use crate::session::polling::{self, Reply};
 use crate::wire::jsonp::Callback;
 use crate::wire::resume::Announced;
@@ -81,7 +80,9 @@ pub(super) fn start(
     let callback = match request.argument(b"callback").map(Callback::parse) {
         None => None,
         Some(Ok(callback)) => Some(callback),
-        Some(Err(_)) => return Ok(answer::empty(request, 400)),
+        Some(Err(_)) => {
+            return Ok(answer::refused_silently(request, 400, "invalid callback name"));
+        }
     };
     let peer = request.peer();
     let poll = Poll { callback, found: None, resume_from: None };
@@ -397,12 +398,9 @@ fn prepare(
     callback: Option<&Callback>,
     announced: &Announced,
 ) -> Result<(), NoMemory> {
-    let is_event_stream = location.layout.form().framing() == Framing::EventSource
-        && location.mode != location::Mode::Subscriber(Delivery::EventSource);
     let fixed = match callback {
         Some(_) => Some(b"application/javascript".as_slice()),
-        // Old configurations: long polling with `push_stream_eventsource_support`.
-        None => is_event_stream.then_some(EVENT_STREAM),
+        None => event_stream_type(location),
     };
     set_content_type(request, location, fixed)?;
     if let Some(date) = announced.last_modified() {

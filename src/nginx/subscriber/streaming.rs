@@ -20,11 +20,11 @@ use crate::nginx::subscriber::audience::{self, Mode, State, Stream, Subscriber};
 use crate::nginx::subscriber::backlog::{self, Unread};
 use crate::nginx::subscriber::delivery::{self, Written};
 use crate::nginx::subscriber::{
-    Asked, EVENT_STREAM, admit, conclude, ending, keep_open, set_content_type,
+    Asked, admit, conclude, ending, event_stream_type, keep_open, set_content_type,
 };
 use crate::nginx::timers::{self, Kind};
 use crate::nginx::worker;
-use crate::session::{Framing, Padding};
+use crate::session::Padding;
 
 /// Registers the subscriber and sends what there is to send at once.
 pub(super) fn start(request: &mut Request, location: &'static Location, asked: &Asked<'_>) -> Sent {
@@ -172,9 +172,7 @@ pub(super) fn push_opening(
 
 /// Status and headers. `Some`: nginx has ended the request, and this is what to return.
 fn send_header(request: &mut Request, location: &Location) -> Result<Option<ngx_int_t>, NoMemory> {
-    let is_event_stream = location.layout.form().framing() == Framing::EventSource;
-    let fixed = is_event_stream.then_some(EVENT_STREAM);
-    set_content_type(request, location, fixed)?;
+    set_content_type(request, location, event_stream_type(location))?;
     request.fields_mut().headers_out.status = NGX_HTTP_OK as ngx_uint_t;
     Ok(answer::send_header(request))
 }

@@ -25,7 +25,7 @@ use crate::nginx::subscriber::audience::{self, Mode, State, Stream, Subscriber};
 use crate::nginx::subscriber::delivery::{self, Written};
 use crate::nginx::subscriber::socket::{self, Socket};
 use crate::nginx::subscriber::{Asked, Received, admit, conclude, ending, events, streaming};
-use crate::nginx::{headers, worker};
+use crate::nginx::{headers, refusals, worker};
 use crate::wire::handshake::{self, BadHandshake, Handshake};
 use crate::wire::{frame, path};
 
@@ -47,14 +47,14 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
     if request.method() != Method::Get {
         return answer::not_allowed(request, "GET");
     }
-    let key = match handshake_of(request).check() {
-        Ok(key) => key.to_vec(),
+    let key = match check(request) {
+        Ok(key) => key,
         Err(bad) => return refuse(request, bad),
     };
     if has_body {
         // Where it ends and the first frame begins is a question that nobody has to ask.
         headers::add_no_cache(request)?;
-        return Ok(answer::empty(request, 400));
+        return Ok(answer::refused_silently(request, 400, "a handshake has no body"));
     }
     let path = request.channels_path(location)?;
     let requested = path::parse(&path);
@@ -93,30 +93,35 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
     conclude(request, token, opened, |request| keep_open(request, peer))
 }
 
-/// The fields that matter. With HTTP/2 there are none: a stream has no connection to take over.
-fn handshake_of(request: &Request) -> Handshake<'_> {
+/// The key of a proper handshake. There is none over HTTP/2: a stream has no connection to take over.
+fn check(request: &Request) -> Result<Vec<u8>, BadHandshake> {
     let r = request.fields();
     // HTTP/2 and HTTP/3 have numbers of 2000 and 3000.
     if !r.stream.is_null() || r.http_version >= 2000 {
-        return Handshake::default();
+        return Err(BadHandshake::Headers);
     }
-    Handshake {
-        upgrade: request.header(b"Upgrade"),
-        connection: request.header(b"Connection"),
+    let upgrade: Vec<_> = request.header_lines(b"Upgrade").collect();
+    let connection: Vec<_> = request.header_lines(b"Connection").collect();
+    let handshake = Handshake {
+        upgrade: &upgrade,
+        connection: &connection,
         key: request.header(b"Sec-WebSocket-Key"),
         version: request.header(b"Sec-WebSocket-Version"),
-    }
+    };
+    handshake.check().map(<[u8]>::to_vec)
 }
 
 fn refuse(request: &mut Request, bad: BadHandshake) -> Sent {
     headers::add_no_cache(request)?;
-    match bad {
-        BadHandshake::Headers => answer::explained(request, 400, EXPLAIN_HEADERS),
+    let explain = match bad {
+        BadHandshake::Headers => EXPLAIN_HEADERS,
         BadHandshake::Version => {
             headers::add(request, headers::WEBSOCKET_VERSION, handshake::VERSIONS.as_bytes())?;
-            answer::explained(request, 400, EXPLAIN_VERSION)
+            EXPLAIN_VERSION
         }
-    }
+    };
+    refusals::report_as(request, 400, explain);
+    answer::explained(request, 400, explain)
 }
 
 /// To be asked before nginx has begun to forget it.
@@ -154,6 +159,8 @@ fn open(
     if !request.peer().set_no_delay() {
         return Ok(Some(NGX_ERROR as ngx_int_t));
     }
+    // Only for variables: the 101 has these two of its own.
+    headers::add_no_cache(request)?;
     let mut opening = Rendering::default();
     opening.push(|out| {
         handshake::render_response(key, out);
@@ -168,8 +175,10 @@ fn open(
         }
         Err(refusal) => (None, Some(refusal)),
     };
-    if matches!(refusal, Some(Refusal::NoMemory { .. })) {
-        worker::report_full_zone();
+    match refusal {
+        Some(Refusal::NoMemory { .. }) => worker::report_full_zone(),
+        Some(refusal) => refusals::report(request, refusal),
+        None => {}
     }
     let is_over = refusal.is_some() || worker::is_exiting();
     if is_over {

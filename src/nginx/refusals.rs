@@ -1,0 +1,113 @@
+//! Refused requests in the error log: which request it was, and why.
+//!
+//! A kind of refusal is logged once a second at most, for the first request of that second. Requests
+//! that are refused for the same reason meanwhile are counted, and the next line of the kind says how
+//! many they were; a tick says it if there is no next line.
+
+use core::cell::RefCell;
+
+use crate::hub::Refusal;
+use crate::model::Seconds;
+use crate::nginx::log::{self, Level};
+use crate::nginx::request::Request;
+use crate::nginx::{ffi, location, worker};
+
+/// Refusals of one kind that have not been logged.
+struct Tally {
+    level: Level,
+    status: u16,
+    text: &'static str,
+    /// When a line of this kind was written.
+    reported_at: Seconds,
+    /// How many requests have been refused since.
+    count: u64,
+}
+
+thread_local! {
+    /// One for each kind that has happened in this worker: a handful, since all texts are constants.
+    static TALLIES: RefCell<Vec<Tally>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The hub has refused this request. A full zone is reported elsewhere: that is not about a request.
+pub(crate) fn report(request: &Request, refusal: Refusal) {
+    let Some(text) = refusal.explain() else { return };
+    if refusal == Refusal::NoChannelId && has_no_path(request) {
+        note(
+            request,
+            Level::Warn,
+            refusal.status(),
+            text,
+            ", because \"push_stream_channels_path\" is empty",
+        );
+    } else {
+        report_as(request, refusal.status(), text);
+    }
+}
+
+/// This request is refused, for a reason that the client alone has brought about.
+pub(crate) fn report_as(request: &Request, status: u16, text: &'static str) {
+    note(request, Level::Info, status, text, "");
+}
+
+/// Says how many requests were refused since the last line of each kind. To be called now and then.
+pub(crate) fn report_rest() {
+    let now = worker::now();
+    TALLIES.with_borrow_mut(|tallies| {
+        for tally in tallies.iter_mut().filter(|tally| tally.count > 0) {
+            let count = core::mem::take(&mut tally.count);
+            tally.reported_at = now;
+            let were = if count == 1 { "request was" } else { "requests were" };
+            log::log_at!(
+                tally.level,
+                log::cycle_log(),
+                "{count} more {were} refused with {}, \"{}\"",
+                tally.status,
+                tally.text
+            );
+        }
+    });
+}
+
+fn note(request: &Request, level: Level, status: u16, text: &'static str, cause: &str) {
+    let log = ffi::request_log(request.fields());
+    if !log::takes(level, log) {
+        return;
+    }
+    let Some(more) = count(level, status, text) else { return };
+    if more == 0 {
+        log::log_at!(level, log, "request refused with {status}, \"{text}\"{cause}");
+    } else {
+        log::log_at!(
+            level,
+            log,
+            "request refused with {status}, \"{text}\"{cause}, and {more} more before"
+        );
+    }
+}
+
+/// One more of this kind. `Some`: it may have a line, which is to say how many had none.
+fn count(level: Level, status: u16, text: &'static str) -> Option<u64> {
+    let now = worker::now();
+    TALLIES.with_borrow_mut(|tallies| {
+        let tally = tallies
+            .iter_mut()
+            .find(|tally| (tally.level, tally.status, tally.text) == (level, status, text));
+        let Some(tally) = tally else {
+            tallies.push(Tally { level, status, text, reported_at: now, count: 0 });
+            return Some(0);
+        };
+        if tally.reported_at == now {
+            tally.count += 1;
+            return None;
+        }
+        tally.reported_at = now;
+        Some(core::mem::take(&mut tally.count))
+    })
+}
+
+/// The configuration names no channel for this request: there is not even a slash.
+fn has_no_path(request: &Request) -> bool {
+    location::of(request.as_non_null())
+        .and_then(|location| request.channels_path(location).ok())
+        .is_some_and(|path| path.is_empty())
+}
