@@ -10,8 +10,18 @@
 //! response. `streaming` and `event_source` are open bodies, `polling` is one answer, `websocket`
 //! also reads.
 
+pub mod audience;
+pub mod departure;
+mod due;
 pub mod event_source;
+pub mod fanout;
+pub mod link;
+pub mod outbox;
+pub mod paging;
+pub mod poll;
 pub mod polling;
+pub mod socket;
+pub mod stream;
 pub mod streaming;
 pub mod websocket;
 

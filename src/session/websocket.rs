@@ -14,7 +14,7 @@ use crate::wire::websocket::{Decoder, Event, Options};
 
 /// What a location lets its clients do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub struct Terms {
     /// `push_stream_websocket_allow_publish`
     pub publish: bool,
     /// `push_stream_websocket_binary`: binary messages are taken. Then empty messages are published
@@ -55,8 +55,8 @@ pub struct Connection {
 
 impl Connection {
     /// A connection whose handshake is done.
-    pub fn new(rules: Rules) -> Self {
-        let Rules { publish, binary, message_max } = rules;
+    pub fn new(terms: Terms) -> Self {
+        let Terms { publish, binary, message_max } = terms;
         let options = Options { message_max, collect: publish, binary };
         Self { decoder: Decoder::new(options), publish_empty: binary }
     }
@@ -121,10 +121,10 @@ fn close(code: Option<u16>) -> Action {
 mod tests {
     use super::*;
 
-    const PUBLISHER: Rules = Rules { publish: true, binary: false, message_max: 1 << 24 };
+    const PUBLISHER: Terms = Terms { publish: true, binary: false, message_max: 1 << 24 };
 
-    fn actions(rules: Rules, input: &[u8]) -> Vec<Action> {
-        let mut connection = Connection::new(rules);
+    fn actions(terms: Terms, input: &[u8]) -> Vec<Action> {
+        let mut connection = Connection::new(terms);
         let mut rest = input;
         let mut actions = Vec::new();
         while let Some(action) = connection.read(&mut rest) {
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn reads_and_ignores_text_where_publishing_is_off() {
-        let reader = Rules { publish: false, ..PUBLISHER };
+        let reader = Terms { publish: false, ..PUBLISHER };
         assert_eq!(actions(reader, b"\x81\x01a\x89\x00"), [Action::Write(vec![0x8a, 0])]);
         assert_eq!(actions(reader, b"\x81\x01\xff"), [closed(b"\x88\x02\x03\xef", Some(1007))]);
         assert_eq!(actions(reader, b"\x82\x01a"), [closed(b"\x88\x00", None)]);
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn binary_is_published_only_where_it_is_on() {
         assert_eq!(actions(PUBLISHER, b"\x82\x01a\x81\x01b"), [closed(b"\x88\x00", None)]);
-        let binary = Rules { binary: true, ..PUBLISHER };
+        let binary = Terms { binary: true, ..PUBLISHER };
         assert_eq!(actions(binary, b"\x82\x01\xff"), [publish(b"\xff", true)]);
         assert_eq!(actions(binary, b"\x81\x00"), [publish(b"", false)]);
         assert_eq!(actions(binary, b"\x83\x00"), [closed(b"\x88\x02\x03\xea", Some(1002))]);
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn refuses_with_a_code() {
-        let small = Rules { message_max: 2, ..PUBLISHER };
+        let small = Terms { message_max: 2, ..PUBLISHER };
         assert_eq!(actions(small, b"\x81\x03"), [closed(b"\x88\x02\x03\xf1", Some(1009))]);
         assert_eq!(actions(PUBLISHER, b"\x80\x00"), [closed(b"\x88\x02\x03\xea", Some(1002))]);
     }

@@ -1,0 +1,445 @@
+//! All subscribers of this worker: a record each, found by a token that is never used twice.
+//!
+//! ```text
+//!   hub (a listener's token) ──┐                     ┌─► fanout   what they get
+//!   request (its context) ─────┼─► Token ─► record ──┼─► stream   how it is written, poll, paging, socket
+//!   request's cleanup ─────────┘                     └─► due      when they are pinged or dismissed
+//! ```
+//!
+//! Subscribers that have something to write stand in a queue, each once. A round of the worker's loop
+//! serves a bounded number of them ([`Audience::go_on`]), and asks for another round for the rest.
+//!
+//! INVARIANT: no method of a link that may call back, and none of the host but the bounded questions to
+//! the hub, runs while the records are borrowed.
+//!
+//! Holds because: what such a call needs (an outbox, a socket's decoder) is taken out of the record, by a
+//! guard that puts it back. Needed because: nginx's filters may ask for the record, or end the request.
+//! Checked by: the simulation, whose links do both.
+
+use core::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+
+use crate::model::Token;
+use crate::session::departure::{Cut, Departure, Entry, How, Reason};
+use crate::session::due::{Kind, Place, Places, Wheels};
+use crate::session::fanout::Round;
+use crate::session::link::{Host, Link};
+use crate::session::poll::Poll;
+use crate::session::stream::Stream;
+use crate::session::{Form, Framing};
+
+/// Slots are allocated so many at a time, and never move.
+const PAGE: usize = 256;
+
+/// All subscribers of a worker, and what is to be done for them.
+pub struct Audience<H: Host> {
+    pub(super) records: RefCell<Records<H>>,
+    /// Room for what WebSocket clients send. Nothing stays in it between two events.
+    pub(super) buffer: RefCell<Vec<u8>>,
+    /// The subscriber that is being served. Left behind by a panic, it says who that was about.
+    pub(super) at_work: Cell<Option<Token>>,
+}
+
+pub(super) struct Records<H: Host> {
+    pub(super) slots: Slots<H>,
+    pub(super) forms: Forms,
+    pub(super) wheels: Wheels,
+    /// Subscribers with something new to write, or with an end to come to; each once.
+    pub(super) dirty: VecDeque<Token>,
+    /// For copying pieces together; empty between uses.
+    pub(super) scratch: Vec<u8>,
+    /// What subscribers of several channels get when the hub has handed out all it has.
+    pub(super) round: Round,
+    /// Streams without a subscription, which may still have messages in the round.
+    pub(super) ended: Vec<Token>,
+    /// Streams whose sockets take old messages as fast as they are read; each once.
+    pub(super) reading: VecDeque<Token>,
+    /// Portions of old messages that were given since those had their turn.
+    pub(super) portions: usize,
+    /// Polls that have their message, each once.
+    pub(super) answered: VecDeque<Token>,
+}
+
+/// What the worker knows about one subscriber. There may be hundreds of thousands of them.
+pub(super) struct Subscriber<H: Host> {
+    pub(super) link: H::Link,
+    /// Number of its form in [`Forms`].
+    pub(super) form: u32,
+    pub(super) state: State,
+    /// What it gets has to be put in order.
+    pub(super) has_many_channels: bool,
+    /// It stands in [`Records::dirty`].
+    pub(super) is_dirty: bool,
+    /// Its socket takes no more; the link will tell when it does.
+    pub(super) is_blocked: bool,
+    /// Why it will have ended, as far as is known.
+    pub(super) reason: Reason,
+    /// Messages given to it.
+    pub(super) messages_sent: u32,
+    pub(super) ping: Place,
+    pub(super) end: Place,
+    pub(super) mode: Mode<H::Rest>,
+}
+
+/// How the subscriber is served.
+pub(super) enum Mode<R> {
+    /// Messages as they come.
+    Stream(Stream<R>),
+    /// One answer, and nothing before it.
+    Poll(Box<Poll>),
+}
+
+/// ```text
+///   Starting ──► Open ──► Ending ──► (gone)
+///                 ├─────► TooSlow ──┘
+///                 └─────► Broken ───┘
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Its header or its old messages are not on their way yet.
+    Starting,
+    Open,
+    /// What waits is the last that it gets, but for the footer.
+    Ending,
+    /// More waits than may wait for it, or old messages are gone that it has not had.
+    TooSlow,
+    /// A panic has left it half served.
+    Broken,
+}
+
+impl<H: Host> Default for Audience<H> {
+    fn default() -> Self {
+        let records = Records {
+            slots: Slots::default(),
+            forms: Forms::default(),
+            wheels: Wheels::default(),
+            dirty: VecDeque::new(),
+            scratch: Vec::new(),
+            round: Round::default(),
+            ended: Vec::new(),
+            reading: VecDeque::new(),
+            portions: 0,
+            answered: VecDeque::new(),
+        };
+        Self {
+            records: RefCell::new(records),
+            buffer: RefCell::default(),
+            at_work: Cell::new(None),
+        }
+    }
+}
+
+impl<H: Host> Audience<H> {
+    /// The number of this form. Equal forms have one number.
+    pub fn form_number(&self, form: &Form) -> u32 {
+        self.records.borrow_mut().forms.number(form)
+    }
+
+    /// The form that the subscriber's messages have.
+    pub fn form_of(&self, token: Token) -> Option<Rc<Form>> {
+        let records = &mut *self.records.borrow_mut();
+        records.forms.get(records.slots.get(token)?.form).cloned()
+    }
+
+    /// Takes a subscriber in, which is `Starting` until it is opened.
+    pub(super) fn admit(
+        &self,
+        link: H::Link,
+        form: u32,
+        has_many_channels: bool,
+        mode: Mode<H::Rest>,
+    ) -> Token {
+        self.records.borrow_mut().slots.add(Subscriber {
+            link,
+            form,
+            state: State::Starting,
+            has_many_channels,
+            is_dirty: false,
+            is_blocked: false,
+            reason: Reason::Refused,
+            messages_sent: 0,
+            ping: Place::NOWHERE,
+            end: Place::NOWHERE,
+            mode,
+        })
+    }
+
+    /// The subscriber is registered: from now on it ends because of its client, unless we know better.
+    pub fn accept(&self, token: Token) {
+        self.change(token, |subscriber| subscriber.reason = Reason::Client);
+    }
+
+    /// Is the subscriber there?
+    pub fn has(&self, token: Token) -> bool {
+        self.records.borrow_mut().slots.get(token).is_some()
+    }
+
+    /// The connection of the subscriber.
+    pub fn link(&self, token: Token) -> Option<H::Link> {
+        Some(self.records.borrow_mut().slots.get(token)?.link.clone())
+    }
+
+    /// What logs can say about the subscriber now.
+    pub fn entry(&self, token: Token) -> Option<Entry> {
+        Some(self.records.borrow_mut().slots.get(token)?.entry())
+    }
+
+    /// Does something wait to be written to the subscriber?
+    pub fn is_waiting(&self, token: Token) -> bool {
+        let records = &mut *self.records.borrow_mut();
+        records.slots.get(token).is_some_and(|s| s.is_blocked || s.is_dirty)
+    }
+
+    /// Has a client that has closed its side left? A poll's may take its whole answer all the same.
+    pub fn may_have_left(&self, token: Token) -> bool {
+        let records = &mut *self.records.borrow_mut();
+        records.slots.get(token).is_none_or(|s| !s.is_answer() || s.is_blocked)
+    }
+
+    /// The subscribers of so many slots from `from` on, and where to go on; `None`: that was all.
+    pub fn some_from(&self, from: usize, slots: usize) -> (Vec<Token>, Option<usize>) {
+        self.records.borrow().slots.some_from(from, slots)
+    }
+
+    /// The subscriber's request ends: forgets it, here and in the hub.
+    pub fn forget(&self, host: &H, token: Token) {
+        self.take_out(host, token);
+    }
+
+    /// Ends the subscriber, which gets no more.
+    pub fn cut(&self, host: &H, token: Token, cut: Cut) {
+        if let Some(departure) = self.depart(host, token, |_| How::Cut(cut)) {
+            host.depart(departure);
+        }
+    }
+
+    /// The same, because its socket took nothing for too long.
+    pub fn time_out(&self, host: &H, token: Token) {
+        self.change(token, |subscriber| subscriber.reason = Reason::SendTimeout);
+        self.cut(host, token, Cut::TimedOut);
+    }
+
+    /// A panic has interrupted the work for some subscriber: it is cut off, and the others go on. `false`:
+    /// it was not about a subscriber.
+    ///
+    /// A subscriber of whom we do not know what it has been given must not be given more: it could miss a
+    /// message, or see half of one, and not notice.
+    pub fn pass_over(&self, host: &H) -> bool {
+        let Some(token) = self.at_work.take() else { return false };
+        self.records.borrow_mut().fail(token);
+        host.go_on_next();
+        true
+    }
+
+    /// The subscriber cannot be given what it was promised.
+    pub fn fail(&self, host: &H, token: Token) {
+        self.records.borrow_mut().fail(token);
+        host.go_on_next();
+    }
+
+    /// Takes the subscriber out, to be given back to the server.
+    pub(super) fn depart(
+        &self,
+        host: &H,
+        token: Token,
+        how: impl FnOnce(&mut Subscriber<H>) -> How,
+    ) -> Option<Departure<H::Link>> {
+        let mut subscriber = self.take_out(host, token)?;
+        let is_answer = subscriber.is_answer();
+        let how = how(&mut subscriber);
+        Some(Departure { link: subscriber.link, how, is_answer })
+    }
+
+    /// Statistics stop counting a subscriber before its last byte can be read.
+    fn take_out(&self, host: &H, token: Token) -> Option<Subscriber<H>> {
+        let subscriber = self.records.borrow_mut().remove(token)?;
+        let entry = Entry { reason: Some(subscriber.reason), ..subscriber.entry() };
+        host.write_down(&subscriber.link, entry);
+        host.leave(token);
+        Some(subscriber)
+    }
+
+    pub(super) fn change(&self, token: Token, change: impl FnOnce(&mut Subscriber<H>)) {
+        if let Some(subscriber) = self.records.borrow_mut().slots.get(token) {
+            change(subscriber);
+        }
+    }
+}
+
+impl<H: Host> Records<H> {
+    /// Lets the subscriber have a turn.
+    pub(super) fn mark_dirty(&mut self, token: Token) {
+        if let Some(subscriber) = self.slots.get(token)
+            && !subscriber.is_dirty
+        {
+            subscriber.is_dirty = true;
+            self.dirty.push_back(token);
+        }
+    }
+
+    pub(super) fn fail(&mut self, token: Token) {
+        if let Some(subscriber) = self.slots.get(token) {
+            subscriber.state = State::Broken;
+            subscriber.reason = Reason::Error;
+            self.mark_dirty(token);
+        }
+    }
+
+    fn remove(&mut self, token: Token) -> Option<Subscriber<H>> {
+        self.slots.get(token)?;
+        self.quit(token);
+        self.slots.remove(token)
+    }
+
+    /// Its interval of this kind begins now.
+    pub(super) fn join(&mut self, token: Token, kind: Kind, interval_msec: usize, now_msec: usize) {
+        if self.slots.get(token).is_some() {
+            self.wheels.join(&mut self.slots, kind, interval_msec, token.index(), now_msec);
+        }
+    }
+
+    /// It has no interval any more.
+    pub(super) fn quit(&mut self, token: Token) {
+        if self.slots.get(token).is_some() {
+            self.wheels.leave(&mut self.slots, Kind::Ping, token.index());
+            self.wheels.leave(&mut self.slots, Kind::End, token.index());
+        }
+    }
+}
+
+impl<H: Host> Subscriber<H> {
+    /// It is given so many messages more.
+    pub(super) fn count(&mut self, messages: usize) {
+        let messages = u32::try_from(messages).unwrap_or(u32::MAX);
+        self.messages_sent = self.messages_sent.saturating_add(messages);
+    }
+
+    /// So many of those that were counted will not be given to it.
+    pub(super) fn uncount(&mut self, messages: usize) {
+        let messages = u32::try_from(messages).unwrap_or(u32::MAX);
+        self.messages_sent = self.messages_sent.saturating_sub(messages);
+    }
+
+    fn entry(&self) -> Entry {
+        let bytes_buffered = match &self.mode {
+            Mode::Stream(stream) => stream.buffered(),
+            Mode::Poll(_) => 0,
+        };
+        Entry { messages_sent: self.messages_sent, bytes_buffered, reason: None }
+    }
+
+    /// An answer to a poll is being written.
+    pub(super) fn is_answer(&self) -> bool {
+        matches!(&self.mode, Mode::Stream(stream) if stream.is_answer)
+    }
+
+    /// Frames both ways, and nothing else.
+    pub(super) fn is_websocket(&self) -> bool {
+        matches!(self.mode, Mode::Stream(_))
+            && self.link.layout().form().framing() == Framing::WebSocket
+    }
+}
+
+/// The records, in slots that are used again.
+pub(super) struct Slots<H: Host> {
+    pages: Vec<Box<[Slot<H>]>>,
+    /// Slots without a tenant, the last one to be used next.
+    free: Vec<u32>,
+}
+
+struct Slot<H: Host> {
+    generation: u32,
+    tenant: Option<Subscriber<H>>,
+}
+
+impl<H: Host> Default for Slots<H> {
+    fn default() -> Self {
+        Self { pages: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<H: Host> Slots<H> {
+    fn add(&mut self, subscriber: Subscriber<H>) -> Token {
+        if self.free.is_empty() {
+            let first = (self.pages.len() * PAGE) as u32;
+            self.pages.push((0..PAGE).map(|_| Slot { generation: 0, tenant: None }).collect());
+            self.free.extend((first..first + PAGE as u32).rev());
+        }
+        let index = self.free.pop().unwrap_or_default();
+        let slot = self.slot(index).expect("a free slot is a slot");
+        // A slot would need 2^32 tenants to repeat a generation.
+        slot.generation = slot.generation.wrapping_add(1).max(1);
+        slot.tenant = Some(subscriber);
+        Token::new(index, slot.generation)
+    }
+
+    /// `None` if it has gone.
+    pub(super) fn get(&mut self, token: Token) -> Option<&mut Subscriber<H>> {
+        let slot = self.slot(token.index())?;
+        if slot.generation == token.generation() { slot.tenant.as_mut() } else { None }
+    }
+
+    fn remove(&mut self, token: Token) -> Option<Subscriber<H>> {
+        self.get(token)?;
+        let tenant = self.slot(token.index())?.tenant.take();
+        self.free.push(token.index());
+        tenant
+    }
+
+    fn some_from(&self, from: usize, slots: usize) -> (Vec<Token>, Option<usize>) {
+        let to = from.saturating_add(slots);
+        let indices = from..to.min(self.pages.len() * PAGE);
+        let tokens = indices.filter_map(|index| self.token_at(index as u32)).collect();
+        (tokens, (to < self.pages.len() * PAGE).then_some(to))
+    }
+
+    /// The token of the subscriber in this slot.
+    pub(super) fn token_at(&self, index: u32) -> Option<Token> {
+        let slot = self.pages.get(index as usize / PAGE)?.get(index as usize % PAGE)?;
+        slot.tenant.as_ref()?;
+        Some(Token::new(index, slot.generation))
+    }
+
+    fn slot(&mut self, index: u32) -> Option<&mut Slot<H>> {
+        self.pages.get_mut(index as usize / PAGE)?.get_mut(index as usize % PAGE)
+    }
+}
+
+impl<H: Host> Places for Slots<H> {
+    fn place(&mut self, kind: Kind, index: u32) -> Option<&mut Place> {
+        let tenant = self.slot(index)?.tenant.as_mut()?;
+        Some(match kind {
+            Kind::Ping => &mut tenant.ping,
+            Kind::End => &mut tenant.end,
+        })
+    }
+}
+
+/// The forms in use, by number. Equal forms have one number, so renderings are shared by all
+/// subscribers whose messages look alike. There are as many as the configuration has templates and
+/// paddings, so none is ever forgotten.
+#[derive(Default)]
+pub(super) struct Forms {
+    forms: Vec<Rc<Form>>,
+    numbers: HashMap<Rc<Form>, u32>,
+}
+
+impl Forms {
+    /// The number of this form.
+    fn number(&mut self, form: &Form) -> u32 {
+        if let Some(number) = self.numbers.get(form) {
+            return *number;
+        }
+        let number = self.forms.len() as u32;
+        let form = Rc::new(form.clone());
+        self.forms.push(Rc::clone(&form));
+        self.numbers.insert(form, number);
+        number
+    }
+
+    /// The form of this number; `None` for a number that was never given.
+    pub(super) fn get(&self, number: u32) -> Option<&Rc<Form>> {
+        self.forms.get(number as usize)
+    }
+}

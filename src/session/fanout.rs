@@ -1,0 +1,345 @@
+//! From news of a channel to what waits for each of its subscribers.
+//!
+//! ```text
+//!   messages × form ──► Rendering, made when the first subscriber needs it, then shared
+//!                          │ one channel    ──► outbox, at once
+//!                          │ several        ──► Round ── all news are there ──► outbox, in order
+//!                          └ poll           ──► the message that answers it
+//! ```
+//!
+//! The hub hands out one channel after the other. So for subscribers of several channels a round notes
+//! only who gets which batch. When it has all, it sorts its few messages once, by time of publishing, and
+//! then hands them out: the memory for that grows with subscribers and batches, not with messages.
+//!
+//! A panic over one subscriber leaves the next one to begin with, here and in the round: the caller asks
+//! again ([`Audience::pass_over`]).
+
+use std::rc::Rc;
+
+use crate::model::{DELETED_ID, Group, Listener, Message, Seconds, Token};
+use crate::session::Form;
+use crate::session::audience::{Audience, Mode, Records, State};
+use crate::session::departure::Reason;
+use crate::session::link::{Host, Link};
+use crate::session::outbox::{Piece, Rendering};
+use crate::session::stream::Stream;
+
+/// News of one channel on its way to the channel's subscribers in this worker.
+pub struct Fanout<'a> {
+    groups: &'a [Group],
+    messages: &'a [Message<'a>],
+    /// Time and tag of the newest message of all channels when this one was deleted.
+    deleted_at: Option<(Seconds, u64)>,
+    now_msec: usize,
+    /// The listener that is next: its group, and its place there.
+    next: (usize, usize),
+    renderings: Renderings,
+    /// The channel's name, once somebody needs it.
+    channel: Option<Rc<[u8]>>,
+    /// The number of the batch in the round, once somebody needs it.
+    batch: Option<usize>,
+}
+
+impl<'a> Fanout<'a> {
+    /// These messages for these groups.
+    pub fn new(
+        groups: &'a [Group],
+        messages: &'a [Message<'a>],
+        deleted_at: Option<(Seconds, u64)>,
+        now_msec: usize,
+    ) -> Self {
+        let renderings = Renderings::default();
+        let (channel, batch) = (None, None);
+        Self { groups, messages, deleted_at, now_msec, next: (0, 0), renderings, channel, batch }
+    }
+
+    /// Gives each subscriber that has not had its turn what it gets.
+    pub fn run<H: Host>(&mut self, audience: &Audience<H>) {
+        let records = &mut *audience.records.borrow_mut();
+        while let Some(group) = self.groups.get(self.next.0) {
+            if let Some(form) = records.forms.get(group.form).cloned() {
+                while let Some(listener) = group.listeners.get(self.next.1) {
+                    self.next.1 += 1;
+                    audience.at_work.set(Some(listener.token));
+                    self.give(records, &form, listener);
+                }
+            }
+            self.next = (self.next.0 + 1, 0);
+            self.renderings = Renderings::default();
+        }
+        audience.at_work.set(None);
+    }
+
+    fn give<H: Host>(&mut self, records: &mut Records<H>, form: &Form, listener: &Listener) {
+        let due = listener.due(self.messages);
+        let Some(first) = due.first() else { return };
+        let skipped = self.messages.len() - due.len();
+        let token = listener.token;
+        let Some(subscriber) = records.slots.get(token) else { return };
+        match &mut subscriber.mode {
+            Mode::Stream(_) if subscriber.state != State::Open => return,
+            Mode::Stream(stream)
+                if subscriber.is_blocked && stream.waiting() > subscriber.link.buffered_max() =>
+            {
+                subscriber.state = State::TooSlow;
+                subscriber.reason = Reason::Slow;
+                records.mark_dirty(token);
+                return;
+            }
+            Mode::Stream(stream) => {
+                let rendering = self.renderings.get(stream.frames_chunks, form, self.messages);
+                if subscriber.has_many_channels {
+                    let batch = *self.batch.get_or_insert_with(|| {
+                        let orders = self.messages.iter();
+                        let orders = orders.map(|message| Order::of(message, self.deleted_at));
+                        records.round.begin(first.channel, orders.collect())
+                    });
+                    records.round.note(batch, rendering, token, skipped);
+                } else if stream.unread.is_some() {
+                    let channel = self.channel.get_or_insert_with(|| first.channel.into());
+                    let is_notice = |number: usize| self.messages[number].id == DELETED_ID;
+                    let last = self.messages.len() - 1;
+                    let end = if is_notice(last) { last } else { last + 1 };
+                    stream.push(channel, false, rendering, skipped, end);
+                    stream.push(channel, true, rendering, end.max(skipped), last + 1);
+                } else {
+                    stream.outbox.push(Piece::messages(rendering, skipped, self.messages.len()));
+                }
+                records.wheels.restart(&mut subscriber.ping, self.now_msec);
+            }
+            Mode::Poll(poll) => {
+                let piece = || {
+                    let rendering = self.renderings.get(false, form, self.messages);
+                    Piece::one(rendering, skipped)
+                };
+                if poll.offer(first, piece) {
+                    records.answered.push_back(token);
+                }
+                return;
+            }
+        }
+        subscriber.count(due.len());
+        // Nobody needs a turn behind a full socket: the link tells when it takes more.
+        if !subscriber.is_blocked && !core::mem::replace(&mut subscriber.is_dirty, true) {
+            records.dirty.push_back(token);
+        }
+    }
+}
+
+impl<R> Stream<R> {
+    /// Adds the messages from number `first` up to `end` of a rendering: behind the old ones, if there
+    /// are any left.
+    fn push(
+        &mut self,
+        channel: &Rc<[u8]>,
+        is_notice: bool,
+        rendering: &Rc<Rendering>,
+        first: usize,
+        end: usize,
+    ) {
+        if first >= end {
+            return;
+        }
+        let piece = Piece::messages(rendering, first, end);
+        match &mut self.unread {
+            Some(unread) => unread.push(channel, is_notice, end - first, piece),
+            None => self.outbox.push(piece),
+        }
+    }
+}
+
+impl<H: Host> Audience<H> {
+    /// The hub has handed out all that it has for now: subscribers of several channels get theirs in the
+    /// order of publishing, and streams without a subscription come to their end.
+    pub fn settle_round(&self) {
+        let records = &mut *self.records.borrow_mut();
+        records.round.sort();
+        while let Some(part) = records.round.next() {
+            self.at_work.set(Some(part.token));
+            if let Some(subscriber) = records.slots.get(part.token)
+                && let Mode::Stream(stream) = &mut subscriber.mode
+            {
+                let Part { channel, is_notice, rendering, first, end, .. } = part;
+                stream.push(channel, is_notice, rendering, first, end);
+            }
+        }
+        self.at_work.set(None);
+        records.round = Round::default();
+        // A close frame comes after all of it.
+        while let Some(token) = records.ended.pop() {
+            self.at_work.set(Some(token));
+            records.begin_end(token, Reason::Deleted, None);
+            records.mark_dirty(token);
+        }
+        self.at_work.set(None);
+    }
+
+    /// A subscription has ended, for its channel was deleted; so many others are left.
+    pub fn unsubscribed(&self, token: Token, left: usize) {
+        let records = &mut *self.records.borrow_mut();
+        if left == 0
+            && let Some(subscriber) = records.slots.get(token)
+            && matches!(subscriber.mode, Mode::Stream(_))
+        {
+            records.ended.push(token);
+        }
+    }
+}
+
+/// One batch in one form: rendered when the first subscriber needs it.
+#[derive(Default)]
+struct Renderings {
+    raw: Option<Rc<Rendering>>,
+    chunked: Option<Rc<Rendering>>,
+}
+
+impl Renderings {
+    fn get(
+        &mut self,
+        as_chunks: bool,
+        form: &Form,
+        messages: &[Message<'_>],
+    ) -> &Rc<Rendering> {
+        let slot = if as_chunks { &mut self.chunked } else { &mut self.raw };
+        slot.get_or_insert_with(|| {
+            let mut rendering = Rendering::default();
+            for message in messages {
+                rendering.push(as_chunks, |out| form.render(message, out));
+            }
+            Rc::new(rendering)
+        })
+    }
+}
+
+/// The place of a message among those of all channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Order {
+    time: Seconds,
+    tag: u64,
+    /// The notice that a channel was deleted has the place of the newest message at that time, and
+    /// comes after it.
+    is_notice: bool,
+}
+
+impl Order {
+    fn of(message: &Message<'_>, deleted_at: Option<(Seconds, u64)>) -> Self {
+        match (message.id, deleted_at) {
+            (DELETED_ID, Some((time, tag))) => Self { time, tag, is_notice: true },
+            _ => Self { time: message.time, tag: message.tag, is_notice: false },
+        }
+    }
+}
+
+/// What subscribers of several channels get when the hub has handed out all it has.
+#[derive(Default)]
+pub(super) struct Round {
+    batches: Vec<Batch>,
+    /// Messages that follow each other, in the order in which they are handed out.
+    runs: Vec<Run>,
+    /// What is next: a run, a list of its batch, a place in the list.
+    next: (usize, usize, usize),
+}
+
+struct Batch {
+    channel: Rc<[u8]>,
+    orders: Vec<Order>,
+    /// For each rendering who gets it.
+    lists: Vec<(Rc<Rendering>, Vec<Due>)>,
+}
+
+/// One subscriber of a batch.
+struct Due {
+    token: Token,
+    /// Messages at the beginning that it does not get.
+    skipped: u32,
+}
+
+#[derive(Clone, Copy)]
+struct Run {
+    batch: usize,
+    first: usize,
+    end: usize,
+    is_notice: bool,
+}
+
+/// What one subscriber gets of one run.
+struct Part<'a> {
+    token: Token,
+    channel: &'a Rc<[u8]>,
+    rendering: &'a Rc<Rendering>,
+    first: usize,
+    end: usize,
+    is_notice: bool,
+}
+
+impl Round {
+    fn begin(&mut self, channel: &[u8], orders: Vec<Order>) -> usize {
+        self.batches.push(Batch { channel: channel.into(), orders, lists: Vec::new() });
+        self.batches.len() - 1
+    }
+
+    fn note(&mut self, batch: usize, rendering: &Rc<Rendering>, token: Token, skipped: usize) {
+        let Some(Batch { lists, .. }) = self.batches.get_mut(batch) else { return };
+        let due = Due { token, skipped: skipped as u32 };
+        match lists.iter_mut().rev().find(|(other, _)| Rc::ptr_eq(other, rendering)) {
+            Some((_, list)) => list.push(due),
+            None => lists.push((Rc::clone(rendering), vec![due])),
+        }
+    }
+
+    /// Puts the messages into order, unless that was done already.
+    fn sort(&mut self) {
+        if !self.runs.is_empty() {
+            return;
+        }
+        let mut all: Vec<(Order, usize, usize)> = Vec::new();
+        for (batch, Batch { orders, .. }) in self.batches.iter().enumerate() {
+            all.extend(orders.iter().enumerate().map(|(number, order)| (*order, batch, number)));
+        }
+        all.sort_unstable();
+        for (Order { is_notice, .. }, batch, number) in all {
+            match self.runs.last_mut() {
+                Some(run)
+                    if run.batch == batch && run.end == number && run.is_notice == is_notice =>
+                {
+                    run.end += 1;
+                }
+                _ => self.runs.push(Run { batch, first: number, end: number + 1, is_notice }),
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<Part<'_>> {
+        loop {
+            let (run_number, list_number, place) = self.next;
+            let run = self.runs.get(run_number)?;
+            let batch = self.batches.get(run.batch)?;
+            let Some((_, list)) = batch.lists.get(list_number) else {
+                self.next = (run_number + 1, 0, 0);
+                continue;
+            };
+            let Some(due) = list.get(place) else {
+                self.next = (run_number, list_number + 1, 0);
+                continue;
+            };
+            self.next = (run_number, list_number, place + 1);
+            let first = run.first.max(due.skipped as usize);
+            if first < run.end {
+                break;
+            }
+        }
+        let (run_number, list_number, place) = self.next;
+        let run = *self.runs.get(run_number)?;
+        let batch = self.batches.get(run.batch)?;
+        let (rendering, list) = batch.lists.get(list_number)?;
+        let due = list.get(place.checked_sub(1)?)?;
+        Some(Part {
+            token: due.token,
+            channel: &batch.channel,
+            rendering,
+            first: run.first.max(due.skipped as usize),
+            end: run.end,
+            is_notice: run.is_notice,
+        })
+    }
+}

@@ -1,0 +1,479 @@
+//! What waits for one subscriber: parts of renderings that many share, oldest first.
+//!
+//! ```text
+//!   messages ──► Rendering   one per batch, form and framing; shared by reference count
+//!                   └─► Piece   a run of its messages for one subscriber
+//!                         └─► Outbox   the pieces that its socket has not taken yet
+//! ```
+//!
+//! A write offers as much as it can at once, and the socket takes any number of bytes: what it leaves
+//! stays at the head. [`Outbox::waiting`] is what the subscriber costs the worker, and the caller holds
+//! it to a bound.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use crate::session::link::Lost;
+use crate::wire::chunked;
+
+/// Pieces are copied together for one write up to this size; more does not make the write cheaper.
+pub const COALESCED_MAX: usize = 64 << 10;
+
+/// Bytes of memory that a piece costs besides the bytes it shows: its place in a queue that grows by
+/// doubling, and its share of a rendering that few others may use.
+pub const PIECE_COST: usize = 2 * size_of::<Piece>() + size_of::<Rendering>();
+
+/// The bytes of some messages in one form, one after the other.
+#[derive(Debug, Default)]
+pub struct Rendering {
+    bytes: Vec<u8>,
+    /// Where each message ends in `bytes`.
+    ends: Vec<usize>,
+}
+
+impl Rendering {
+    /// Appends one message; `write` appends its bytes, which may be none. With `as_chunk` they become a
+    /// chunk of their own.
+    pub fn push(&mut self, as_chunk: bool, write: impl FnOnce(&mut Vec<u8>)) {
+        let from = self.bytes.len();
+        write(&mut self.bytes);
+        if as_chunk {
+            chunked::enclose(&mut self.bytes, from);
+        }
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Bytes of all messages.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Has it no bytes?
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// From now on all of it goes out as one message.
+    pub fn join(&mut self) {
+        self.ends = vec![self.bytes.len()];
+    }
+
+    /// Where the message of this number begins; the end of all for a number that there is not.
+    fn start_of(&self, number: usize) -> usize {
+        match number.checked_sub(1) {
+            None => 0,
+            Some(before) => self.ends.get(before).copied().unwrap_or(self.bytes.len()),
+        }
+    }
+
+    /// The end of the message that has a byte at `at`.
+    fn end_after(&self, at: usize) -> usize {
+        let number = self.ends.partition_point(|end| *end <= at);
+        self.ends.get(number).copied().unwrap_or(self.bytes.len())
+    }
+
+    /// Does a message begin at `at`?
+    fn is_border(&self, at: usize) -> bool {
+        at == 0 || self.ends.binary_search(&at).is_ok()
+    }
+}
+
+/// A part of a rendering that waits for one subscriber.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    rendering: Rc<Rendering>,
+    from: usize,
+    to: usize,
+}
+
+impl Piece {
+    /// The messages from number `first` up to, not including, number `end`; no bytes if there are none.
+    pub fn messages(rendering: &Rc<Rendering>, first: usize, end: usize) -> Self {
+        let from = rendering.start_of(first);
+        let to = if end <= first { from } else { rendering.start_of(end) };
+        Self { rendering: Rc::clone(rendering), from, to }
+    }
+
+    /// The message of this number; no bytes if there is none.
+    pub fn one(rendering: &Rc<Rendering>, number: usize) -> Self {
+        Self::messages(rendering, number, number + 1)
+    }
+
+    /// All of a rendering.
+    pub fn all(rendering: Rendering) -> Self {
+        let to = rendering.len();
+        Self { rendering: Rc::new(rendering), from: 0, to }
+    }
+
+    /// Bytes that nobody else is sent, as one message.
+    pub fn of(bytes: Vec<u8>) -> Self {
+        let to = bytes.len();
+        Self { rendering: Rc::new(Rendering { ends: vec![to], bytes }), from: 0, to }
+    }
+
+    /// What it shows.
+    pub fn bytes(&self) -> &[u8] {
+        self.rendering.bytes.get(self.from..self.to).unwrap_or_default()
+    }
+
+    /// Bytes that it shows.
+    pub fn len(&self) -> usize {
+        self.to.saturating_sub(self.from)
+    }
+
+    /// Does it show nothing?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes up to the end of its first message.
+    fn first_message_len(&self) -> usize {
+        self.rendering.end_after(self.from).min(self.to) - self.from
+    }
+
+    /// Its first bytes, so many of them.
+    fn head(&self, len: usize) -> Self {
+        Self { rendering: Rc::clone(&self.rendering), from: self.from, to: self.from + len }
+    }
+
+    /// Takes what `next` shows as well, if it lies directly behind this in the same rendering.
+    fn extend(&mut self, next: &Self) -> bool {
+        let follows = self.to == next.from && Rc::ptr_eq(&self.rendering, &next.rendering);
+        if follows {
+            self.to = next.to;
+        }
+        follows
+    }
+}
+
+/// What waits for one subscriber, oldest first. Small while it is empty or holds one piece, which is
+/// so for nearly all subscribers nearly all of the time.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    first: Option<Piece>,
+    more: Option<Box<More>>,
+}
+
+#[derive(Debug, Default)]
+struct More {
+    pieces: VecDeque<Piece>,
+    /// Bytes in `pieces`.
+    len: usize,
+    /// How many of the bytes at the head are old messages, sent because the subscriber asked.
+    backlog: usize,
+}
+
+impl Outbox {
+    /// Adds a piece after all others.
+    pub fn push(&mut self, piece: Piece) {
+        if piece.is_empty() {
+            return;
+        }
+        let Some(first) = &mut self.first else {
+            self.first = Some(piece);
+            return;
+        };
+        if let Some(more) = self.more.as_mut().filter(|more| !more.pieces.is_empty()) {
+            more.len += piece.len();
+            let is_joined = more.pieces.back_mut().is_some_and(|last| last.extend(&piece));
+            if !is_joined {
+                more.pieces.push_back(piece);
+            }
+        } else if !first.extend(&piece) {
+            let more = self.more.get_or_insert_default();
+            more.len += piece.len();
+            more.pieces.push_back(piece);
+        }
+    }
+
+    /// Adds all that another one holds.
+    pub fn append(&mut self, other: Self) {
+        let Self { first, more } = other;
+        first.into_iter().for_each(|piece| self.push(piece));
+        more.into_iter().flat_map(|more| more.pieces).for_each(|piece| self.push(piece));
+    }
+
+    /// What is in it now are old messages: they do not count as waiting.
+    pub fn mark_backlog(&mut self) {
+        let len = self.len();
+        if len > 0 {
+            self.more.get_or_insert_default().backlog = len;
+        }
+    }
+
+    /// Does nothing wait?
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// Bytes of memory that live messages cost while they wait for the socket.
+    pub fn waiting(&self) -> usize {
+        let Some(more) = &self.more else { return self.len() };
+        self.len() - more.backlog + more.pieces.len() * PIECE_COST
+    }
+
+    /// Bytes that wait for the socket.
+    pub fn len(&self) -> usize {
+        let first = self.first.as_ref().map_or(0, Piece::len);
+        first + self.more.as_ref().map_or(0, |more| more.len)
+    }
+
+    /// Drops all that waits, but for the rest of a message of which the socket has a part already.
+    pub fn cut(&mut self) {
+        self.more = None;
+        self.first = self.first.take().and_then(|first| {
+            let is_whole = first.rendering.is_border(first.from);
+            (!is_whole).then(|| first.head(first.first_message_len()))
+        });
+    }
+
+    /// Offers what waits to `send` until the socket takes less than it is offered. `scratch` is room for
+    /// copying pieces together.
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`], as `send` says it.
+    pub fn write(
+        &mut self,
+        scratch: &mut Vec<u8>,
+        mut send: impl FnMut(&[u8]) -> Result<usize, Lost>,
+    ) -> Result<(), Lost> {
+        while let Some(first) = &self.first {
+            let (offered, taken) = if self.is_one_piece() || first.len() >= COALESCED_MAX {
+                (first.len(), send(first.bytes())?)
+            } else {
+                self.coalesce(scratch);
+                (scratch.len(), send(scratch)?)
+            };
+            self.consume(taken.min(offered));
+            if taken < offered {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the next part out: a message, or with `whole` a piece.
+    pub fn take(&mut self, whole: bool) -> Option<Piece> {
+        let first = self.first.as_ref()?;
+        let len = if whole { first.len() } else { first.first_message_len() };
+        let part = first.head(len);
+        self.consume(len);
+        Some(part)
+    }
+
+    fn is_one_piece(&self) -> bool {
+        self.more.as_ref().is_none_or(|more| more.pieces.is_empty())
+    }
+
+    /// The first `len` bytes are gone; they are all there.
+    fn consume(&mut self, mut len: usize) {
+        if let Some(more) = &mut self.more {
+            more.backlog = more.backlog.saturating_sub(len);
+        }
+        while let Some(first) = &mut self.first {
+            if len < first.len() {
+                first.from += len;
+                return;
+            }
+            len -= first.len();
+            self.first = self.more.as_mut().and_then(|more| {
+                let next = more.pieces.pop_front()?;
+                more.len -= next.len();
+                Some(next)
+            });
+        }
+        self.more = None;
+    }
+
+    /// Copies what is at the head together, up to [`COALESCED_MAX`].
+    fn coalesce(&self, into: &mut Vec<u8>) {
+        into.clear();
+        let more = self.more.iter().flat_map(|more| more.pieces.iter());
+        for piece in self.first.iter().chain(more) {
+            let (taken, _) = piece.bytes().split_at(piece.len().min(COALESCED_MAX - into.len()));
+            into.extend_from_slice(taken);
+            if into.len() == COALESCED_MAX {
+                break;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendering(messages: &[&[u8]]) -> Rc<Rendering> {
+        let mut rendering = Rendering::default();
+        for message in messages {
+            rendering.push(false, |out| out.extend_from_slice(message));
+        }
+        Rc::new(rendering)
+    }
+
+    /// An outbox of several pieces, and all its bytes.
+    fn filled() -> (Outbox, Vec<u8>) {
+        let mut outbox = Outbox::default();
+        let batch = rendering(&[b"one", b"", b"three"]);
+        outbox.push(Piece::messages(&batch, 0, 3));
+        outbox.push(Piece::of(b"own".to_vec()));
+        outbox.push(Piece::one(&batch, 2));
+        (outbox, b"onethreeownthree".to_vec())
+    }
+
+    /// Writes at most `limit` bytes, `step` in each call of `send`.
+    fn write_some(outbox: &mut Outbox, limit: usize, step: usize) -> Vec<u8> {
+        let mut written = Vec::new();
+        let mut scratch = Vec::new();
+        let sent = outbox.write(&mut scratch, |bytes| {
+            let len = bytes.len().min(step).min(limit - written.len());
+            written.extend_from_slice(&bytes[..len]);
+            Ok(len)
+        });
+        assert_eq!(sent, Ok(()));
+        written
+    }
+
+    #[test]
+    fn a_socket_may_stop_at_every_byte() {
+        let (_, all) = filled();
+        for limit in 0..=all.len() {
+            for step in 1..=all.len() {
+                let (mut outbox, _) = filled();
+                let mut seen = write_some(&mut outbox, limit, step);
+                assert_eq!(seen, all[..limit.min(step)], "{limit} {step}");
+                assert_eq!(outbox.len(), all.len() - seen.len());
+                while !outbox.is_empty() {
+                    seen.extend(write_some(&mut outbox, usize::MAX, step));
+                }
+                assert_eq!(seen, all, "{limit} {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_lost_connection_ends_the_write() {
+        let (mut outbox, all) = filled();
+        assert_eq!(outbox.write(&mut Vec::new(), |_| Err(Lost)), Err(Lost));
+        assert_eq!(outbox.len(), all.len());
+    }
+
+    #[test]
+    fn large_pieces_are_not_copied_and_small_ones_are_joined() {
+        let large = vec![b'x'; COALESCED_MAX];
+        let mut outbox = Outbox::default();
+        outbox.push(Piece::of(large.clone()));
+        for _ in 0..3 {
+            outbox.push(Piece::of(b"small".to_vec()));
+        }
+        let at = outbox.first.as_ref().expect("a piece").bytes().as_ptr();
+        let mut offers = Vec::new();
+        let sent = outbox.write(&mut Vec::new(), |bytes| {
+            offers.push((bytes.as_ptr() == at, bytes.len()));
+            Ok(bytes.len())
+        });
+        assert_eq!(sent, Ok(()));
+        assert_eq!(offers, [(true, COALESCED_MAX), (false, 15)]);
+        assert!(outbox.is_empty() && outbox.more.is_none());
+    }
+
+    #[test]
+    fn takes_a_message_or_a_piece_at_a_time() {
+        let (mut outbox, _) = filled();
+        let mut parts = Vec::new();
+        while let Some(part) = outbox.take(false) {
+            parts.push(part.bytes().to_vec());
+        }
+        assert_eq!(parts, [&b"one"[..], b"three", b"own", b"three"]);
+
+        let (mut outbox, _) = filled();
+        assert_eq!(write_some(&mut outbox, 1, 1), b"o");
+        assert_eq!(outbox.take(false).expect("the rest").bytes(), b"ne");
+        assert_eq!(outbox.take(true).expect("a piece").bytes(), b"three");
+    }
+
+    #[test]
+    fn messages_that_follow_each_other_in_a_rendering_are_one_piece() {
+        let batch = rendering(&[b"a", b"b", b"c", b"d"]);
+        let mut outbox = Outbox::default();
+        outbox.push(Piece::one(&batch, 0));
+        outbox.push(Piece::one(&batch, 1));
+        assert!(outbox.is_one_piece());
+        outbox.push(Piece::one(&batch, 3));
+        outbox.push(Piece::one(&rendering(&[b"e"]), 0));
+        assert_eq!(outbox.more.as_ref().expect("more").pieces.len(), 2);
+        assert_eq!(write_some(&mut outbox, usize::MAX, usize::MAX), b"abde");
+    }
+
+    #[test]
+    fn small_pieces_count_with_what_they_cost() {
+        let mut outbox = Outbox::default();
+        for _ in 0..1000 {
+            outbox.push(Piece::of(b"abc".to_vec()));
+        }
+        assert_eq!(outbox.len(), 3000);
+        let more = outbox.more.as_ref().expect("more");
+        let queue = more.pieces.capacity() * size_of::<Piece>();
+        let renderings = 1000 * (size_of::<Rendering>() + size_of::<usize>() + 3);
+        assert!(outbox.waiting() >= queue.max(renderings));
+        assert!(outbox.waiting() <= 3000 + 1000 * PIECE_COST);
+        write_some(&mut outbox, usize::MAX, usize::MAX);
+        assert_eq!(outbox.waiting(), 0);
+    }
+
+    #[test]
+    fn old_messages_do_not_count_as_waiting() {
+        let mut outbox = Outbox::default();
+        outbox.mark_backlog();
+        assert_eq!(outbox.waiting(), 0);
+        outbox.push(Piece::of(vec![0; 100]));
+        outbox.mark_backlog();
+        assert_eq!((outbox.waiting(), outbox.len()), (0, 100));
+        outbox.push(Piece::of(vec![0; 10]));
+        assert_eq!((outbox.waiting(), outbox.len()), (10 + PIECE_COST, 110));
+        for taken in 1..=100 {
+            assert_eq!(write_some(&mut outbox, 1, 1), [0]);
+            assert_eq!(outbox.len(), 110 - taken);
+            let cost = if taken == 100 { 0 } else { PIECE_COST };
+            assert_eq!(outbox.waiting(), 10 + cost);
+        }
+    }
+
+    #[test]
+    fn cutting_leaves_the_rest_of_a_begun_message() {
+        let (_, all) = filled();
+        for taken in 0..=all.len() {
+            let (mut outbox, _) = filled();
+            while outbox.len() > all.len() - taken {
+                write_some(&mut outbox, 1, 1);
+            }
+            outbox.cut();
+            let rest = write_some(&mut outbox, usize::MAX, usize::MAX);
+            let end = [0, 3, 8, 11, 16].into_iter().find(|end| *end >= taken).expect("an end");
+            assert_eq!(rest, all[taken..end], "{taken}");
+        }
+    }
+
+    #[test]
+    fn chunks_are_framed_and_empty_messages_are_none() {
+        let mut rendering = Rendering::default();
+        rendering.push(true, |out| out.extend_from_slice(b"hello"));
+        rendering.push(true, |_| {});
+        rendering.push(true, |out| out.extend(vec![b'x'; 16]));
+        let rendering = Rc::new(rendering);
+        assert_eq!(Piece::one(&rendering, 0).bytes(), b"5\r\nhello\r\n");
+        assert!(Piece::one(&rendering, 1).is_empty());
+        assert_eq!(Piece::one(&rendering, 2).bytes(), b"10\r\nxxxxxxxxxxxxxxxx\r\n");
+        assert!(Piece::one(&rendering, 3).is_empty());
+        assert_eq!(Piece::messages(&rendering, 0, 9).len(), rendering.len());
+    }
+
+    #[test]
+    fn appending_keeps_the_order() {
+        let (mut outbox, all) = filled();
+        let (other, _) = filled();
+        outbox.append(other);
+        assert_eq!(write_some(&mut outbox, usize::MAX, usize::MAX), [all.clone(), all].concat());
+    }
+}

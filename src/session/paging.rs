@@ -1,0 +1,361 @@
+//! Old messages, a portion at a time.
+//!
+//! ```text
+//!   zone ──► portion ──► outbox ──► socket        the next portion when the last one is written
+//!   live messages ─────► later ──► outbox         when there is no other portion
+//! ```
+//!
+//! A stream goes on with what is live. The answer to a poll ends, and has all that its header announces.
+//!
+//! Nothing in the zone waits for the socket: between two turns of the worker only the place is known. If
+//! the messages behind its place are no longer stored by then, the subscriber is cut off, for it would
+//! have a gap.
+
+use core::mem;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use crate::model::{Message, Token};
+use crate::session::Form;
+use crate::session::audience::{Audience, Mode, State, Subscriber};
+use crate::session::departure::Reason;
+use crate::session::link::{Host, Lagged, Read};
+use crate::session::outbox::{PIECE_COST, Piece, Rendering};
+use crate::session::stream::Stream;
+
+/// A portion is full with so many bytes, or so many messages: some writes' worth, some milliseconds.
+const PORTION: usize = 256 << 10;
+const PORTION_MESSAGES: usize = 1024;
+/// Portions that one subscriber gets before others have a turn.
+const PORTIONS_MAX: usize = 4;
+/// Portions that all get before other connections of the worker have theirs.
+const PORTIONS_PER_ROUND: usize = 64;
+
+/// Is there no room for another message behind so many bytes, and messages?
+pub fn is_full(len: usize, messages: usize) -> bool {
+    len >= PORTION || messages >= PORTION_MESSAGES
+}
+
+/// Messages on their way into an outbox, as many as fit.
+#[derive(Debug)]
+pub struct Portion {
+    rendering: Rendering,
+    messages: usize,
+    as_chunks: bool,
+    /// What goes before each of them.
+    separator: &'static [u8],
+}
+
+impl Portion {
+    /// An empty one, whose messages become chunks, or not.
+    pub fn new(as_chunks: bool) -> Self {
+        Self { rendering: Rendering::default(), messages: 0, as_chunks, separator: b"" }
+    }
+
+    /// Appends something that is no message, such as a header.
+    pub fn push_other(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.rendering.push(self.as_chunks, write);
+    }
+
+    /// Appends a message. Is there room for another one?
+    pub fn push(&mut self, form: &Form, message: &Message<'_>) -> bool {
+        self.messages += 1;
+        self.rendering.push(self.as_chunks, |out| {
+            out.extend_from_slice(self.separator);
+            form.render(message, out);
+        });
+        !is_full(self.rendering.len(), self.messages)
+    }
+
+    /// How many messages it has.
+    pub fn messages(&self) -> usize {
+        self.messages
+    }
+
+    /// All of it.
+    pub fn into_piece(self) -> Piece {
+        Piece::all(self.rendering)
+    }
+}
+
+/// What a subscriber has not been given yet because its socket is slow.
+pub(super) struct Unread<R> {
+    /// The old messages; `None` while they are being read.
+    rest: Option<R>,
+    /// Live messages, which come after all of them.
+    later: VecDeque<Later>,
+    /// Bytes in `later`.
+    len: usize,
+    /// What goes before each of the old messages.
+    separator: &'static [u8],
+    /// It stands in [`crate::session::audience::Records::reading`].
+    is_reading: bool,
+}
+
+/// Live messages of one channel that wait for old ones.
+struct Later {
+    channel: Rc<[u8]>,
+    is_notice: bool,
+    messages: usize,
+    piece: Piece,
+}
+
+/// Bytes of memory that such messages cost besides the bytes they show.
+const LATER_COST: usize = 2 * (size_of::<Later>() - size_of::<Piece>()) + PIECE_COST;
+
+impl<R> Unread<R> {
+    pub(super) fn new(rest: R) -> Self {
+        let later = VecDeque::new();
+        Self { rest: Some(rest), later, len: 0, separator: b"", is_reading: false }
+    }
+
+    /// The same with this between all messages.
+    pub(super) fn separated(rest: R, separator: &'static [u8]) -> Self {
+        Self { separator, ..Self::new(rest) }
+    }
+
+    /// Adds live messages. The notice that its channel was deleted outlives the others of it.
+    pub(super) fn push(
+        &mut self,
+        channel: &Rc<[u8]>,
+        is_notice: bool,
+        messages: usize,
+        piece: Piece,
+    ) {
+        self.len += piece.len();
+        let channel = Rc::clone(channel);
+        self.later.push_back(Later { channel, is_notice, messages, piece });
+    }
+
+    /// Adds what ends the connection.
+    pub(super) fn push_last(&mut self, piece: Piece) {
+        self.push(&Rc::from(&b""[..]), true, 0, piece);
+    }
+
+    /// Bytes that wait here.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Bytes of memory that they cost.
+    pub(super) fn waiting(&self) -> usize {
+        self.len + self.later.len() * LATER_COST
+    }
+
+    /// A channel was deleted before its old messages were read. To give the live ones that came after
+    /// them would be a gap; so the notice is all that comes. Answers how many messages do not.
+    fn forget(&mut self, channel: &[u8]) -> usize {
+        let mut forgotten = 0;
+        self.later.retain(|later| {
+            let stays = later.is_notice || *later.channel != *channel;
+            if !stays {
+                forgotten += later.messages;
+            }
+            stays
+        });
+        self.len = self.later.iter().map(|later| later.piece.len()).sum();
+        forgotten
+    }
+}
+
+impl<R> Stream<R> {
+    /// There are no old messages any more: the live ones come next.
+    fn go_live(&mut self) {
+        if let Some(unread) = self.unread.take() {
+            unread.later.into_iter().for_each(|later| self.outbox.push(later.piece));
+        }
+    }
+}
+
+impl<H: Host> Subscriber<H> {
+    /// All its channels were deleted, and with them what was still to be read of them.
+    pub(super) fn forget_unread(&mut self) {
+        let Mode::Stream(stream) = &mut self.mode else { return };
+        let Some(unread) = &mut stream.unread else { return };
+        let mut forgotten = 0;
+        if let Some(rest) = unread.rest.take() {
+            forgotten = H::channels(&rest).map(|channel| unread.forget(channel)).sum();
+        }
+        stream.go_live();
+        self.uncount(forgotten);
+    }
+
+    /// It is given no more of what it has not been given yet.
+    pub(super) fn drop_unread(&mut self) {
+        let Mode::Stream(stream) = &mut self.mode else { return };
+        let Some(unread) = stream.unread.take() else { return };
+        self.uncount(unread.later.iter().map(|later| later.messages).sum());
+    }
+}
+
+/// What became of an attempt to give a subscriber more of its old messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refill {
+    /// There was nothing to give, its socket takes nothing, or its turn is over.
+    Nothing,
+    /// Something waits in its outbox now.
+    Done,
+    /// It was too slow.
+    Lagged,
+}
+
+/// Reads on for one subscriber, during one turn of the worker. The end of it parks the place, so that
+/// nothing stays pinned.
+pub(super) struct Refiller<'a, H: Host> {
+    audience: &'a Audience<H>,
+    host: &'a H,
+    token: Token,
+    portions: usize,
+    /// The place, between two portions.
+    rest: Option<H::Rest>,
+}
+
+/// What one portion needs to know of its subscriber.
+struct Wanted<R> {
+    rest: R,
+    form: Rc<Form>,
+    as_chunks: bool,
+    is_answer: bool,
+    separator: &'static [u8],
+}
+
+impl<'a, H: Host> Refiller<'a, H> {
+    pub(super) fn new(audience: &'a Audience<H>, host: &'a H, token: Token) -> Self {
+        Self { audience, host, token, portions: 0, rest: None }
+    }
+
+    /// The next portion for an empty outbox.
+    pub(super) fn refill(&mut self) -> Refill {
+        let Some(wanted) = self.next() else { return Refill::Nothing };
+        self.portions += 1;
+        let Wanted { rest, form, as_chunks, is_answer, separator } = wanted;
+        let mut portion = Portion { separator, ..Portion::new(as_chunks) };
+        let read = self.host.read_on(rest, &mut |message| portion.push(&form, message));
+        let Ok(Read { rest, gone }) = read else { return self.lag() };
+        self.rest = rest;
+        if is_answer {
+            if !gone.is_empty() {
+                // It has announced the messages of the channel that is gone.
+                return self.lag();
+            }
+            portion.rendering.join();
+        }
+        let is_last = self.rest.is_none();
+        self.audience.change(self.token, |subscriber| {
+            subscriber.count(portion.messages);
+            let Mode::Stream(stream) = &mut subscriber.mode else { return };
+            stream.outbox.push(Piece::all(portion.rendering));
+            stream.outbox.mark_backlog();
+            let mut forgotten = 0;
+            if let Some(unread) = &mut stream.unread {
+                forgotten = gone.iter().map(|channel| unread.forget(channel)).sum();
+            }
+            if is_last {
+                stream.go_live();
+            }
+            subscriber.uncount(forgotten);
+        });
+        Refill::Done
+    }
+
+    /// The place to read from, if it is this subscriber's turn.
+    fn next(&mut self) -> Option<Wanted<H::Rest>> {
+        // Nobody would give it another turn in a worker that ends.
+        let has_rounds = self.host.has_rounds();
+        let records = &mut *self.audience.records.borrow_mut();
+        let is_over = self.portions == PORTIONS_MAX || records.portions == PORTIONS_PER_ROUND;
+        let subscriber = records.slots.get(self.token)?;
+        let Mode::Stream(stream) = &mut subscriber.mode else { return None };
+        let may = matches!(subscriber.state, State::Open | State::Ending);
+        if !may || is_over && has_rounds || subscriber.is_blocked {
+            return None;
+        }
+        let form = records.forms.get(subscriber.form).cloned()?;
+        let unread = stream.unread.as_mut()?;
+        let rest = self.rest.take().or_else(|| unread.rest.take())?;
+        records.portions = (records.portions + 1).min(PORTIONS_PER_ROUND);
+        let (as_chunks, is_answer) = (stream.frames_chunks, stream.is_answer);
+        Some(Wanted { rest, form, as_chunks, is_answer, separator: unread.separator })
+    }
+
+    fn lag(&self) -> Refill {
+        self.audience.change(self.token, |subscriber| {
+            subscriber.state = State::TooSlow;
+            subscriber.reason = Reason::Slow;
+        });
+        Refill::Lagged
+    }
+}
+
+impl<H: Host> Drop for Refiller<'_, H> {
+    fn drop(&mut self) {
+        let rest = self.rest.take().map(|mut rest| {
+            self.host.park(&mut rest);
+            rest
+        });
+        let records = &mut *self.audience.records.borrow_mut();
+        let Some(subscriber) = records.slots.get(self.token) else { return };
+        let Mode::Stream(stream) = &mut subscriber.mode else { return };
+        let Some(unread) = &mut stream.unread else { return };
+        unread.rest = rest.or_else(|| unread.rest.take());
+        let may = matches!(subscriber.state, State::Open | State::Ending);
+        if may && !subscriber.is_blocked && !mem::replace(&mut unread.is_reading, true) {
+            // Its turn was over before its socket was full.
+            records.reading.push_back(self.token);
+            self.host.go_on_next();
+        }
+    }
+}
+
+impl<H: Host> Audience<H> {
+    /// Gives those another turn whose turn was over before their socket was full.
+    pub(super) fn page_on(&self, host: &H) {
+        let waiting = {
+            let records = &mut *self.records.borrow_mut();
+            records.portions = 0;
+            records.reading.len()
+        };
+        for _ in 0..waiting {
+            let Some(token) = self.next_reading() else { break };
+            self.flush(host, token);
+        }
+    }
+
+    fn next_reading(&self) -> Option<Token> {
+        let records = &mut *self.records.borrow_mut();
+        if records.portions == PORTIONS_PER_ROUND {
+            return None;
+        }
+        let token = records.reading.pop_front()?;
+        if let Some(subscriber) = records.slots.get(token)
+            && let Mode::Stream(stream) = &mut subscriber.mode
+            && let Some(unread) = &mut stream.unread
+        {
+            unread.is_reading = false;
+        }
+        Some(token)
+    }
+
+    /// The answer to a poll that has more old messages than one portion: its header and its first portion
+    /// are on their way, the rest follows, and then it ends with `end`.
+    pub fn begin_answer(
+        &self,
+        token: Token,
+        first: Piece,
+        rest: H::Rest,
+        separator: &'static [u8],
+        end: Option<Piece>,
+    ) {
+        self.change(token, |subscriber| {
+            let mut unread = Unread::separated(rest, separator);
+            if let Some(end) = end {
+                unread.push_last(end);
+            }
+            let mut outbox = crate::session::outbox::Outbox::default();
+            outbox.push(first);
+            outbox.mark_backlog();
+            subscriber.state = State::Ending;
+            subscriber.mode = Mode::Stream(Stream::answer(outbox, unread));
+        });
+    }
+}

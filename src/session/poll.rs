@@ -1,0 +1,239 @@
+//! A poll: one answer, at once or when there is something to say.
+//!
+//! ```text
+//!   old messages? ── yes ──► 200 with all of them, the first portion at once
+//!        │ no
+//!        ├── polling ──────► 304
+//!        └── long polling ─► waits; the first of: a live message, its time is over, goodbye
+//! ```
+//!
+//! A poll that waits has sent nothing, not even a header. It is answered by the oldest live message of
+//! all its channels, by time and tag, for the client's next request asks for what is newer: an answer
+//! must never announce a place beyond a message that the client has not had.
+
+use crate::model::{DELETED_ID, Message, Seconds, Token};
+use crate::session::Layout;
+use crate::session::audience::{Audience, Mode, State};
+use crate::session::departure::{How, Reason};
+use crate::session::due::Kind;
+use crate::session::link::{Host, Link};
+use crate::session::outbox::Piece;
+use crate::session::polling::Reply;
+use crate::wire::jsonp::Callback;
+use crate::wire::resume::Announced;
+
+/// Polls that are answered before other connections of the worker have a turn.
+const ANSWERS_MAX: usize = 1000;
+/// How often the backlog is looked at because messages come faster than we look.
+const ATTEMPTS_MAX: u32 = 4;
+
+/// What a poll needs for its answer.
+#[derive(Debug, Default)]
+pub struct Poll {
+    callback: Option<Callback>,
+    /// Whether it says more than 304 when its time is over.
+    says_timed_out: bool,
+    found: Option<Found>,
+}
+
+/// The message that will answer the poll, unless an older one turns up.
+#[derive(Debug)]
+struct Found {
+    /// Time and tag. The notice that a channel was deleted comes after all messages, whenever that
+    /// was: its answer announces the present, and the next request would not get what lies between.
+    order: (Seconds, u64),
+    announced: Option<Announced>,
+    message: Piece,
+}
+
+/// The answer to a poll that has waited.
+#[derive(Debug)]
+pub struct Answer {
+    /// The place that the client is told.
+    pub announced: Announced,
+    /// It is JSONP.
+    pub has_callback: bool,
+    /// `None`: 304, without a body.
+    pub body: Option<[Piece; 3]>,
+}
+
+/// What comes of a look at the old messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// 200 with them.
+    Answer,
+    /// 304.
+    NotModified,
+    /// What was published while we looked can be had now: subscribe and look again.
+    LookAgain,
+    /// Wait for a live message.
+    Wait,
+}
+
+impl Step {
+    /// After so many looks, of which the last one found so many messages. `held_back`: there are some
+    /// that are too new for this answer.
+    pub fn after(looks: u32, messages: u64, held_back: bool, waits: bool) -> Self {
+        if messages > 0 {
+            Self::Answer
+        } else if !waits || held_back && looks >= ATTEMPTS_MAX {
+            Self::NotModified
+        } else if held_back {
+            Self::LookAgain
+        } else {
+            Self::Wait
+        }
+    }
+}
+
+impl Poll {
+    /// A poll that has found nothing yet.
+    pub fn new(callback: Option<Callback>, says_timed_out: bool) -> Self {
+        Self { callback, says_timed_out, found: None }
+    }
+
+    /// Takes a live message into account. `true` if it is the first one.
+    pub(super) fn offer(&mut self, message: &Message<'_>, render: impl FnOnce() -> Piece) -> bool {
+        let is_notice = message.id == DELETED_ID;
+        let order = if is_notice { (Seconds::MAX, 0) } else { (message.time, message.tag) };
+        if self.found.as_ref().is_some_and(|found| found.order <= order) {
+            return false;
+        }
+        let announced = (!is_notice).then(|| Announced::message(message));
+        self.found.replace(Found { order, announced, message: render() }).is_none()
+    }
+
+    /// The answer with what it has found, else as for a poll whose time is over. `place`: from where
+    /// the client has to ask again if no message says it.
+    fn answer(self, layout: &Layout, place: Seconds) -> Answer {
+        let Self { callback, says_timed_out, found } = self;
+        let now = Announced::now(place);
+        let (announced, message) = match found {
+            Some(found) => (found.announced.unwrap_or(now), Some(found.message)),
+            None if says_timed_out => {
+                let mut text = Vec::new();
+                layout.form().render(&Message::timed_out(), &mut text);
+                (now, Some(Piece::of(text)))
+            }
+            None => (now, None),
+        };
+        let has_callback = callback.is_some();
+        let body = message.map(|message| around(layout, callback.as_ref(), message));
+        Answer { announced, has_callback, body }
+    }
+}
+
+/// Header, callback and footer for one message that others are sent as well.
+fn around(layout: &Layout, callback: Option<&Callback>, message: Piece) -> [Piece; 3] {
+    let mut before = Vec::new();
+    let mut reply = Reply::open(layout, callback, &mut before);
+    reply.before_message(&mut before);
+    let mut after = Vec::new();
+    reply.close(&mut after);
+    [Piece::of(before), message, Piece::of(after)]
+}
+
+impl<H: Host> Audience<H> {
+    /// Takes a poll in.
+    pub fn admit_poll(
+        &self,
+        link: H::Link,
+        form: u32,
+        has_many_channels: bool,
+        poll: Poll,
+    ) -> Token {
+        self.admit(link, form, has_many_channels, Mode::Poll(Box::new(poll)))
+    }
+
+    /// The poll waits, so long at the most.
+    pub fn wait(&self, token: Token, ttl_msec: Option<usize>, now_msec: usize) {
+        let records = &mut *self.records.borrow_mut();
+        if let Some(subscriber) = records.slots.get(token) {
+            subscriber.state = State::Open;
+        }
+        if let Some(ttl_msec) = ttl_msec {
+            records.join(token, Kind::End, ttl_msec, now_msec);
+        }
+    }
+
+    /// The poll is answered at once, with so many messages.
+    pub fn answered(&self, token: Token, messages: usize) {
+        self.change(token, |subscriber| {
+            subscriber.count(messages);
+            subscriber.reason = Reason::Answered;
+        });
+    }
+
+    /// So many messages are given to the subscriber.
+    pub fn count(&self, token: Token, messages: usize) {
+        self.change(token, |subscriber| subscriber.count(messages));
+    }
+
+    pub(super) fn is_poll(&self, token: Token) -> bool {
+        let records = &mut *self.records.borrow_mut();
+        matches!(records.slots.get(token).map(|s| &s.mode), Some(Mode::Poll(_)))
+    }
+
+    /// Answers polls that have found their message, a bounded number of them. Those of several channels
+    /// wait for the hub if it has an older one. `true`: there are more.
+    pub(super) fn answer_ready(&self, host: &H) -> bool {
+        let count = self.records.borrow().answered.len();
+        for _ in 0..count.min(ANSWERS_MAX) {
+            let Some(token) = self.records.borrow_mut().answered.pop_front() else { break };
+            self.at_work.set(Some(token));
+            match self.found_among_many(token) {
+                Some(order) if host.has_older(token, order) => {
+                    self.records.borrow_mut().answered.push_back(token);
+                }
+                _ => self.answer(host, token, false),
+            }
+            self.at_work.set(None);
+        }
+        count > ANSWERS_MAX
+    }
+
+    /// Time and tag of what a poll of several channels has found.
+    fn found_among_many(&self, token: Token) -> Option<(Seconds, u64)> {
+        let records = &mut *self.records.borrow_mut();
+        let subscriber = records.slots.get(token).filter(|s| s.has_many_channels)?;
+        match &subscriber.mode {
+            Mode::Poll(poll) => Some(poll.found.as_ref()?.order),
+            Mode::Stream(_) => None,
+        }
+    }
+
+    /// Answers a poll that waits, with what it has found. `is_over`: in any case, with what is known.
+    pub(super) fn answer(&self, host: &H, token: Token, is_over: bool) {
+        let has_message = {
+            let records = &mut *self.records.borrow_mut();
+            let Some(subscriber) = records.slots.get(token) else { return };
+            let Mode::Poll(poll) = &subscriber.mode else { return };
+            let (has_found, broken) = (poll.found.is_some(), subscriber.state == State::Broken);
+            if broken || !has_found && !is_over {
+                return;
+            }
+            if has_found {
+                subscriber.count(1);
+                subscriber.reason = Reason::Answered;
+            }
+            has_found && poll_announces(subscriber)
+        };
+        // Before it leaves its channels. After that nobody knows what it has missed.
+        let place = if has_message { 0 } else { host.resume_from(token) };
+        let departure = self.depart(host, token, |subscriber| {
+            let Mode::Poll(poll) = &mut subscriber.mode else {
+                return How::Cut(crate::session::departure::Cut::Lost);
+            };
+            How::Answered(core::mem::take(&mut **poll).answer(subscriber.link.layout(), place))
+        });
+        if let Some(departure) = departure {
+            host.depart(departure);
+        }
+    }
+}
+
+/// Does what it has found say from where the client asks again?
+fn poll_announces<H: Host>(subscriber: &crate::session::audience::Subscriber<H>) -> bool {
+    let Mode::Poll(poll) = &subscriber.mode else { return false };
+    poll.found.as_ref().is_some_and(|found| found.announced.is_some())
+}

@@ -1,0 +1,490 @@
+//! A response that stays open: opened once, written whenever something waits, ended in order.
+//!
+//! ```text
+//!   open ──► header, old messages ──► live messages, pings ──► dismiss ──► what waits, footer
+//!                                          │
+//!                   socket full: waits ◄───┴───► too much waits, or lost: cut
+//! ```
+//!
+//! A turn of writing takes all that waits to the link. A socket that takes less blocks the subscriber,
+//! until the link tells that it takes more; `is_blocked` is true for just that time.
+
+use core::mem;
+
+use crate::model::Token;
+use crate::session::Form;
+use crate::session::audience::{Audience, Mode, Records, State, Subscriber};
+use crate::session::departure::{Cut, Departure, How, Reason};
+use crate::session::due::Kind;
+use crate::session::link::{Flushed, Host, Link, Lost, Way};
+use crate::session::outbox::{Outbox, Piece, Rendering};
+use crate::session::paging::{Portion, Refill, Refiller, Unread};
+use crate::session::socket::Socket;
+use crate::wire::frame;
+
+/// Subscribers that are written to before other connections of the worker have a turn.
+pub const FLUSHES_MAX: usize = 1000;
+/// Subscribers that are pinged or dismissed before other connections have a turn.
+const DUE_MAX: usize = 1000;
+
+pub(super) struct Stream<R> {
+    pub(super) way: Way,
+    /// The response is chunked, and we do it.
+    pub(super) frames_chunks: bool,
+    /// It is the answer to a poll, which is over when all of it is written.
+    pub(super) is_answer: bool,
+    pub(super) outbox: Outbox,
+    /// Old messages that are still to be read from the zone, and what comes after them.
+    pub(super) unread: Option<Box<Unread<R>>>,
+    /// What a WebSocket client sends; `None` for others, and while it is being read.
+    pub(super) socket: Option<Box<Socket>>,
+}
+
+impl<R> Stream<R> {
+    fn new(way: Way, socket: Option<Box<Socket>>) -> Self {
+        let (frames_chunks, is_answer) = (false, false);
+        Self { way, frames_chunks, is_answer, outbox: Outbox::default(), unread: None, socket }
+    }
+
+    /// The rest of an answer to a poll.
+    pub(super) fn answer(outbox: Outbox, unread: Unread<R>) -> Self {
+        let unread = Some(Box::new(unread));
+        Self { is_answer: true, outbox, unread, ..Self::new(Way::Filtered, None) }
+    }
+
+    /// Bytes of memory that live messages cost while they wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.outbox.waiting() + self.unread.as_ref().map_or(0, |unread| unread.waiting())
+    }
+
+    /// All bytes that wait.
+    pub(super) fn buffered(&self) -> usize {
+        self.outbox.len() + self.unread.as_ref().map_or(0, |unread| unread.len())
+    }
+}
+
+/// What is sent first, and how the rest goes.
+#[derive(Debug)]
+pub struct Opening<R> {
+    /// How bytes go out from now on.
+    pub way: Way,
+    /// The response is chunked, and we do it.
+    pub frames_chunks: bool,
+    /// Header and old messages.
+    pub portion: Portion,
+    /// Old messages that did not fit.
+    pub rest: Option<R>,
+}
+
+/// When a subscriber gets pings, and when its time is over.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// Between two pings; `None`: no pings.
+    pub ping_interval_msec: Option<usize>,
+    /// `None`: it may stay for ever.
+    pub ttl_msec: Option<usize>,
+}
+
+/// What a subscriber is like after a turn of writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// There is no such subscriber any more.
+    Gone,
+    Open,
+    /// All that it gets is written, but for the footer.
+    Ended,
+    /// It has too much waiting, or old messages are gone.
+    TooSlow,
+    /// The connection is lost.
+    Lost,
+    /// A panic was over it.
+    Broken,
+}
+
+impl<H: Host> Audience<H> {
+    /// Takes a stream in, or with `socket` a WebSocket.
+    pub fn admit_stream(
+        &self,
+        link: H::Link,
+        form: u32,
+        has_many_channels: bool,
+        socket: Option<Socket>,
+    ) -> Token {
+        let way = if socket.is_some() { Way::Direct } else { Way::Filtered };
+        let stream = Stream::new(way, socket.map(Box::new));
+        self.admit(link, form, has_many_channels, Mode::Stream(stream))
+    }
+
+    /// What is sent first waits now; live messages follow.
+    pub fn open(&self, token: Token, opening: Opening<H::Rest>) {
+        self.change(token, |subscriber| {
+            let Opening { way, frames_chunks, portion, rest } = opening;
+            subscriber.state = State::Open;
+            subscriber.count(portion.messages());
+            if let Mode::Stream(stream) = &mut subscriber.mode {
+                (stream.way, stream.frames_chunks) = (way, frames_chunks);
+                stream.outbox.push(portion.into_piece());
+                stream.outbox.mark_backlog();
+                stream.unread = rest.map(|rest| Box::new(Unread::new(rest)));
+            }
+        });
+    }
+
+    /// The subscriber stays: its intervals begin.
+    pub fn begin_times(&self, token: Token, times: Times, now_msec: usize) {
+        let records = &mut *self.records.borrow_mut();
+        if let Some(interval_msec) = times.ping_interval_msec {
+            records.join(token, Kind::Ping, interval_msec, now_msec);
+        }
+        if let Some(ttl_msec) = times.ttl_msec {
+            records.join(token, Kind::End, ttl_msec, now_msec);
+        }
+    }
+
+    /// Somebody will be due then.
+    pub fn next_due_msec(&self) -> Option<usize> {
+        self.records.borrow().wheels.next_msec()
+    }
+
+    /// Pings and dismisses those who are due, a bounded number of them.
+    pub fn work_off_due(&self, host: &H, now_msec: usize) {
+        for _ in 0..DUE_MAX {
+            let due = {
+                let records = &mut *self.records.borrow_mut();
+                let due = records.wheels.due(&mut records.slots, now_msec);
+                due.and_then(|(kind, index)| Some((kind, records.slots.token_at(index)?)))
+            };
+            match due {
+                None => break,
+                Some((Kind::End, token)) => self.dismiss(host, token, Reason::Ttl),
+                Some((Kind::Ping, token)) => self.ping(host, token, now_msec),
+            }
+        }
+    }
+
+    fn ping(&self, host: &H, token: Token, now_msec: usize) {
+        self.at_work.set(Some(token));
+        self.records.borrow_mut().push_ping(token, now_msec);
+        self.flush(host, token);
+    }
+
+    /// Writes to subscribers that have something, a bounded number of them, and asks for another round
+    /// for the rest.
+    pub fn go_on(&self, host: &H) {
+        let mut budget = FLUSHES_MAX;
+        while let Some((token, written)) = self.write_plain(&mut budget) {
+            self.finish_turn(host, token, written);
+        }
+        self.page_on(host);
+        let has_answers = self.answer_ready(host);
+        let records = self.records.borrow();
+        if has_answers || !records.dirty.is_empty() || !records.reading.is_empty() {
+            host.go_on_next();
+        }
+    }
+
+    /// Does somebody wait for a turn to be written to? How many do.
+    pub fn dirty(&self) -> usize {
+        self.records.borrow().dirty.len()
+    }
+
+    /// Writes to one subscriber after the other for as long as that is all there is to do. `Some`: this
+    /// one needs more than that; `None` inside: it was not written to.
+    fn write_plain(&self, budget: &mut usize) -> Option<(Token, Option<Written>)> {
+        let records = &mut *self.records.borrow_mut();
+        while *budget > 0 {
+            let token = records.dirty.pop_front()?;
+            *budget -= 1;
+            self.at_work.set(Some(token));
+            match records.write_plain(token) {
+                Some(Written::Gone) => {}
+                Some(Written::Open) if !records.has_unread(token) => {}
+                written => return Some((token, written)),
+            }
+            self.at_work.set(None);
+        }
+        None
+    }
+
+    /// Writes what waits, and ends the subscriber if that was due or the connection is lost.
+    ///
+    /// Not for the handler that opens a request: the server goes on with a request that this may have
+    /// finished.
+    pub fn flush(&self, host: &H, token: Token) {
+        self.at_work.set(Some(token));
+        self.finish_turn(host, token, None);
+    }
+
+    fn finish_turn(&self, host: &H, token: Token, written: Option<Written>) {
+        match self.write_or_end(host, token, written, true) {
+            Some(departure) => host.depart(departure),
+            None => {
+                if let Some(link) = self.link(token) {
+                    link.run_posted();
+                }
+            }
+        }
+        self.at_work.set(None);
+    }
+
+    /// Writes what waits, in the handler that opens the request. `Some`: it is over.
+    ///
+    /// A WebSocket is never over there: its read handler ends it.
+    pub fn write_first(&self, host: &H, token: Token) -> Option<Departure<H::Link>> {
+        self.at_work.set(Some(token));
+        let departure = self.write_or_end(host, token, None, false);
+        self.at_work.set(None);
+        departure
+    }
+
+    fn write_or_end(
+        &self,
+        host: &H,
+        token: Token,
+        written: Option<Written>,
+        may_close: bool,
+    ) -> Option<Departure<H::Link>> {
+        match self.write(host, token, written) {
+            Written::Gone | Written::Open => None,
+            Written::Ended => {
+                let mut is_over = true;
+                self.change(token, |subscriber| {
+                    if subscriber.is_answer() {
+                        subscriber.reason = Reason::Answered;
+                    }
+                    is_over = may_close || !subscriber.is_websocket();
+                });
+                if is_over { self.depart(host, token, Subscriber::finish) } else { None }
+            }
+            Written::TooSlow => {
+                host.report_too_slow();
+                if !self.records.borrow_mut().cut_off(token) {
+                    return self.depart(host, token, |_| How::Cut(Cut::Lost));
+                }
+                host.leave(token);
+                self.write_or_end(host, token, None, may_close)
+            }
+            Written::Lost | Written::Broken => self.depart(host, token, |_| How::Cut(Cut::Lost)),
+        }
+    }
+
+    /// One turn: writes what waits, and old messages behind it, as far as the socket takes them.
+    fn write(&self, host: &H, token: Token, mut written: Option<Written>) -> Written {
+        let mut refiller = Refiller::new(self, host, token);
+        loop {
+            let written = written.take().unwrap_or_else(|| self.write_waiting(token));
+            if written != Written::Open {
+                return written;
+            }
+            match refiller.refill() {
+                Refill::Done => {}
+                Refill::Nothing => return written,
+                Refill::Lagged => return Written::TooSlow,
+            }
+        }
+    }
+
+    fn write_waiting(&self, token: Token) -> Written {
+        let plain = self.records.borrow_mut().write_plain(token);
+        plain.unwrap_or_else(|| {
+            let Some(mut turn) = Turn::begin(self, token) else { return Written::Gone };
+            let flushed = turn.link.flush(turn.way, &mut turn.outbox);
+            drop(turn);
+            let records = &mut *self.records.borrow_mut();
+            records.slots.get(token).map_or(Written::Gone, |s| s.after_flush(flushed))
+        })
+    }
+
+    /// Ends the subscriber in order, because its time is over, or ours: what waits, and its last bytes.
+    pub fn dismiss(&self, host: &H, token: Token, reason: Reason) {
+        self.dismiss_with(host, token, reason, None);
+    }
+
+    /// The same with these last frames, for WebSockets.
+    pub fn dismiss_with(&self, host: &H, token: Token, reason: Reason, frames: Option<Vec<u8>>) {
+        self.at_work.set(Some(token));
+        self.records.borrow_mut().begin_end(token, reason, frames);
+        if self.is_poll(token) {
+            self.answer(host, token, true);
+            self.at_work.set(None);
+        } else {
+            // Statistics stop counting it before anybody can read the last byte.
+            host.leave(token);
+            self.flush(host, token);
+        }
+    }
+
+    /// The subscriber was opened in order to be told this and no more.
+    pub fn end(&self, token: Token, reason: Reason, frames: Option<Vec<u8>>) {
+        self.records.borrow_mut().begin_end(token, reason, frames);
+    }
+}
+
+impl<H: Host> Records<H> {
+    fn has_unread(&mut self, token: Token) -> bool {
+        let Some(subscriber) = self.slots.get(token) else { return false };
+        matches!(&subscriber.mode, Mode::Stream(stream) if stream.unread.is_some())
+    }
+
+    /// Writes what waits if the link takes it just so. `None`: it does not.
+    fn write_plain(&mut self, token: Token) -> Option<Written> {
+        let Some(subscriber) = self.slots.get(token) else { return Some(Written::Gone) };
+        subscriber.is_dirty = false;
+        match subscriber.state {
+            State::Broken => return Some(Written::Broken),
+            State::TooSlow => return Some(Written::TooSlow),
+            State::Starting | State::Open | State::Ending => {}
+        }
+        let Mode::Stream(stream) = &mut subscriber.mode else { return Some(Written::Gone) };
+        let link = &subscriber.link;
+        if stream.way != Way::Direct || !link.is_plain() {
+            return None;
+        }
+        let before = stream.outbox.len();
+        let sent = if link.is_writable() {
+            stream.outbox.write(&mut self.scratch, |bytes| link.send(bytes))
+        } else {
+            Ok(())
+        };
+        let flushed = match sent {
+            Err(Lost) => Flushed::Lost,
+            Ok(()) if stream.outbox.is_empty() => Flushed::All,
+            Ok(()) => Flushed::Some { progress: stream.outbox.len() < before },
+        };
+        Some(subscriber.after_flush(flushed))
+    }
+
+    /// From now on the subscriber gets nothing but what waits, and its last bytes: these frames, or the
+    /// footer that it is to have. Others than WebSockets get their footer when what waits is written: for
+    /// the server it belongs to the end of the body.
+    pub(super) fn begin_end(&mut self, token: Token, reason: Reason, frames: Option<Vec<u8>>) {
+        self.quit(token);
+        let Some(subscriber) = self.slots.get(token) else { return };
+        let is_websocket = subscriber.is_websocket();
+        if subscriber.is_answer() {
+            // What it was promised comes first, and then it was answered.
+            subscriber.reason = reason;
+            return;
+        }
+        if !matches!(subscriber.state, State::Starting | State::Open) {
+            return;
+        }
+        subscriber.state = State::Ending;
+        subscriber.reason = reason;
+        match reason {
+            Reason::Ttl | Reason::Shutdown => {}
+            Reason::Deleted => subscriber.forget_unread(),
+            // It has all up to some message, and nothing after that.
+            _ => subscriber.drop_unread(),
+        }
+        if is_websocket && let Mode::Stream(stream) = &mut subscriber.mode {
+            let frames = Piece::of(frames.unwrap_or_else(|| {
+                let mut last = Vec::new();
+                subscriber.link.layout().close(&mut last);
+                last
+            }));
+            match &mut stream.unread {
+                Some(unread) => unread.push_last(frames),
+                None => stream.outbox.push(frames),
+            }
+        }
+    }
+
+    /// A WebSocket that has too much waiting gets no more than the rest of a frame that it has a part
+    /// of, and the reason. `false`: it is none.
+    fn cut_off(&mut self, token: Token) -> bool {
+        let Some(subscriber) = self.slots.get(token) else { return false };
+        if !subscriber.is_websocket() {
+            return false;
+        }
+        subscriber.state = State::Open;
+        if let Mode::Stream(stream) = &mut subscriber.mode {
+            stream.outbox.cut();
+        }
+        let mut frames = Vec::new();
+        frame::encode_close(frame::code::TRY_AGAIN_LATER, &mut frames);
+        self.begin_end(token, Reason::Slow, Some(frames));
+        true
+    }
+
+    fn push_ping(&mut self, token: Token, now_msec: usize) {
+        let Some(subscriber) = self.slots.get(token) else { return };
+        self.wheels.restart(&mut subscriber.ping, now_msec);
+        let Mode::Stream(stream) = &mut subscriber.mode else { return };
+        // A connection with bytes on their way needs no ping to stay busy.
+        if subscriber.state != State::Open || subscriber.is_blocked {
+            return;
+        }
+        let Some(form) = self.forms.get(subscriber.form) else { return };
+        stream.outbox.push(ping(form, stream.frames_chunks, subscriber.link.ping_text()));
+    }
+}
+
+fn ping(form: &Form, as_chunk: bool, text: &[u8]) -> Piece {
+    let mut rendering = Rendering::default();
+    rendering.push(as_chunk, |out| form.ping(text, out));
+    Piece::all(rendering)
+}
+
+impl<H: Host> Subscriber<H> {
+    fn after_flush(&mut self, flushed: Flushed) -> Written {
+        let was_blocked = mem::replace(&mut self.is_blocked, matches!(flushed, Flushed::Some { .. }));
+        let went = match flushed {
+            Flushed::Lost => Err(Lost),
+            Flushed::Some { progress } => self.link.await_writable(progress || !was_blocked),
+            Flushed::All if was_blocked => self.link.stop_waiting(),
+            Flushed::All => Ok(()),
+        };
+        if went == Err(Lost) {
+            return Written::Lost;
+        }
+        if was_blocked && !self.is_blocked && self.is_websocket() {
+            // Nobody reads what its client sends while it does not read itself.
+            self.link.read_again(true);
+        }
+        let Mode::Stream(stream) = &self.mode else { return Written::Open };
+        let has_all = !self.is_blocked && self.state == State::Ending && stream.unread.is_none();
+        if has_all { Written::Ended } else { Written::Open }
+    }
+
+    /// All is written that it was to get.
+    fn finish(&mut self) -> How {
+        if self.is_websocket() {
+            return How::Closed;
+        }
+        let mut footer = Vec::new();
+        self.link.layout().close(&mut footer);
+        How::Finished(footer)
+    }
+}
+
+/// What a link needs that may call back: taken out of the record for the time of the call.
+struct Turn<'a, H: Host> {
+    audience: &'a Audience<H>,
+    token: Token,
+    link: H::Link,
+    way: Way,
+    outbox: Outbox,
+}
+
+impl<'a, H: Host> Turn<'a, H> {
+    fn begin(audience: &'a Audience<H>, token: Token) -> Option<Self> {
+        let records = &mut *audience.records.borrow_mut();
+        let subscriber = records.slots.get(token)?;
+        let Mode::Stream(stream) = &mut subscriber.mode else { return None };
+        let (link, way) = (subscriber.link.clone(), stream.way);
+        Some(Self { audience, token, link, way, outbox: mem::take(&mut stream.outbox) })
+    }
+}
+
+impl<H: Host> Drop for Turn<'_, H> {
+    fn drop(&mut self) {
+        self.audience.change(self.token, |subscriber| {
+            if let Mode::Stream(stream) = &mut subscriber.mode {
+                // Before what has come meanwhile.
+                let new = mem::replace(&mut stream.outbox, mem::take(&mut self.outbox));
+                stream.outbox.append(new);
+            }
+        });
+    }
+}
