@@ -19,7 +19,7 @@ use ngx::ffi::{
 use crate::nginx::config::LocationConf;
 use crate::nginx::log::Level;
 use crate::nginx::parse::{Parse, Place};
-use crate::nginx::{ffi, module};
+use crate::nginx::{ffi, identity};
 
 type Slots = *mut *mut c_void;
 
@@ -120,7 +120,7 @@ fn gates(parse: &Parse) -> Option<Gates> {
 /// The name of the location, if it is certain that no directive keeps anybody out of it.
 fn open_to_everyone(parse: &Parse, publisher: &Publisher, gates: &Gates) -> Option<String> {
     // SAFETY: our `create_loc_conf` made what is in our slot.
-    let ours = unsafe { ffi::slot::<LocationConf>(publisher.location, module::ctx_index()) }?;
+    let ours = unsafe { ffi::slot::<LocationConf>(publisher.location, identity::ctx_index()) }?;
     // SAFETY: nobody writes to it during our callback.
     if unsafe { ours.as_ref() }.open_publisher == 1 {
         return None;

@@ -5,7 +5,7 @@
 //!                                eventsource | websocket
 //!   $push_stream_messages_sent   messages given to this subscriber, old ones included
 //!   $push_stream_bytes_buffered  bytes that wait for its socket
-//!   $push_stream_close_reason    why it ended, see [`Reason`]
+//!   $push_stream_close_reason    why it ended, see [`crate::session::departure::Reason`]
 //! ```
 //!
 //! While a subscriber is there, its record answers. nginx writes the access log when the record has
@@ -25,55 +25,7 @@ use crate::nginx::location::{self, Delivery, Mode};
 use crate::nginx::parse::{Parse, Refused};
 use crate::nginx::request::Request;
 use crate::nginx::{ffi, subscriber};
-
-/// Why a subscriber ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reason {
-    /// It was not let in; the status says why.
-    Refused,
-    /// It closed the connection, or the connection broke.
-    Client,
-    /// A poll got its answer.
-    Answered,
-    /// Its time to live was over.
-    Ttl,
-    /// Its last channel was deleted.
-    Deleted,
-    /// The worker ends: reload, stop or quit.
-    Shutdown,
-    /// It broke a rule of the WebSocket protocol, or its message was too large.
-    Protocol,
-    /// More than `push_stream_subscriber_max_buffered` waited for it, or old messages were gone
-    /// before it took them.
-    Slow,
-    /// It took nothing for `send_timeout`.
-    SendTimeout,
-}
-
-impl Reason {
-    const fn text(self) -> &'static [u8] {
-        match self {
-            Self::Refused => b"refused",
-            Self::Client => b"client",
-            Self::Answered => b"answered",
-            Self::Ttl => b"ttl",
-            Self::Deleted => b"deleted",
-            Self::Shutdown => b"shutdown",
-            Self::Protocol => b"protocol",
-            Self::Slow => b"slow",
-            Self::SendTimeout => b"send_timeout",
-        }
-    }
-}
-
-/// What is to be said about a subscriber.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry {
-    pub(crate) messages_sent: u32,
-    pub(crate) bytes_buffered: usize,
-    /// `None` as long as it is there.
-    pub(crate) reason: Option<Reason>,
-}
+use crate::session::departure::Entry;
 
 /// The variables that speak about subscribers; the value is what nginx hands back as `data`.
 const MESSAGES_SENT: usize = 0;

@@ -10,7 +10,7 @@ use ngx::ffi::{ngx_http_complex_value_t, ngx_http_request_t, ngx_int_t, ngx_msec
 
 use crate::nginx::config::{LocationConf, MainConf, UNSET_MSEC};
 use crate::nginx::regex::Regex;
-use crate::nginx::{audit, ffi, module, publisher, statistics, subscriber, variables};
+use crate::nginx::{audit, ffi, identity, publisher, statistics, subscriber, variables};
 use crate::session::Layout;
 use crate::wire::allow::Allowed;
 
@@ -172,7 +172,7 @@ pub(crate) fn of<'a>(r: NonNull<ngx_http_request_t>) -> Option<&'a Location> {
     // SAFETY: the caller's request is live.
     let slots = unsafe { (*r.as_ptr()).loc_conf };
     // SAFETY: our `create_loc_conf` made what is in our slot.
-    let conf = unsafe { ffi::slot::<LocationConf>(slots, module::ctx_index()) }?;
+    let conf = unsafe { ffi::slot::<LocationConf>(slots, identity::ctx_index()) }?;
     // SAFETY: nobody writes to it after the configuration is read.
     unsafe { conf.as_ref() }.finished.as_deref()
 }
@@ -182,7 +182,7 @@ pub(crate) fn main_conf<'a>(r: NonNull<ngx_http_request_t>) -> &'a MainConf {
     // SAFETY: the caller's request is live.
     let slots = unsafe { (*r.as_ptr()).main_conf };
     // SAFETY: our `create_main_conf` made what is in our slot.
-    let conf = unsafe { ffi::slot::<MainConf>(slots, module::ctx_index()) };
+    let conf = unsafe { ffi::slot::<MainConf>(slots, identity::ctx_index()) };
     // SAFETY: nobody writes to it after the configuration is read.
     unsafe { conf.expect("every http block has our settings").as_ref() }
 }

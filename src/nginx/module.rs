@@ -18,7 +18,7 @@ use ngx::ffi::{
 use crate::nginx::config::{LocationConf, MainConf};
 use crate::nginx::log::{self, Level};
 use crate::nginx::parse::{self, Parse};
-use crate::nginx::{directives, ffi, journal, validation, variables, worker};
+use crate::nginx::{directives, duties, ffi, identity, journal, validation, variables};
 
 const OK: ngx_int_t = NGX_OK as ngx_int_t;
 const ERROR: ngx_int_t = NGX_ERROR as ngx_int_t;
@@ -47,17 +47,6 @@ pub(crate) static mut ngx_http_push_stream_module: ngx_module_t = ngx_module_t {
     ..ngx_module_t::default()
 };
 
-/// Our number among the http modules: where our settings and our request contexts are.
-pub(crate) fn ctx_index() -> usize {
-    // SAFETY: written once, while nginx loads modules and before it calls any of their functions.
-    unsafe { ngx_http_push_stream_module.ctx_index }
-}
-
-/// Marks shared memory as ours: the same in all cycles of one loaded module.
-pub(crate) fn tag() -> *mut c_void {
-    (&raw mut ngx_http_push_stream_module).cast()
-}
-
 /// The settings of `http` in a cycle; `None` if its configuration has no such block.
 pub(crate) fn main_conf(cycle: NonNull<ngx_cycle_t>) -> Option<NonNull<MainConf>> {
     // SAFETY: nginx hands out cycles that live at least as long as the callback.
@@ -69,7 +58,7 @@ pub(crate) fn main_conf(cycle: NonNull<ngx_cycle_t>) -> Option<NonNull<MainConf>
     // SAFETY: as above; it lives as long as the cycle.
     let context = unsafe { context.as_ref() };
     // SAFETY: our `create_main_conf` made what is in our slot.
-    unsafe { ffi::slot(context.main_conf, ctx_index()) }
+    unsafe { ffi::slot(context.main_conf, identity::ctx_index()) }
 }
 
 /// nginx calls this before it reads the first directive of `http`.
@@ -79,6 +68,7 @@ pub(crate) fn main_conf(cycle: NonNull<ngx_cycle_t>) -> Option<NonNull<MainConf>
 /// `cf` is the parser's state.
 unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     ffi::install_panic_hook();
+    identity::set(&raw mut ngx_http_push_stream_module);
     // SAFETY: nginx calls us with its parser's state, inside `http`.
     unsafe {
         configuration_step("preconfiguration", cf, |parse| {
@@ -209,7 +199,7 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         for note in &conf.notes {
             log::write(Level::Info, log, format_args!("{note}"));
         }
-        worker::init_master(cycle, conf).map_or(ERROR, |()| OK)
+        duties::init_master(cycle, conf).map_or(ERROR, |()| OK)
     })
 }
 
@@ -221,7 +211,7 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     ffi::guard("init_process", ERROR, || {
         if let Some(conf) = working(cycle) {
-            worker::start(conf);
+            duties::start(conf);
         }
         OK
     })
@@ -235,7 +225,7 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 unsafe extern "C" fn exit_process(cycle: *mut ngx_cycle_t) {
     ffi::guard("exit_process", (), || {
         if working(cycle).is_some() {
-            worker::stop();
+            duties::stop();
         }
     });
 }

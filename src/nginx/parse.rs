@@ -12,8 +12,8 @@ use ngx::ffi::{
 
 use crate::nginx::config::{LocationConf, MainConf};
 use crate::nginx::ffi;
+use crate::nginx::identity;
 use crate::nginx::log::{self, Level};
-use crate::nginx::module;
 
 /// What nginx takes a `char *` for "this directive is refused, and I have said why".
 pub(super) const NGX_CONF_ERROR: *mut c_char = ptr::without_provenance_mut(usize::MAX);
@@ -186,7 +186,7 @@ impl Parse {
     #[allow(clippy::mut_from_ref, reason = "nginx owns it; see above")]
     pub(crate) fn main_conf(&self) -> &mut MainConf {
         // SAFETY: our `create_main_conf` made what is in our slot.
-        let conf = unsafe { ffi::slot::<MainConf>(self.ctx().main_conf, module::ctx_index()) };
+        let conf = unsafe { ffi::slot::<MainConf>(self.ctx().main_conf, identity::ctx_index()) };
         let mut conf = conf.expect("every http block has our settings");
         // SAFETY: one thread reads the configuration; see above.
         unsafe { conf.as_mut() }
@@ -196,7 +196,7 @@ impl Parse {
     #[allow(clippy::mut_from_ref, reason = "nginx owns it; see above")]
     pub(crate) fn location_conf(&self) -> &mut LocationConf {
         // SAFETY: our `create_loc_conf` made what is in our slot.
-        let conf = unsafe { ffi::slot::<LocationConf>(self.ctx().loc_conf, module::ctx_index()) };
+        let conf = unsafe { ffi::slot::<LocationConf>(self.ctx().loc_conf, identity::ctx_index()) };
         let mut conf = conf.expect("every block has our settings");
         // SAFETY: one thread reads the configuration; see above.
         unsafe { conf.as_mut() }

@@ -1,7 +1,7 @@
-//! A subscriber's request and its connection, as delivery looks at them.
+//! A request and its connection: everything that nginx keeps in fields and flags is asked for here, so
+//! that those who use it read as what they do.
 //!
-//! Everything nginx keeps in fields and flags is asked for here, so that [`crate::nginx::output`]
-//! and the handlers read as what they do. Nothing is held on to between two questions: any call
+//! Nothing is held on to between two questions: any call
 //! into nginx may change the answers.
 
 use core::ptr::{self, NonNull};
@@ -16,6 +16,7 @@ use ngx::ffi::{
 };
 
 use crate::nginx::ffi;
+use crate::session::link::{Lost, Received};
 
 const OK: ngx_int_t = NGX_OK as ngx_int_t;
 const ERROR: ngx_int_t = NGX_ERROR as ngx_int_t;
@@ -215,16 +216,16 @@ impl Peer {
     }
 
     /// Writes to the socket what it takes now: how much, or `Err` if the connection is lost.
-    pub(super) fn send(self, bytes: &[u8]) -> Result<usize, ()> {
+    pub(super) fn send(self, bytes: &[u8]) -> Result<usize, Lost> {
         let c = self.connection();
         // SAFETY: the connection is live.
-        let Some(send) = (unsafe { (*c).send }) else { return Err(()) };
+        let Some(send) = (unsafe { (*c).send }) else { return Err(Lost) };
         // SAFETY: it reads that many bytes and keeps nothing.
         let sent = unsafe { send(c, bytes.as_ptr().cast_mut(), bytes.len()) };
         match usize::try_from(sent) {
             Ok(sent) => Ok(sent),
             Err(_) if sent == NGX_AGAIN as isize => Ok(0),
-            Err(_) => Err(()),
+            Err(_) => Err(Lost),
         }
     }
 
@@ -353,19 +354,6 @@ impl Peer {
         // SAFETY: configurations outlive their requests and do not change.
         Some(unsafe { conf.as_ref() })
     }
-}
-
-/// What [`Peer::receive`] found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Received {
-    /// So many bytes.
-    Bytes(usize),
-    /// None for now.
-    Nothing,
-    /// The client sends no more.
-    End,
-    /// The connection is lost.
-    Lost,
 }
 
 /// A connection that nginx keeps to swallow what comes is not kept longer than this.

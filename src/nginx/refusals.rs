@@ -10,7 +10,7 @@ use crate::hub::Refusal;
 use crate::model::Seconds;
 use crate::nginx::log::{self, Level};
 use crate::nginx::request::Request;
-use crate::nginx::{ffi, location, worker};
+use crate::nginx::{clock, ffi, location};
 
 /// Refusals of one kind that have not been logged.
 struct Tally {
@@ -51,7 +51,7 @@ pub(crate) fn report_as(request: &Request, status: u16, text: &'static str) {
 
 /// Says how many requests were refused since the last line of each kind. To be called now and then.
 pub(crate) fn report_rest() {
-    let now = worker::now();
+    let now = clock::now();
     TALLIES.with_borrow_mut(|tallies| {
         for tally in tallies.iter_mut().filter(|tally| tally.count > 0) {
             let count = core::mem::take(&mut tally.count);
@@ -87,7 +87,7 @@ fn note(request: &Request, level: Level, status: u16, text: &'static str, cause:
 
 /// One more of this kind. `Some`: it may have a line, which is to say how many had none.
 fn count(level: Level, status: u16, text: &'static str) -> Option<u64> {
-    let now = worker::now();
+    let now = clock::now();
     TALLIES.with_borrow_mut(|tallies| {
         let tally = tallies
             .iter_mut()

@@ -6,7 +6,7 @@ use crate::hub::Refusal;
 use crate::model::ChannelInfo;
 use crate::nginx::answer::{self, FAILED, Sent};
 use crate::nginx::request::{Method, Request};
-use crate::nginx::{ffi, headers, location, worker};
+use crate::nginx::{clock, ffi, headers, location, worker};
 use crate::wire::accept::Format;
 use crate::wire::path::{self, Selector};
 use crate::wire::stats::{self, Origin};
@@ -109,7 +109,7 @@ pub(super) fn send_channels(
     match channels.first() {
         Some(channel) if !as_list => stats::render_channel(format, channel, &mut text),
         _ => {
-            let now = worker::now();
+            let now = clock::now();
             let totals = worker::with(|worker| worker.hub().totals(now)).unwrap_or_default();
             text.reserve(channels.len().saturating_mul(ITEM_LEN));
             let mut list = stats::List::begin(format, origin(), &totals, &mut text);
@@ -124,7 +124,7 @@ pub(super) fn send_channels(
 
 fn send_summary(request: &mut Request) -> Sent {
     let format = Format::choose(request.header_lines(b"Accept"));
-    let now = worker::now();
+    let now = clock::now();
     let Some(summary) = worker::with(|worker| worker.hub().summary(now)) else {
         return Ok(FAILED);
     };
@@ -138,5 +138,5 @@ fn origin<'a>() -> Origin<'a> {
     let cycle = unsafe { ngx_cycle };
     // SAFETY: the current cycle; the host name is its own and as old.
     let hostname = unsafe { &(*cycle).hostname };
-    Origin { hostname: hostname.as_bytes(), time: worker::now() }
+    Origin { hostname: hostname.as_bytes(), time: clock::now() }
 }

@@ -4,46 +4,37 @@
 //!   handle: CORS, OPTIONS, no-cache, method, path ──► mode ──► validation and registration (hub)
 //!      │ ├─► streaming  an open body: header, old messages, live ones, pings, footer
 //!      │ └─► polling    one answer, at once or later; a long one goes out as a stream that ends
-//!      └───► upgrade    a handshake, then what streaming does in frames; socket reads the client's
-//!   audience: who they are; delivery: what they get; backlog: what they get before; ending: how they
-//!   end; events: what nginx calls
+//!      └───► upgrade    a handshake, then what streaming does in frames
+//!   events: what nginx calls for their requests
 //! ```
+//!
+//! Once a subscriber is admitted, its life is the session's ([`crate::session::audience`]).
 
-mod audience;
-mod backlog;
-mod delivery;
-mod ending;
 mod events;
 mod polling;
-mod socket;
 mod streaming;
 mod upgrade;
 
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 
 use ngx::ffi::{
-    NGX_DECLINED, NGX_DONE, NGX_OK, ngx_http_cleanup_add, ngx_http_complex_value_t,
-    ngx_http_request_t, ngx_http_set_content_type, ngx_int_t, ngx_pnalloc,
+    NGX_DECLINED, NGX_DONE, ngx_http_cleanup_add, ngx_http_complex_value_t, ngx_http_request_t,
+    ngx_int_t,
 };
 
 use crate::hub::{Refusal, Stay, Subscribe, Subscribed};
 use crate::model::{Since, Token};
 use crate::nginx::answer::{self, FAILED, Sent};
-use crate::nginx::journal::Entry;
+use crate::nginx::client::{self, Client};
 use crate::nginx::location::{Delivery, Location, Mode};
-use crate::nginx::peer::Peer;
 use crate::nginx::request::{Method, NoMemory, Request};
-use crate::nginx::subscriber::audience::Subscriber;
-use crate::nginx::{ffi, headers, location, worker};
-use crate::session::Framing;
+use crate::nginx::worker::{self, Worker};
+use crate::nginx::{ffi, headers, location};
+use crate::session::departure::Entry;
 use crate::wire::path::{self, Requested};
 use crate::wire::resume;
 
-pub(crate) use delivery::on_news;
-pub(crate) use ending::say_goodbye;
-
-/// Content type of event streams, whatever `types` and `default_type` say.
-const EVENT_STREAM: &[u8] = b"text/event-stream; charset=utf-8";
+pub(super) use events::watch;
 
 /// nginx calls this for a request to a subscriber location.
 ///
@@ -93,11 +84,12 @@ fn serve(request: &mut Request, location: &'static Location) -> Sent {
     }
     let received = Received::of(request, location)?;
     let asked = Asked { requested: &requested, since: received.since() };
+    let Some(worker) = worker::this() else { return Ok(FAILED) };
     match effective(delivery, request) {
-        Delivery::Polling => polling::start(request, location, &asked, false),
-        Delivery::LongPolling => polling::start(request, location, &asked, true),
+        Delivery::Polling => polling::start(worker, request, location, &asked, false),
+        Delivery::LongPolling => polling::start(worker, request, location, &asked, true),
         Delivery::Streaming | Delivery::EventSource | Delivery::WebSocket => {
-            streaming::start(request, location, &asked)
+            streaming::start(worker, request, location, &asked)
         }
     }
 }
@@ -116,8 +108,7 @@ pub(crate) fn effective(delivery: Delivery, request: &Request) -> Delivery {
 
 /// What is known about the subscriber of a request, if it has one.
 pub(crate) fn entry(r: NonNull<ngx_http_request_t>) -> Option<Entry> {
-    let token = audience::of(r);
-    audience::with(|audience| Some(audience.subscribers.get(token)?.entry()))
+    worker::this()?.audience.entry(client::token_of(r))
 }
 
 /// The value of a directive, decoded; without the directive, that of the header.
@@ -160,16 +151,16 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// Validates, and registers the subscriber if it stays. `Err` is what to return when this worker
-    /// has no seat in the zone.
+    /// Validates, and registers the subscriber if it stays.
     fn subscribe(
         &self,
+        worker: &Worker,
         location: &Location,
         token: Token,
         form: u32,
         stay: Stay,
         bounded: bool,
-    ) -> Result<Result<Subscribed, Refusal>, ngx_int_t> {
+    ) -> Result<Subscribed, Refusal> {
         let requested: Vec<_> = self.requested.iter().map(|r| (r.id, r.backtrack)).collect();
         let request = Subscribe {
             requested: &requested,
@@ -182,93 +173,60 @@ impl Asked<'_> {
             form,
             token,
         };
-        worker::operate(|hub, rules, now| hub.subscribe(&request, rules, now)).ok_or(FAILED)
+        worker.operate(|hub, rules, now| hub.subscribe(&request, rules, now))
+    }
+
+    fn has_many_channels(&self) -> bool {
+        self.requested.len() > 1
     }
 }
 
-/// The content type where messages are server-sent events, however they are delivered: clients read
-/// no other.
-fn event_stream_type(location: &Location) -> Option<&'static [u8]> {
-    (location.layout.form().framing() == Framing::EventSource).then_some(EVENT_STREAM)
-}
-
-/// Content type of an answer with messages: `fixed`, else the old directive's, else nginx's choice.
-fn set_content_type(
+/// Takes the request in as a subscriber, and makes sure that the subscriber goes when its request does:
+/// from here on even if we panic, so that no record is ever left that names a freed request.
+fn admit(
     request: &mut Request,
-    location: &Location,
-    fixed: Option<&'static [u8]>,
-) -> Result<(), NoMemory> {
-    let Some(text) = fixed.or(location.content_type.as_deref()) else {
-        // SAFETY: the request is live, and nothing of it is borrowed.
-        let set = unsafe { ngx_http_set_content_type(request.as_ptr()) };
-        return if set == NGX_OK as ngx_int_t { Ok(()) } else { Err(NoMemory) };
-    };
-    // SAFETY: the pool is the request's.
-    let copy = unsafe { ngx_pnalloc(request.pool().as_ptr(), text.len().max(1)) }.cast::<u8>();
-    if copy.is_null() {
-        return Err(NoMemory);
-    }
-    // SAFETY: room for the text, which nobody else knows yet.
-    unsafe { copy.copy_from_nonoverlapping(text.as_ptr(), text.len()) };
-    let headers = &mut request.fields_mut().headers_out;
-    headers.content_type.len = text.len();
-    headers.content_type.data = copy;
-    // Parameters are no part of what `gzip_types` compares.
-    headers.content_type_len = text.iter().position(|byte| *byte == b';').unwrap_or(text.len());
-    headers.content_type_lowcase = ptr::null_mut();
-    Ok(())
-}
-
-/// Takes the request in as this subscriber, and makes sure that the subscriber goes when its request
-/// does: from here on even if we panic, so that no record is ever left that names a freed request.
-fn admit(request: &mut Request, subscriber: Subscriber) -> Result<Token, NoMemory> {
+    location: &'static Location,
+    take_in: impl FnOnce(Client) -> Token,
+) -> Result<Token, NoMemory> {
     // SAFETY: the request is live; size 0 means that `data` is ours to set.
     let cleanup = unsafe { ngx_http_cleanup_add(request.as_ptr(), 0) };
     // SAFETY: null, or a record that nginx has just made.
     let cleanup = unsafe { cleanup.as_mut() }.ok_or(NoMemory)?;
-    let token = audience::with(|audience| audience.subscribers.add(subscriber));
-    cleanup.data = audience::to_data(token);
+    let token = take_in(Client::new(request.peer(), location));
+    cleanup.data = client::pointer_to(token);
     cleanup.handler = Some(events::on_cleanup);
-    audience::attach(token, request.peer());
+    client::attach(token, request.peer());
     Ok(token)
 }
 
 /// What the content handler returns for a request that was opened this far. One that is over
 /// forgets its subscriber; `stay` keeps the other.
 fn conclude(
-    request: &mut Request,
+    worker: &Worker,
     token: Token,
     opened: Result<Option<ngx_int_t>, NoMemory>,
-    stay: impl FnOnce(&mut Request) -> ngx_int_t,
+    stay: impl FnOnce() -> ngx_int_t,
 ) -> Sent {
     let over = match opened {
-        Ok(None) => return Ok(stay(request)),
+        Ok(None) => return Ok(stay()),
         Ok(Some(code)) => Ok(code),
         Err(no_memory) => Err(no_memory),
     };
-    ending::forget(token);
+    worker.audience.forget(worker, token);
     over
 }
 
 /// The request stays open, and nginx's events for it come to us. Returns what the content handler
 /// must return.
-fn keep_open(request: &mut Request, token: Token) -> ngx_int_t {
+fn keep_open(worker: &Worker, request: &mut Request, token: Token) -> ngx_int_t {
     let r = request.fields_mut();
     r.read_event_handler = Some(events::on_readable);
     if r.discard_body() == 1 {
         // When we return, nginx takes the handler back until it has forgotten the whole body.
-        events::watch_soon(token);
+        events::watch_soon(worker, token);
     }
     r.write_event_handler = Some(events::on_writable);
     r.set_count(r.count() + 1);
-    events::schedule();
+    worker.schedule();
     NGX_DONE as ngx_int_t
-}
-
-impl Request {
-    fn peer(&self) -> Peer {
-        // SAFETY: the request is live by the promise of `Request::new`; whoever keeps the value
-        // forgets it when the request's cleanup runs (`admit`).
-        unsafe { Peer::new(self.as_non_null()) }
-    }
 }

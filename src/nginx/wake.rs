@@ -15,7 +15,7 @@
 //! descriptor: no receiving system call, and a write that nobody reads cannot block before 2^64 - 1
 //! of them. Level-triggered methods have to read.
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::ffi::c_int;
 use core::mem;
 use core::ptr::NonNull;
@@ -26,9 +26,19 @@ use ngx::ffi::{
     ngx_get_connection, ngx_handle_read_event, ngx_int_t, ngx_uint_t,
 };
 
-use crate::nginx::{ffi, log, worker};
+use crate::nginx::{ffi, log};
+
+/// What this worker wants to be told.
+#[derive(Clone, Copy)]
+pub(crate) struct Calls {
+    /// Another worker has written to our descriptor.
+    pub(crate) woken: fn(),
+    /// nginx has told this worker to finish what it has.
+    pub(crate) exiting: fn(),
+}
 
 thread_local! {
+    static CALLS: Cell<Option<Calls>> = const { Cell::new(None) };
     /// Descriptors by slot. Made in the master; a forked process has them as they were then.
     static DESCRIPTORS: RefCell<Vec<c_int>> = const { RefCell::new(Vec::new()) };
 }
@@ -51,7 +61,7 @@ pub(crate) fn prepare(slots: usize) -> io::Result<()> {
 /// Tells the worker in another slot to look at its inbox. Never blocks.
 ///
 /// A slot beyond our table belongs to a worker that was started after a reload with more workers
-/// than ever before; it looks at its inbox by time as well (`worker::on_full_tick`).
+/// than ever before; it looks at its inbox by time as well (`duties::on_full_tick`).
 pub(crate) fn wake(slot: usize) {
     let Some(fd) = DESCRIPTORS.with_borrow(|fds| fds.get(slot).copied()) else { return };
     let one = 1_u64;
@@ -77,7 +87,8 @@ pub(crate) fn wake(slot: usize) {
 ///
 /// nginx also calls the handler once when the worker begins to exit, because the connection counts
 /// as idle; so the worker learns of it before anything else happens.
-pub(crate) fn listen(slot: usize) -> bool {
+pub(crate) fn listen(slot: usize, calls: Calls) -> bool {
+    CALLS.set(Some(calls));
     let Some(fd) = DESCRIPTORS.with_borrow(|fds| fds.get(slot).copied()) else { return false };
     let log = log::cycle_log();
     // SAFETY: nginx's event loop is set up; the descriptor is open and nobody else watches it.
@@ -117,14 +128,18 @@ unsafe extern "C" fn on_wake(ev: *mut ngx_event_t) {
         if connection.close() == 1 {
             connection.set_close(0);
             connection.set_idle(0);
-            worker::on_exiting();
+            if let Some(calls) = CALLS.get() {
+                (calls.exiting)();
+            }
             return;
         }
         let fd = connection.fd;
         if !is_edge_triggered() {
             drain(fd);
         }
-        worker::on_woken();
+        if let Some(calls) = CALLS.get() {
+            (calls.woken)();
+        }
     });
 }
 

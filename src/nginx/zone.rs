@@ -15,14 +15,17 @@ use ngx::ffi::{
 use crate::model::Seconds;
 use crate::nginx::config::MainConf;
 use crate::nginx::ffi;
+use crate::nginx::identity;
 use crate::nginx::log::{self, Level};
-use crate::nginx::module;
 use crate::nginx::parse::{self, Parse, Refused};
-use crate::nginx::worker::Failed;
 use crate::store::Store;
 
 /// Below this many pages there is no room for the store's own tables.
 const PAGES_MIN: usize = 32;
+/// A hook failed, and has said why.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failed;
+
 /// What the zone is called if nobody names it.
 const NAME: &[u8] = b"push_stream_module";
 
@@ -73,7 +76,8 @@ pub(super) fn add(parse: &Parse) -> Result<(), Refused> {
     let mut name = ffi::borrowed_str(name);
     // SAFETY: the name is a word of the configuration, which lives as long as the cycle, or static;
     // nginx reads it only.
-    let zone = unsafe { ngx_shared_memory_add(parse.as_ptr(), &raw mut name, size, module::tag()) };
+    let zone =
+        unsafe { ngx_shared_memory_add(parse.as_ptr(), &raw mut name, size, identity::tag()) };
     let Some(zone) = NonNull::new(zone) else { return Err(Refused::Logged) };
     let main = parse.main_conf();
     // SAFETY: nginx has just given it to us; nobody else looks at it while we read.
@@ -110,7 +114,7 @@ fn size_before_reload(parse: &Parse, name: &[u8]) -> Option<usize> {
     // SAFETY: this list of nginx's holds zones and does not change while we look.
     let mut zones = unsafe { ffi::list_items::<ngx_shm_zone_t>(&old.shared_memory) };
     zones
-        .find(|zone| zone.tag == module::tag() && zone.shm.name.as_bytes() == name)
+        .find(|zone| zone.tag == identity::tag() && zone.shm.name.as_bytes() == name)
         .map(|zone| zone.shm.size)
 }
 

@@ -110,11 +110,7 @@ impl Wheels {
     }
 
     /// Somebody who is due. The caller restarts or ends its interval before asking again.
-    pub(super) fn due(
-        &mut self,
-        places: &mut impl Places,
-        now_msec: usize,
-    ) -> Option<(Kind, u32)> {
+    pub(super) fn due(&mut self, places: &mut impl Places, now_msec: usize) -> Option<(Kind, u32)> {
         // An end goes before a ping: nobody is pinged to be dismissed.
         [Kind::End, Kind::Ping].into_iter().find_map(|kind| {
             let mut wheels = self.wheels.iter_mut().filter(|wheel| wheel.kind == kind);
@@ -136,12 +132,11 @@ impl Wheel {
 
     /// Puts a subscriber of this wheel, which is in no slot now, where it is due.
     fn insert(&mut self, places: &mut impl Places, index: u32, now_msec: usize) {
-        if self.occupied == 0 {
-            self.at = now_msec / self.step_msec;
-        }
+        let now = now_msec / self.step_msec;
+        self.at = self.steps_to_next().map_or(now, |steps| now.min(self.at + steps));
         let Some(place) = places.place(self.kind, index) else { return };
-        // While the wheel is behind the time, a slot may stand for a time before this one. Whoever is
-        // found too early there is put on.
+        // While the wheel is behind the time, the slot may be one for an earlier time. A subscriber that is
+        // found there too early is put on.
         let due = place.due_msec.div_ceil(self.step_msec).clamp(self.at, self.at + SLOTS - 1);
         let slot = due % SLOTS;
         let head = core::mem::replace(&mut self.heads[slot], index);

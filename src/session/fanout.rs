@@ -194,12 +194,7 @@ struct Renderings {
 }
 
 impl Renderings {
-    fn get(
-        &mut self,
-        as_chunks: bool,
-        form: &Form,
-        messages: &[Message<'_>],
-    ) -> &Rc<Rendering> {
+    fn get(&mut self, as_chunks: bool, form: &Form, messages: &[Message<'_>]) -> &Rc<Rendering> {
         let slot = if as_chunks { &mut self.chunked } else { &mut self.raw };
         slot.get_or_insert_with(|| {
             let mut rendering = Rendering::default();

@@ -19,8 +19,8 @@ use crate::model::{Message, Token};
 use crate::session::Form;
 use crate::session::audience::{Audience, Mode, State, Subscriber};
 use crate::session::departure::Reason;
-use crate::session::link::{Host, Lagged, Read};
-use crate::session::outbox::{PIECE_COST, Piece, Rendering};
+use crate::session::link::{Host, Read};
+use crate::session::outbox::{Outbox, PIECE_COST, Piece, Rendering};
 use crate::session::stream::Stream;
 
 /// A portion is full with so many bytes, or so many messages: some writes' worth, some milliseconds.
@@ -65,6 +65,11 @@ impl Portion {
             form.render(message, out);
         });
         !is_full(self.rendering.len(), self.messages)
+    }
+
+    /// Do its messages become chunks?
+    pub fn is_chunked(&self) -> bool {
+        self.as_chunks
     }
 
     /// How many messages it has.
@@ -336,11 +341,12 @@ impl<H: Host> Audience<H> {
         Some(token)
     }
 
-    /// The answer to a poll that has more old messages than one portion: its header and its first portion
-    /// are on their way, the rest follows, and then it ends with `end`.
+    /// The answer to a poll that has more old messages than one portion: its header is on its way, its
+    /// first portion and the rest follow, and then it ends with `end`. It is written to `link`.
     pub fn begin_answer(
         &self,
         token: Token,
+        link: H::Link,
         first: Piece,
         rest: H::Rest,
         separator: &'static [u8],
@@ -351,9 +357,10 @@ impl<H: Host> Audience<H> {
             if let Some(end) = end {
                 unread.push_last(end);
             }
-            let mut outbox = crate::session::outbox::Outbox::default();
+            let mut outbox = Outbox::default();
             outbox.push(first);
             outbox.mark_backlog();
+            subscriber.link = link;
             subscriber.state = State::Ending;
             subscriber.mode = Mode::Stream(Stream::answer(outbox, unread));
         });

@@ -14,7 +14,7 @@
 use crate::model::{DELETED_ID, Message, Seconds, Token};
 use crate::session::Layout;
 use crate::session::audience::{Audience, Mode, State};
-use crate::session::departure::{How, Reason};
+use crate::session::departure::{Cut, Departure, How, Reason};
 use crate::session::due::Kind;
 use crate::session::link::{Host, Link};
 use crate::session::outbox::Piece;
@@ -204,36 +204,44 @@ impl<H: Host> Audience<H> {
 
     /// Answers a poll that waits, with what it has found. `is_over`: in any case, with what is known.
     pub(super) fn answer(&self, host: &H, token: Token, is_over: bool) {
-        let has_message = {
-            let records = &mut *self.records.borrow_mut();
-            let Some(subscriber) = records.slots.get(token) else { return };
-            let Mode::Poll(poll) = &subscriber.mode else { return };
-            let (has_found, broken) = (poll.found.is_some(), subscriber.state == State::Broken);
-            if broken || !has_found && !is_over {
-                return;
-            }
-            if has_found {
-                subscriber.count(1);
-                subscriber.reason = Reason::Answered;
-            }
-            has_found && poll_announces(subscriber)
-        };
-        // Before it leaves its channels. After that nobody knows what it has missed.
-        let place = if has_message { 0 } else { host.resume_from(token) };
-        let departure = self.depart(host, token, |subscriber| {
-            let Mode::Poll(poll) = &mut subscriber.mode else {
-                return How::Cut(crate::session::departure::Cut::Lost);
-            };
-            How::Answered(core::mem::take(&mut **poll).answer(subscriber.link.layout(), place))
-        });
-        if let Some(departure) = departure {
+        if (is_over || self.has_found(token))
+            && let Some(departure) = self.answer_now(host, token)
+        {
             host.depart(departure);
         }
     }
-}
 
-/// Does what it has found say from where the client asks again?
-fn poll_announces<H: Host>(subscriber: &crate::session::audience::Subscriber<H>) -> bool {
-    let Mode::Poll(poll) = &subscriber.mode else { return false };
-    poll.found.as_ref().is_some_and(|found| found.announced.is_some())
+    fn has_found(&self, token: Token) -> bool {
+        let records = &mut *self.records.borrow_mut();
+        let subscriber = records.slots.get(token);
+        matches!(subscriber.map(|s| &s.mode), Some(Mode::Poll(poll)) if poll.found.is_some())
+    }
+
+    /// The answer of a poll with what it has found, else as for one whose time is over. Also in the
+    /// handler that opens the request.
+    pub fn answer_now(&self, host: &H, token: Token) -> Option<Departure<H::Link>> {
+        let is_placed = {
+            let records = &mut *self.records.borrow_mut();
+            let subscriber = records.slots.get(token)?;
+            let Mode::Poll(poll) = &subscriber.mode else { return None };
+            if subscriber.state == State::Broken {
+                return None;
+            }
+            let is_placed = poll.found.as_ref().is_some_and(|found| found.announced.is_some());
+            if poll.found.is_some() {
+                subscriber.count(1);
+                subscriber.reason = Reason::Answered;
+            }
+            is_placed
+        };
+        // Before it leaves its channels: after that nobody knows what it has missed.
+        let place = if is_placed { 0 } else { host.resume_from(token) };
+        self.depart(host, token, |subscriber| match &mut subscriber.mode {
+            Mode::Poll(poll) => {
+                let poll = core::mem::take(&mut **poll);
+                How::Answered(poll.answer(subscriber.link.layout(), place))
+            }
+            Mode::Stream(_) => How::Cut(Cut::Lost),
+        })
+    }
 }

@@ -92,8 +92,16 @@ impl<H: Host> Audience<H> {
     fn read_open(&self, host: &H, token: Token, link: &H::Link, socket: Box<Socket>) {
         let replies = Rendering::default();
         let (publications, pings) = (0, 0);
-        let mut turn =
-            Turn { audience: self, host, link, token, socket: Some(socket), replies, publications, pings };
+        let mut turn = Turn {
+            audience: self,
+            host,
+            link,
+            token,
+            socket: Some(socket),
+            replies,
+            publications,
+            pings,
+        };
         let came = turn.take_kept().unwrap_or_else(|| turn.take_from_link());
         let has_published = turn.publications > 0;
         drop(turn);
@@ -221,10 +229,8 @@ impl<H: Host> Turn<'_, H> {
                     }
                 }
                 Action::Close { bytes: frames, code } => {
-                    let is_violation = matches!(
-                        code,
-                        Some(code::PROTOCOL_ERROR | code::NOT_UTF8 | code::TOO_BIG)
-                    );
+                    let is_violation =
+                        matches!(code, Some(code::PROTOCOL_ERROR | code::NOT_UTF8 | code::TOO_BIG));
                     let reason = if is_violation { Reason::Protocol } else { Reason::Client };
                     return Some(Came::Last(reason, frames));
                 }

@@ -428,7 +428,8 @@ fn ping(form: &Form, as_chunk: bool, text: &[u8]) -> Piece {
 
 impl<H: Host> Subscriber<H> {
     fn after_flush(&mut self, flushed: Flushed) -> Written {
-        let was_blocked = mem::replace(&mut self.is_blocked, matches!(flushed, Flushed::Some { .. }));
+        let was_blocked =
+            mem::replace(&mut self.is_blocked, matches!(flushed, Flushed::Some { .. }));
         let went = match flushed {
             Flushed::Lost => Err(Lost),
             Flushed::Some { progress } => self.link.await_writable(progress || !was_blocked),

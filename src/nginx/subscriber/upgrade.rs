@@ -9,23 +9,23 @@
 //! not expect; it goes to the filter that writes, as everything after it does. Once it is written
 //! the request has left HTTP: nginx never reads another one from this connection.
 
-use std::rc::Rc;
-
 use ngx::ffi::{NGX_DONE, NGX_ERROR, ngx_int_t, ngx_uint_t};
 
 use crate::hub::{Refusal, Stay, Subscribed};
 use crate::model::Token;
-use crate::nginx::answer::{self, Sent};
-use crate::nginx::journal::Reason;
+use crate::nginx::answer::{self, FAILED, Sent};
+use crate::nginx::loans::Loans;
 use crate::nginx::location::Location;
-use crate::nginx::output::{Loans, Outbox, Rendering, Way};
-use crate::nginx::peer::Peer;
 use crate::nginx::request::{Method, NoMemory, Request};
-use crate::nginx::subscriber::audience::{self, Mode, State, Stream, Subscriber};
-use crate::nginx::subscriber::delivery::{self, Written};
-use crate::nginx::subscriber::socket::{self, Socket};
-use crate::nginx::subscriber::{Asked, Received, admit, conclude, ending, events, streaming};
-use crate::nginx::{headers, refusals, worker};
+use crate::nginx::subscriber::{Asked, Received, admit, conclude, events, streaming};
+use crate::nginx::worker::{self, Worker};
+use crate::nginx::{headers, refusals};
+use crate::session::departure::Reason;
+use crate::session::link::Way;
+use crate::session::paging::Portion;
+use crate::session::socket::Socket;
+use crate::session::stream::Opening;
+use crate::session::websocket::Terms;
 use crate::wire::handshake::{self, BadHandshake, Handshake};
 use crate::wire::{frame, path};
 
@@ -56,41 +56,32 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
         headers::add_no_cache(request)?;
         return Ok(answer::refused_silently(request, 400, "a handshake has no body"));
     }
+    let Some(worker) = worker::this() else { return Ok(FAILED) };
     let path = request.channels_path(location)?;
     let requested = path::parse(&path);
     let received = Received::of(request, location)?;
     let asked = Asked { requested: &requested, since: received.since() };
 
-    let peer = request.peer();
-    let loans = Loans::of(peer).ok_or(NoMemory)?;
-    let socket = Some(Box::new(Socket::new(location, take_input(request))));
-    let stream = Stream {
-        way: Way::Direct,
-        frames_chunks: false,
-        is_answer: false,
-        outbox: Outbox::default(),
-        unread: None,
-        loans,
-        socket,
+    let loans = Loans::of(request.peer()).ok_or(NoMemory)?;
+    let terms = Terms {
+        publish: location.websocket_allow_publish,
+        binary: location.websocket_binary,
+        message_max: location.websocket_max_message_size as u64,
     };
-    let form = audience::with(|audience| audience.forms.number(location.layout.form()));
-    let has_many = requested.len() > 1;
-    let subscriber = Subscriber::new(peer, location, form, has_many, Mode::Stream(stream));
-    let token = admit(request, subscriber)?;
+    let socket = Socket::new(terms, take_input(request));
+    let audience = &worker.audience;
+    let form = audience.form_number(location.layout.form());
+    let token = admit(request, location, |client| {
+        audience.admit_stream(client.lending(loans), form, asked.has_many_channels(), Some(socket))
+    })?;
     let subscribed = if requested.is_empty() {
-        Ok(Err(Refusal::NoChannelId))
+        Err(Refusal::NoChannelId)
     } else {
-        asked.subscribe(location, token, form, Stay::Live, false)
+        asked.subscribe(worker, location, token, form, Stay::Live, false)
     };
-    let subscribed = match subscribed {
-        Ok(subscribed) => subscribed,
-        Err(code) => {
-            ending::forget(token);
-            return Ok(code);
-        }
-    };
-    let opened = open(request, location, token, &key, subscribed);
-    conclude(request, token, opened, |request| keep_open(request, peer))
+    audience.accept(token);
+    let opened = open(worker, request, location, token, &key, subscribed);
+    conclude(worker, token, opened, || keep_open(worker, request))
 }
 
 /// The key of a proper handshake. There is none over HTTP/2: a stream has no connection to take over.
@@ -145,81 +136,43 @@ fn take_input(request: &mut Request) -> Vec<u8> {
 
 /// What to return for a request that is over; `None`: it stays, be it for its last bytes.
 fn open(
+    worker: &Worker,
     request: &mut Request,
     location: &'static Location,
     token: Token,
     key: &[u8],
     subscribed: Result<Subscribed, Refusal>,
 ) -> Result<Option<ngx_int_t>, NoMemory> {
-    audience::with(|audience| {
-        if let Some(subscriber) = audience.subscribers.get(token) {
-            subscriber.reason = Reason::Client;
-        }
-    });
     if !request.peer().set_no_delay() {
         return Ok(Some(NGX_ERROR as ngx_int_t));
     }
     // Only for variables: the 101 has these two of its own.
     headers::add_no_cache(request)?;
-    let mut opening = Rendering::default();
-    opening.push(|out| {
+    let mut portion = Portion::new(false);
+    portion.push_other(|out| {
         handshake::render_response(key, out);
         note_header_sent(request, out.len());
     });
-    let (unread, refusal) = match subscribed {
-        Ok(mut subscribed) => {
-            let subscribed = &mut subscribed;
-            let unread =
-                streaming::push_opening(&mut opening, None, token, false, location, subscribed);
-            (unread, None)
+    match subscribed {
+        Ok(subscribed) => {
+            portion.push_other(|out| location.layout.open(None, out));
+            streaming::begin(worker, location, token, Way::Direct, portion, subscribed);
         }
-        Err(refusal) => (None, Some(refusal)),
-    };
-    match refusal {
-        Some(Refusal::NoMemory { .. }) => worker::report_full_zone(),
-        Some(refusal) => refusals::report(request, refusal),
-        None => {}
-    }
-    let is_over = refusal.is_some() || worker::is_exiting();
-    if is_over {
-        ending::leave(token);
-    }
-    audience::with(|audience| {
-        if let Some(subscriber) = audience.subscribers.get(token) {
-            subscriber.state = State::Open;
-            if let Mode::Stream(stream) = &mut subscriber.mode {
-                stream.outbox.push(&Rc::new(opening), 0);
-                stream.outbox.mark_backlog();
-                stream.unread = unread;
+        Err(refusal) => {
+            match refusal {
+                Refusal::NoMemory { .. } => worker::report_full_zone(),
+                _ => refusals::report(request, refusal),
             }
-        }
-        if let Some(refusal) = refusal {
-            audience.begin_end_with(token, Reason::Refused, |_, out| {
-                frame::encode_refusal(refusal.status(), refusal.explain().unwrap_or(""), out);
-            });
-        } else if is_over {
-            audience.begin_end(token, Reason::Shutdown);
-        }
-    });
-    if !is_over {
-        // Who has read the header finds itself counted.
-        streaming::settle(location, token);
-    }
-    let mut written = delivery::write(token);
-    if written == Written::TooSlow {
-        ending::report_too_slow();
-        audience::with(|audience| audience.cut_off(token));
-        ending::leave(token);
-        written = delivery::write(token);
-    }
-    match written {
-        // Even if all is written: the read handler, posted by `keep_open`, ends the connection.
-        Written::Open | Written::Ended => {}
-        Written::Gone | Written::TooSlow | Written::Lost => {
-            return Ok(Some(NGX_ERROR as ngx_int_t));
+            let opening = Opening { way: Way::Direct, frames_chunks: false, portion, rest: None };
+            worker.audience.open(token, opening);
+            let mut frames = Vec::new();
+            let explain = refusal.explain().unwrap_or("");
+            frame::encode_refusal(refusal.status(), explain, &mut frames);
+            worker.audience.end(token, Reason::Refused, Some(frames));
         }
     }
-    Ok(None)
+    // Even if all is written: the read handler, posted by `keep_open`, ends the connection.
+    Ok(streaming::write_first(worker, token))
 }
 
 /// For nginx's log, and so that it does not send a header of its own.
@@ -234,13 +187,13 @@ fn note_header_sent(request: &mut Request, len: usize) {
 }
 
 /// The connection is a WebSocket's from now on. Returns what the content handler must return.
-fn keep_open(request: &mut Request, peer: Peer) -> ngx_int_t {
+fn keep_open(worker: &Worker, request: &mut Request) -> ngx_int_t {
     let r = request.fields_mut();
-    r.read_event_handler = Some(socket::on_readable);
+    r.read_event_handler = Some(events::on_frames);
     r.write_event_handler = Some(events::on_writable);
     r.set_count(r.count() + 1);
-    events::schedule();
+    worker.schedule();
     // Frames may have come already, with the request or behind it.
-    peer.post_read();
+    request.peer().post_read();
     NGX_DONE as ngx_int_t
 }

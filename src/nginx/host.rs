@@ -1,0 +1,180 @@
+//! The worker as its subscribers see it: the hub's answers, the next round of the loop, the logs.
+
+use crate::hub::{self, Post, Refusal, Rest};
+use crate::model::{Message, Seconds, Token};
+use crate::nginx::client::Client;
+use crate::nginx::worker::{self, Worker};
+use crate::nginx::{clock, departing, ffi, journal, log};
+use crate::session::departure::{Departure, Entry, How};
+use crate::session::fanout::Fanout;
+use crate::session::link::{Host, Lagged, Read, Unpublished};
+use crate::session::stream::FLUSHES_MAX;
+
+/// Batches that are taken from the hub before the subscribers are written to.
+const BATCHES_MAX: usize = 16;
+
+impl Host for Worker {
+    type Link = Client;
+    type Rest = Rest;
+
+    fn leave(&self, token: Token) {
+        self.operate(|hub, rules, now| hub.leave(token, rules, now));
+    }
+
+    fn read_on(
+        &self,
+        rest: Rest,
+        each: &mut dyn FnMut(&Message<'_>) -> bool,
+    ) -> Result<Read<Rest>, Lagged> {
+        let read = self.operate(|hub, _, now| hub.read_on(rest, now, each));
+        read.map(|hub::Reading { rest, gone }| Read { rest, gone }).map_err(|hub::Lagged| Lagged)
+    }
+
+    fn park(&self, rest: &mut Rest) {
+        self.operate(|hub, _, now| hub.park(rest, now));
+    }
+
+    fn channels(rest: &Rest) -> impl Iterator<Item = &[u8]> {
+        rest.channels()
+    }
+
+    fn has_older(&self, token: Token, order: (Seconds, u64)) -> bool {
+        self.hub().has_older(token, order)
+    }
+
+    fn resume_from(&self, token: Token) -> Seconds {
+        self.operate(|hub, _, now| hub.resume_from(token, now))
+    }
+
+    fn publish(
+        &self,
+        link: &Client,
+        token: Token,
+        message: &[u8],
+        binary: bool,
+    ) -> Result<usize, Unpublished> {
+        let location = link.location();
+        let post = Post {
+            event_id: None,
+            event_type: None,
+            body: &[message],
+            binary,
+            may_be_empty: location.websocket_binary,
+            store: location.store_messages,
+        };
+        let published = self.operate(|hub, rules, now| {
+            let channels = hub.channels_of(token);
+            // Only the module itself publishes in the events channel.
+            let ids: Vec<&[u8]> = channels
+                .iter()
+                .map(Vec::as_slice)
+                .filter(|id| *id != rules.events_channel.as_slice())
+                .collect();
+            if ids.is_empty() {
+                return Ok(0);
+            }
+            hub.publish(&ids, &post, rules, now).map(|()| ids.len())
+        });
+        self.after_publishing();
+        published.map_err(|refusal| {
+            if let Refusal::NoMemory { .. } = refusal {
+                worker::report_full_zone();
+                return Unpublished::NoMemory;
+            }
+            let explain = refusal.explain().unwrap_or("");
+            Unpublished::Refused { status: refusal.status(), explain }
+        })
+    }
+
+    fn deliver(&self) {
+        self.deliver_some();
+    }
+
+    fn has_rounds(&self) -> bool {
+        !worker::is_exiting() && !worker::is_terminating()
+    }
+
+    fn go_on_next(&self) {
+        self.events.flush.post_next();
+    }
+
+    fn write_down(&self, link: &Client, entry: Entry) {
+        journal::write_down(link.peer().request(), entry);
+    }
+
+    fn report_too_slow(&self) {
+        let now = clock::now();
+        let (reported_at, count) = self.too_slow.get();
+        let count = count + 1;
+        if reported_at == now {
+            self.too_slow.set((reported_at, count));
+            return;
+        }
+        self.too_slow.set((now, 0));
+        let who = if count == 1 { "subscriber was" } else { "subscribers were" };
+        log::warning!(
+            log::cycle_log(),
+            "{count} {who} disconnected, being too slow for \"push_stream_subscriber_max_buffered\" or \
+             for old messages, which are gone"
+        );
+    }
+
+    fn depart(&self, departure: Departure<Client>) {
+        if matches!(departure.how, How::Closed) && worker::is_terminating() {
+            // With unread input the kernel would reset the connection when the process is gone.
+            self.audience.drain(&departure.link);
+        }
+        departing::finalize(departure);
+    }
+}
+
+impl Worker {
+    /// Hands out a bounded part of what the hub has for our subscribers, and writes to them. `true`:
+    /// there is more, so call again after other connections had a turn.
+    pub(super) fn deliver_some(&self) -> bool {
+        // First those are written to who have something already. What is published meanwhile waits in
+        // the zone, where it takes its room once, and then leaves in the same write as the rest.
+        if self.audience.dirty() > 0 {
+            // Nearly always the event is on its way already; not after a panic.
+            self.go_on_next();
+            return true;
+        }
+        let mut more = true;
+        for _ in 0..BATCHES_MAX {
+            let mut each = |news: hub::News<'_>| self.take(news);
+            more = self.hub().deliver(self.rules(), clock::now(), &mut each);
+            // Batches of several channels are worth collecting: their subscribers get one write. But
+            // those who have something already are not to wait long.
+            if !more || self.audience.dirty() >= FLUSHES_MAX {
+                break;
+            }
+        }
+        self.serve("settle", || self.audience.settle_round());
+        self.audience.go_on(self);
+        more
+    }
+
+    fn take(&self, news: hub::News<'_>) {
+        match news {
+            hub::News::Messages { groups, messages, deleted_at } => {
+                let mut fanout = Fanout::new(groups, messages, deleted_at, clock::now_msec());
+                self.serve("fan out", || fanout.run(&self.audience));
+            }
+            hub::News::Ended { token, left } => self.audience.unsubscribed(token, left),
+        }
+    }
+
+    /// Runs work for many subscribers that goes on where it was interrupted. A panic costs the one
+    /// subscriber that it was about.
+    pub(super) fn serve(&self, name: &str, mut work: impl FnMut()) {
+        loop {
+            let panicked = ffi::guard(name, true, || {
+                work();
+                false
+            });
+            if !panicked || !self.audience.pass_over(self) {
+                return;
+            }
+        }
+    }
+}
