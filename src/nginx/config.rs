@@ -178,6 +178,8 @@ pub(crate) struct LocationConf {
     pub(super) websocket_allow_publish: ngx_flag_t,
     pub(super) websocket_binary: ngx_flag_t,
     pub(super) websocket_max_message_size: usize,
+    /// Empty for `off`.
+    pub(super) websocket_protocols: Option<Vec<NonNull<ngx_http_complex_value_t>>>,
     pub(super) allow_connections_to_events_channel: ngx_flag_t,
     pub(super) last_received_message_time: *mut ngx_http_complex_value_t,
     pub(super) last_received_message_tag: *mut ngx_http_complex_value_t,
@@ -223,6 +225,7 @@ impl Default for LocationConf {
             websocket_allow_publish: UNSET,
             websocket_binary: UNSET,
             websocket_max_message_size: UNSET_SIZE,
+            websocket_protocols: None,
             allow_connections_to_events_channel: UNSET,
             last_received_message_time: ptr::null_mut(),
             last_received_message_tag: ptr::null_mut(),
@@ -334,6 +337,9 @@ impl LocationConf {
         );
         inherit(&mut self.force_filters, outer.force_filters, UNSET, 0);
         inherit(&mut self.open_publisher, outer.open_publisher, UNSET, 0);
+        if self.websocket_protocols.is_none() {
+            self.websocket_protocols.clone_from(&outer.websocket_protocols);
+        }
         if self.audit_allow.is_none() {
             self.audit_allow.clone_from(&outer.audit_allow);
         }

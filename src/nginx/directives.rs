@@ -72,7 +72,7 @@ pub(super) const fn table() -> *mut ngx_command_t {
     (&raw const TABLE).cast_mut().cast()
 }
 
-const ROWS: usize = 59;
+const ROWS: usize = 60;
 
 /// Rows of today first, in the order of the manual.
 static TABLE: Table = Table([
@@ -330,6 +330,14 @@ static TABLE: Table = Table([
         NGX_CONF_TAKE1,
         setters::set_size,
         Field::Location(offset_of!(LocationConf, websocket_max_message_size)),
+    ),
+    // push_stream_websocket_protocols <name> ... | off;   http, server, location   default: none
+    row(
+        ngx_string!("push_stream_websocket_protocols"),
+        ANYWHERE,
+        NGX_CONF_1MORE,
+        setters::set_websocket_protocols,
+        Field::None,
     ),
     // push_stream_allow_connections_to_events_channel on | off;   http, server, location, if in location   default: off
     row(

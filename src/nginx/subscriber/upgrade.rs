@@ -24,7 +24,7 @@ use crate::nginx::subscriber::audience::{self, Mode, State, Stream, Subscriber, 
 use crate::nginx::subscriber::delivery::{self, Written};
 use crate::nginx::subscriber::socket::{self, Socket};
 use crate::nginx::subscriber::{Asked, Received, admit, conclude, ending, events, streaming};
-use crate::nginx::{headers, refusals, worker};
+use crate::nginx::{headers, refusals, variables, worker};
 use crate::wire::handshake::{self, BadHandshake, Handshake};
 use crate::wire::{frame, path};
 
@@ -58,6 +58,8 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
     let path = request.channels_path(location)?;
     let requested = path::parse(&path);
     let received = Received::of(request, location)?;
+    // Last: a map with an expression changes the captures that other values are made of.
+    let protocol = protocol(request, location)?;
     let asked = Asked { requested: &requested, since: received.since() };
 
     let peer = request.peer();
@@ -88,8 +90,29 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
             return Ok(code);
         }
     };
-    let opened = open(request, location, token, &key, subscribed);
+    let accepted = Accepted { key, protocol };
+    let opened = open(request, location, token, &accepted, subscribed);
     conclude(request, token, opened, |request| keep_open(request, peer))
+}
+
+/// What the answer to a handshake is made of.
+struct Accepted {
+    key: Vec<u8>,
+    protocol: Option<Vec<u8>>,
+}
+
+/// The subprotocol that the client is told, if it asks for one that the location knows.
+fn protocol(request: &Request, location: &Location) -> Result<Option<Vec<u8>>, NoMemory> {
+    let offered: Vec<_> = request.header_lines(b"Sec-WebSocket-Protocol").collect();
+    if offered.is_empty() {
+        return Ok(None);
+    }
+    let mut known = Vec::with_capacity(location.websocket_protocols.len());
+    for value in &location.websocket_protocols {
+        known.push(variables::evaluate(request.as_non_null(), *value).ok_or(NoMemory)?);
+    }
+    let known: Vec<&[u8]> = known.iter().map(Vec::as_slice).collect();
+    Ok(handshake::choose_protocol(&offered, &known).map(<[u8]>::to_vec))
 }
 
 /// The key of a proper handshake. There is none over HTTP/2: a stream has no connection to take over.
@@ -147,7 +170,7 @@ fn open(
     request: &mut Request,
     location: &'static Location,
     token: Token,
-    key: &[u8],
+    accepted: &Accepted,
     subscribed: Result<Subscribed, Refusal>,
 ) -> Result<Option<ngx_int_t>, NoMemory> {
     let id = subscribed.as_ref().ok().and_then(|subscribed| subscribed.id);
@@ -164,7 +187,7 @@ fn open(
     headers::add_no_cache(request)?;
     let mut opening = Rendering::default();
     opening.push(|out| {
-        handshake::render_response(key, out);
+        handshake::render_response(&accepted.key, accepted.protocol.as_deref(), out);
         note_header_sent(request, out.len());
     });
     let (unread, refusal) = match subscribed {
