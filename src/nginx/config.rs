@@ -22,6 +22,7 @@ use crate::nginx::parse::{Parse, Place};
 use crate::nginx::variables::LegacyVariables;
 use crate::session::Framing;
 use crate::wire::allow::Allowed;
+use crate::wire::sse::BlankLines;
 
 /// "Not given", for [`ngx_flag_t`] and [`ngx_int_t`].
 pub(super) const UNSET: ngx_int_t = NGX_CONF_UNSET as ngx_int_t;
@@ -171,6 +172,7 @@ pub(crate) struct LocationConf {
     pub(super) header_template: ngx_str_t,
     pub(super) message_template: ngx_str_t,
     pub(super) footer_template: ngx_str_t,
+    pub(super) blank_lines: Option<BlankLines>,
     pub(super) wildcard_channel_max_qtd: ngx_int_t,
     pub(super) ping_message_interval: ngx_msec_t,
     pub(super) subscriber_connection_ttl: ngx_msec_t,
@@ -218,6 +220,7 @@ impl Default for LocationConf {
             header_template: ngx_str_t::empty(),
             message_template: ngx_str_t::empty(),
             footer_template: ngx_str_t::empty(),
+            blank_lines: None,
             wildcard_channel_max_qtd: UNSET,
             ping_message_interval: UNSET_MSEC,
             subscriber_connection_ttl: UNSET_MSEC,
@@ -283,6 +286,7 @@ impl LocationConf {
         inherit_str(&mut self.header_template, &outer.header_template, "");
         inherit_str(&mut self.message_template, &outer.message_template, "~text~");
         inherit_str(&mut self.footer_template, &outer.footer_template, "");
+        self.blank_lines = self.blank_lines.or(outer.blank_lines);
         inherit(
             &mut self.wildcard_channel_max_qtd,
             outer.wildcard_channel_max_qtd,

@@ -72,7 +72,7 @@ pub(super) const fn table() -> *mut ngx_command_t {
     (&raw const TABLE).cast_mut().cast()
 }
 
-const ROWS: usize = 60;
+const ROWS: usize = 61;
 
 /// Rows of today first, in the order of the manual.
 static TABLE: Table = Table([
@@ -346,6 +346,14 @@ static TABLE: Table = Table([
         NGX_CONF_FLAG,
         ngx_conf_set_flag_slot,
         Field::Location(offset_of!(LocationConf, allow_connections_to_events_channel)),
+    ),
+    // push_stream_eventsource_blank_lines drop | keep;   http, server, location   default: drop
+    row(
+        ngx_string!("push_stream_eventsource_blank_lines"),
+        ANYWHERE,
+        NGX_CONF_TAKE1,
+        setters::set_blank_lines,
+        Field::None,
     ),
     // push_stream_last_received_message_time <value>;   http, server, location, if in location   default: header If-Modified-Since
     row(

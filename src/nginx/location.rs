@@ -134,7 +134,8 @@ impl Location {
             conf.header_template.as_bytes(),
             conf.message_template.as_bytes(),
             conf.footer_template.as_bytes(),
-        );
+        )
+        .with_blank_lines(conf.blank_lines.unwrap_or_default());
         let msec = |value: ngx_msec_t| (value != UNSET_MSEC).then_some(value);
         Self {
             mode,

@@ -16,6 +16,7 @@ use crate::nginx::log::Level;
 use crate::nginx::parse::{self, DUPLICATE, Parse, Refused};
 use crate::wire::allow::Allowed;
 use crate::wire::handshake;
+use crate::wire::sse::BlankLines;
 
 /// Header template and header template file are one setting.
 const HEADER_GIVEN: Refused =
@@ -187,6 +188,35 @@ pub(super) fn choose_mode(parse: &Parse, mode: Mode) -> Result<(), Refused> {
     }
     parse.core_location().handler = Some(mode.handler());
     Ok(())
+}
+
+/// `push_stream_eventsource_blank_lines drop | keep;`
+///
+/// # Safety
+///
+/// nginx calls it for a directive that it has found in our table.
+pub(super) unsafe extern "C" fn set_blank_lines(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    _conf: *mut c_void,
+) -> *mut c_char {
+    let body = |parse: &Parse| {
+        let conf = parse.location_conf();
+        if conf.blank_lines.is_some() {
+            return Err(DUPLICATE);
+        }
+        let word = parse.argument(0);
+        conf.blank_lines = if word.eq_ignore_ascii_case(b"drop") {
+            Some(BlankLines::Drop)
+        } else if word.eq_ignore_ascii_case(b"keep") {
+            Some(BlankLines::Keep)
+        } else {
+            return Err(Refused::Because(c"must be \"drop\" or \"keep\""));
+        };
+        Ok(())
+    };
+    // SAFETY: nginx calls us with its parser's state, inside `http`.
+    unsafe { parse::setter("set_blank_lines", cf, body) }
 }
 
 /// `push_stream_websocket_protocols <name> ... | off;`
