@@ -27,6 +27,7 @@ pub mod websocket;
 
 use crate::model::Message;
 use crate::wire::frame::{self, Opcode};
+use crate::wire::sse::BlankLines;
 use crate::wire::template::Template;
 use crate::wire::{padding, sse};
 
@@ -57,6 +58,8 @@ pub struct Padding {
 pub struct Form {
     framing: Framing,
     template: Template,
+    /// The default wherever the framing has no lines, so that forms which look alike are equal.
+    blank_lines: BlankLines,
     /// `None` whenever no message can be padded, so that forms which look alike are equal.
     padding: Option<MessagePadding>,
 }
@@ -74,7 +77,16 @@ impl Form {
             Framing::Plain | Framing::WebSocket => Template::compile(message_template),
             Framing::EventSource => sse::prepare_message(message_template),
         };
-        Self { framing, template, padding: None }
+        Self { framing, template, blank_lines: BlankLines::default(), padding: None }
+    }
+
+    /// The same form with another treatment of a message's empty lines; only server-sent events have
+    /// lines.
+    fn with_blank_lines(self, blank_lines: BlankLines) -> Self {
+        match self.framing {
+            Framing::EventSource => Self { blank_lines, ..self },
+            Framing::Plain | Framing::WebSocket => self,
+        }
     }
 
     /// The same form for a connection with padding. WebSocket frames are never padded.
@@ -95,7 +107,8 @@ impl Form {
         match self.framing {
             Framing::Plain => streaming::render(&self.template, message, self.padding(), out),
             Framing::EventSource => {
-                event_source::render(&self.template, message, self.padding(), out);
+                let (template, blank_lines) = (&self.template, self.blank_lines);
+                event_source::render(template, blank_lines, message, self.padding(), out);
             }
             Framing::WebSocket => {
                 let opcode = if message.binary { Opcode::Binary } else { Opcode::Text };
@@ -141,6 +154,11 @@ impl Layout {
         };
         let form = Form::new(framing, message);
         Self { header: header.into(), form, footer: footer.into() }
+    }
+
+    /// The same layout, with this done to a message's empty lines in server-sent events.
+    pub fn with_blank_lines(self, blank_lines: BlankLines) -> Self {
+        Self { form: self.form.with_blank_lines(blank_lines), ..self }
     }
 
     /// How messages look.
@@ -219,6 +237,25 @@ mod tests {
     }
 
     #[test]
+    fn event_source_layouts_keep_blank_lines_if_told() {
+        let layout = Layout::new(Framing::EventSource, b"a\n\nb", b"~text~", b"c\n\nd\n");
+        let keeping = layout.clone().with_blank_lines(BlankLines::Keep);
+        let text = Message { text: b"a\n\nb", ..NEWS };
+        assert_eq!(bytes(|out| layout.form().render(&text, out)), b"data: a\ndata: b\n\n");
+        assert_eq!(bytes(|out| keeping.form().render(&text, out)), b"data: a\ndata: \ndata: b\n\n");
+        // Padding is a comment behind the event, as before; comments have no empty lines.
+        let padding = Padding { header_min: 0, message_min: 30, largest: 545 };
+        let padded = keeping.form().padded(&padding);
+        assert_eq!(
+            bytes(|out| padded.render(&text, out)),
+            [b"data: a\ndata: \ndata: b\n\n".as_slice(), &[b':'; 99], b"\n"].concat()
+        );
+        assert_eq!(bytes(|out| keeping.open(None, out)), b": a\n: b\n");
+        assert_eq!(bytes(|out| keeping.close(out)), b": c\n: d\n");
+        assert_eq!(bytes(|out| keeping.form().ping(b" ", out)), b": -1\n");
+    }
+
+    #[test]
     fn websocket_layouts_send_frames() {
         let layout = Layout::new(Framing::WebSocket, b"HEAD", b"~id~:~channel~:~text~", b"");
         assert_eq!(bytes(|out| layout.open(None, out)), b"\x81\x04HEAD");
@@ -260,6 +297,13 @@ mod tests {
         assert_eq!(form(Framing::Plain, b"~TEXT~"), form(Framing::Plain, b"~text~"));
         assert_eq!(form(Framing::EventSource, b""), form(Framing::EventSource, b"~text~"));
         assert_ne!(form(Framing::Plain, b"~text~"), form(Framing::WebSocket, b"~text~"));
+
+        let events = form(Framing::EventSource, b"~text~");
+        let keeping = events.clone().with_blank_lines(BlankLines::Keep);
+        assert_ne!(keeping, events);
+        assert_eq!(events.clone().with_blank_lines(BlankLines::Drop), events);
+        let plain = form(Framing::Plain, b"~text~");
+        assert_eq!(plain.clone().with_blank_lines(BlankLines::Keep), plain);
 
         let none = Padding { header_min: 545, message_min: 0, largest: 545 };
         let some = Padding { header_min: 0, message_min: 10, largest: 545 };

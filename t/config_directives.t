@@ -18,6 +18,9 @@ my $str  = { good => ['"a b"', '$arg_id', '""'], bad => [] };
 my $var  = { good => ['a', '$arg_id', '"$1/b"', '""'], bad => ['$no_such_variable'],
     error => qr/unknown "no_such_variable" variable/ };
 
+my $blank = { good => [qw(drop keep "keep" Keep)], bad => [qw(on maybe), '""'],
+    error => qr/"push_stream_eventsource_blank_lines" directive must be "drop" or "keep"/ };
+
 my $prefix = 'push_stream_wildcard_channel_prefix "p_";';
 my %all = (
     push_stream_channel_deleted_message_text        => [$str,  'H'],
@@ -39,6 +42,7 @@ my %all = (
     push_stream_header_template                     => [$str,  'HSL'],
     push_stream_message_template                    => [{ %$str, good => ['"<~text~>"', '$x'] }, 'HSL'],
     push_stream_footer_template                     => [$str,  'HSL'],
+    push_stream_eventsource_blank_lines             => [$blank, 'HSL'],
     push_stream_wildcard_channel_max_qtd            => [$num,  'HSL', $prefix],
     push_stream_ping_message_interval               => [$msec, 'HSL'],
     push_stream_subscriber_connection_ttl           => [$msec, 'HSL'],

@@ -36,6 +36,16 @@ $c->refuses({ http => 'push_stream_shared_memory_size 1m other;', location => $l
 $c->refuses({ http => 'limit_req_zone $remote_addr zone=mine:1m rate=1r/s; push_stream_shared_memory_size 1m mine;', bare => 1,
     location => $location }, qr/\[emerg\] .*shared memory zone "mine" is already declared/, 'a name that another module uses');
 
+# a test says how much memory it will be where the test itself speaks, whatever the configuration's log takes
+
+for my $log ('', "error_log %%TESTDIR%%/errors.log error;\n") {
+    my ($ok, $said) = $c->t->try_config('load_module ' . $c->t->module_path . ";\n${log}events { }\n"
+        . 'http { ' . Test::Nginx::PushStream::Config::text({ location => $location }) . ' }', raw => 1);
+    my @notes = $said =~ /^\S+ \S+ \[info\] \S+ (Using 1024KiB of shared memory .*)$/mg;
+    is("@notes", 'Using 1024KiB of shared memory for push stream module on zone: push_stream_module',
+        'nginx -t says it once, ' . ($log ? 'with a log of errors only' : 'without a log'));
+}
+
 # reload
 
 my $conf = "push_stream_shared_memory_size SIZE;\nserver {\nlisten 127.0.0.1:%%PORT_8080%%;\nlocation /x { $location }\n}\n";

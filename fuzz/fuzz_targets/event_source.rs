@@ -3,18 +3,24 @@
 
 use libfuzzer_sys::fuzz_target;
 use ngx_http_push_stream_module::model::Message;
-use ngx_http_push_stream_module::wire::sse;
+use ngx_http_push_stream_module::wire::sse::{self, BlankLines};
 
 fuzz_target!(|input: (&[u8], &[u8], Option<&[u8]>, Option<&[u8]>)| {
     let (text, channel, event_id, event_type) = input;
     let message =
         Message { id: 7, channel, time: 0, tag: 1, event_id, event_type, text, binary: false };
+    check(&message, BlankLines::Drop);
+    check(&message, BlankLines::Keep);
+});
+
+fn check(message: &Message<'_>, blank_lines: BlankLines) {
     let template = sse::prepare_message(b"~channel~ ~text~");
     let mut out = Vec::new();
-    sse::render(&template, &message, &mut out);
+    sse::render(&template, blank_lines, message, &mut out);
     let block = out.strip_suffix(b"\n").expect("an event ends in an empty line");
     assert!(!block.contains(&b'\r'));
-    let mut left = usize::from(event_id.is_some()) + usize::from(event_type.is_some());
+    let mut left =
+        usize::from(message.event_id.is_some()) + usize::from(message.event_type.is_some());
     for line in block.split_inclusive(|byte| *byte == b'\n') {
         let is_head = line.starts_with(b"id: ") || line.starts_with(b"event: ");
         if is_head && left > 0 {
@@ -24,4 +30,4 @@ fuzz_target!(|input: (&[u8], &[u8], Option<&[u8]>, Option<&[u8]>)| {
         }
     }
     assert_eq!(left, 0);
-});
+}

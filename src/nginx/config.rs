@@ -22,6 +22,7 @@ use crate::nginx::parse::{Parse, Place};
 use crate::nginx::variables::LegacyVariables;
 use crate::session::Framing;
 use crate::wire::allow::Allowed;
+use crate::wire::sse::BlankLines;
 
 /// "Not given", for [`ngx_flag_t`] and [`ngx_int_t`].
 pub(super) const UNSET: ngx_int_t = NGX_CONF_UNSET as ngx_int_t;
@@ -171,6 +172,7 @@ pub(crate) struct LocationConf {
     pub(super) header_template: ngx_str_t,
     pub(super) message_template: ngx_str_t,
     pub(super) footer_template: ngx_str_t,
+    pub(super) blank_lines: Option<BlankLines>,
     pub(super) wildcard_channel_max_qtd: ngx_int_t,
     pub(super) ping_message_interval: ngx_msec_t,
     pub(super) subscriber_connection_ttl: ngx_msec_t,
@@ -178,6 +180,8 @@ pub(crate) struct LocationConf {
     pub(super) websocket_allow_publish: ngx_flag_t,
     pub(super) websocket_binary: ngx_flag_t,
     pub(super) websocket_max_message_size: usize,
+    /// Empty for `off`.
+    pub(super) websocket_protocols: Option<Vec<NonNull<ngx_http_complex_value_t>>>,
     pub(super) allow_connections_to_events_channel: ngx_flag_t,
     pub(super) last_received_message_time: *mut ngx_http_complex_value_t,
     pub(super) last_received_message_tag: *mut ngx_http_complex_value_t,
@@ -216,6 +220,7 @@ impl Default for LocationConf {
             header_template: ngx_str_t::empty(),
             message_template: ngx_str_t::empty(),
             footer_template: ngx_str_t::empty(),
+            blank_lines: None,
             wildcard_channel_max_qtd: UNSET,
             ping_message_interval: UNSET_MSEC,
             subscriber_connection_ttl: UNSET_MSEC,
@@ -223,6 +228,7 @@ impl Default for LocationConf {
             websocket_allow_publish: UNSET,
             websocket_binary: UNSET,
             websocket_max_message_size: UNSET_SIZE,
+            websocket_protocols: None,
             allow_connections_to_events_channel: UNSET,
             last_received_message_time: ptr::null_mut(),
             last_received_message_tag: ptr::null_mut(),
@@ -280,6 +286,7 @@ impl LocationConf {
         inherit_str(&mut self.header_template, &outer.header_template, "");
         inherit_str(&mut self.message_template, &outer.message_template, "~text~");
         inherit_str(&mut self.footer_template, &outer.footer_template, "");
+        self.blank_lines = self.blank_lines.or(outer.blank_lines);
         inherit(
             &mut self.wildcard_channel_max_qtd,
             outer.wildcard_channel_max_qtd,
@@ -334,6 +341,9 @@ impl LocationConf {
         );
         inherit(&mut self.force_filters, outer.force_filters, UNSET, 0);
         inherit(&mut self.open_publisher, outer.open_publisher, UNSET, 0);
+        if self.websocket_protocols.is_none() {
+            self.websocket_protocols.clone_from(&outer.websocket_protocols);
+        }
         if self.audit_allow.is_none() {
             self.audit_allow.clone_from(&outer.audit_allow);
         }

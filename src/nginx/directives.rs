@@ -72,7 +72,7 @@ pub(super) const fn table() -> *mut ngx_command_t {
     (&raw const TABLE).cast_mut().cast()
 }
 
-const ROWS: usize = 59;
+const ROWS: usize = 61;
 
 /// Rows of today first, in the order of the manual.
 static TABLE: Table = Table([
@@ -331,6 +331,14 @@ static TABLE: Table = Table([
         setters::set_size,
         Field::Location(offset_of!(LocationConf, websocket_max_message_size)),
     ),
+    // push_stream_websocket_protocols <name> ... | off;   http, server, location   default: none
+    row(
+        ngx_string!("push_stream_websocket_protocols"),
+        ANYWHERE,
+        NGX_CONF_1MORE,
+        setters::set_websocket_protocols,
+        Field::None,
+    ),
     // push_stream_allow_connections_to_events_channel on | off;   http, server, location, if in location   default: off
     row(
         ngx_string!("push_stream_allow_connections_to_events_channel"),
@@ -338,6 +346,14 @@ static TABLE: Table = Table([
         NGX_CONF_FLAG,
         ngx_conf_set_flag_slot,
         Field::Location(offset_of!(LocationConf, allow_connections_to_events_channel)),
+    ),
+    // push_stream_eventsource_blank_lines drop | keep;   http, server, location   default: drop
+    row(
+        ngx_string!("push_stream_eventsource_blank_lines"),
+        ANYWHERE,
+        NGX_CONF_TAKE1,
+        setters::set_blank_lines,
+        Field::None,
     ),
     // push_stream_last_received_message_time <value>;   http, server, location, if in location   default: header If-Modified-Since
     row(

@@ -104,6 +104,8 @@ pub(crate) struct Location {
     pub(crate) websocket_allow_publish: bool,
     pub(crate) websocket_binary: bool,
     pub(crate) websocket_max_message_size: usize,
+    /// Names of subprotocols, or lists of them; empty if the location knows none.
+    pub(crate) websocket_protocols: Vec<NonNull<ngx_http_complex_value_t>>,
     pub(crate) allow_events_channel: bool,
     pub(crate) last_received_message_time: Option<NonNull<ngx_http_complex_value_t>>,
     pub(crate) last_received_message_tag: Option<NonNull<ngx_http_complex_value_t>>,
@@ -132,7 +134,8 @@ impl Location {
             conf.header_template.as_bytes(),
             conf.message_template.as_bytes(),
             conf.footer_template.as_bytes(),
-        );
+        )
+        .with_blank_lines(conf.blank_lines.unwrap_or_default());
         let msec = |value: ngx_msec_t| (value != UNSET_MSEC).then_some(value);
         Self {
             mode,
@@ -148,6 +151,7 @@ impl Location {
             websocket_allow_publish: conf.websocket_allow_publish == 1,
             websocket_binary: conf.websocket_binary == 1,
             websocket_max_message_size: conf.websocket_max_message_size,
+            websocket_protocols: conf.websocket_protocols.clone().unwrap_or_default(),
             allow_events_channel: conf.allow_connections_to_events_channel == 1,
             last_received_message_time: NonNull::new(conf.last_received_message_time),
             last_received_message_tag: NonNull::new(conf.last_received_message_tag),

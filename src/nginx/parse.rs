@@ -2,12 +2,15 @@
 
 use core::ffi::{c_char, c_void};
 use core::fmt::{self, Display};
+use core::mem;
 use core::ptr::{self, NonNull};
 
 use ngx::ffi::{
-    NGX_HTTP_MAIN_CONF, ngx_conf_log_error, ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t,
-    ngx_http_core_loc_conf_t, ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_variable_t,
-    ngx_log_t, ngx_parse_offset, ngx_pool_t, ngx_str_t, ngx_uint_t,
+    NGX_HTTP_MAIN_CONF, NGX_OK, ngx_conf_log_error, ngx_conf_t, ngx_cycle_t,
+    ngx_http_compile_complex_value, ngx_http_compile_complex_value_t, ngx_http_complex_value_t,
+    ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_main_conf_t, ngx_http_core_module,
+    ngx_http_variable_t, ngx_int_t, ngx_log_t, ngx_parse_offset, ngx_pcalloc, ngx_pool_t,
+    ngx_str_t, ngx_uint_t,
 };
 
 use crate::nginx::config::{LocationConf, MainConf};
@@ -110,6 +113,28 @@ impl Parse {
         // SAFETY: nginx only reads the word.
         let size = unsafe { ngx_parse_offset(&raw mut word) };
         usize::try_from(size).ok()
+    }
+
+    /// A word that may hold variables, ready to be evaluated for a request. It lives as long as this
+    /// configuration.
+    pub(crate) fn complex_value(
+        &self,
+        mut word: ngx_str_t,
+    ) -> Result<NonNull<ngx_http_complex_value_t>, Refused> {
+        // SAFETY: the pool is live.
+        let value =
+            unsafe { ngx_pcalloc(self.pool().as_ptr(), size_of::<ngx_http_complex_value_t>()) };
+        let value = NonNull::new(value.cast()).ok_or(Refused::Logged)?;
+        // SAFETY: pointers and flags, for which zero is "none".
+        let mut compile: ngx_http_compile_complex_value_t = unsafe { mem::zeroed() };
+        compile.cf = self.as_ptr();
+        compile.value = &raw mut word;
+        compile.complex_value = value.as_ptr();
+        // SAFETY: nginx copies the word and keeps what it points to, which is as old as the
+        // configuration.
+        let outcome = unsafe { ngx_http_compile_complex_value(&raw mut compile) };
+        // nginx has said why.
+        if outcome == NGX_OK as ngx_int_t { Ok(value) } else { Err(Refused::Logged) }
     }
 
     /// The directive stands directly in `http`.

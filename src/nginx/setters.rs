@@ -15,6 +15,8 @@ use crate::nginx::location::{Delivery, Mode};
 use crate::nginx::log::Level;
 use crate::nginx::parse::{self, DUPLICATE, Parse, Refused};
 use crate::wire::allow::Allowed;
+use crate::wire::handshake;
+use crate::wire::sse::BlankLines;
 
 /// Header template and header template file are one setting.
 const HEADER_GIVEN: Refused =
@@ -185,6 +187,86 @@ pub(super) fn choose_mode(parse: &Parse, mode: Mode) -> Result<(), Refused> {
         parse.main_conf().publishers.push(Publisher::new(parse));
     }
     parse.core_location().handler = Some(mode.handler());
+    Ok(())
+}
+
+/// `push_stream_eventsource_blank_lines drop | keep;`
+///
+/// # Safety
+///
+/// nginx calls it for a directive that it has found in our table.
+pub(super) unsafe extern "C" fn set_blank_lines(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    _conf: *mut c_void,
+) -> *mut c_char {
+    let body = |parse: &Parse| {
+        let conf = parse.location_conf();
+        if conf.blank_lines.is_some() {
+            return Err(DUPLICATE);
+        }
+        let word = parse.argument(0);
+        conf.blank_lines = if word.eq_ignore_ascii_case(b"drop") {
+            Some(BlankLines::Drop)
+        } else if word.eq_ignore_ascii_case(b"keep") {
+            Some(BlankLines::Keep)
+        } else {
+            return Err(Refused::Because(c"must be \"drop\" or \"keep\""));
+        };
+        Ok(())
+    };
+    // SAFETY: nginx calls us with its parser's state, inside `http`.
+    unsafe { parse::setter("set_blank_lines", cf, body) }
+}
+
+/// `push_stream_websocket_protocols <name> ... | off;`
+///
+/// # Safety
+///
+/// nginx calls it for a directive that it has found in our table.
+pub(super) unsafe extern "C" fn set_websocket_protocols(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    _conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx calls us with its parser's state, inside `http`.
+    unsafe { parse::setter("set_websocket_protocols", cf, read_protocols) }
+}
+
+fn read_protocols(parse: &Parse) -> Result<(), Refused> {
+    if parse.location_conf().websocket_protocols.is_some() {
+        return Err(DUPLICATE);
+    }
+    let words = parse.arguments();
+    let mut values = Vec::with_capacity(words.len());
+    for (number, word) in words.iter().enumerate() {
+        let name = word.as_bytes();
+        if name == b"off" && words.len() == 1 {
+            break;
+        }
+        let refuse = |reason: &str| {
+            parse.say(
+                Level::Error,
+                format_args!(
+                    "push stream module: invalid push_stream_websocket_protocols value: {}, it must {reason}",
+                    String::from_utf8_lossy(name)
+                ),
+            );
+            Err(Refused::Logged)
+        };
+        if name == b"off" {
+            return refuse("stand alone");
+        }
+        // A name with variables is looked at when its value is known.
+        if !name.contains(&b'$') && !handshake::is_token(name) {
+            return refuse("be the name of a subprotocol");
+        }
+        if words.iter().take(number).any(|earlier| earlier.as_bytes() == name) {
+            return refuse("not be given twice");
+        }
+        values.push(parse.complex_value(*word)?);
+    }
+    parse.location_conf().websocket_protocols = Some(values);
     Ok(())
 }
 

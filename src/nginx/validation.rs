@@ -6,11 +6,11 @@
 
 use core::ptr::NonNull;
 
-use ngx::ffi::{ngx_int_t, ngx_msec_t, time_t};
+use ngx::ffi::{ngx_int_t, ngx_msec_t, ngx_test_config, time_t};
 
 use crate::nginx::config::{LocationConf, UNSET, UNSET_MSEC};
 use crate::nginx::location::{ChannelsPath, Location, Mode, PaddingRule};
-use crate::nginx::log::Level;
+use crate::nginx::log::{self, Level};
 use crate::nginx::parse::{Parse, Place, Refused};
 use crate::nginx::regex::Regex;
 use crate::nginx::variables::{self, Legacy};
@@ -35,7 +35,19 @@ pub(super) fn finish(parse: &Parse) -> Result<(), Refused> {
         finish_location(parse, conf)?;
     }
     exposure::warn(parse);
+    if is_test() {
+        // What the start writes when the error log is open, a test of the configuration prints.
+        for note in core::mem::take(&mut parse.main_conf().notes) {
+            log::write(Level::Info, parse.log(), format_args!("{note}"));
+        }
+    }
     Ok(())
+}
+
+/// This is `nginx -t`.
+fn is_test() -> bool {
+    // SAFETY: a static of nginx's, set before it reads any configuration.
+    unsafe { ngx_test_config != 0 }
 }
 
 fn check_http(parse: &Parse) -> Result<(), Refused> {

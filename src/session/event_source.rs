@@ -1,17 +1,19 @@
 //! An event stream: event blocks, each padded by one comment, with comments for pings.
 
 use crate::model::Message;
+use crate::wire::sse::BlankLines;
 use crate::wire::template::Template;
 use crate::wire::{padding, sse};
 
 /// Appends one event block, and as much padding as `padding_len` says for its data.
 pub(super) fn render(
     template: &Template,
+    blank_lines: BlankLines,
     message: &Message<'_>,
     padding_len: impl Fn(usize) -> usize,
     out: &mut Vec<u8>,
 ) {
-    let measured = sse::render(template, message, out);
+    let measured = sse::render(template, blank_lines, message, out);
     padding::push_comment(padding_len(measured), out);
 }
 

@@ -3,6 +3,8 @@
 //! Source: RFC 6455, section 4.2. Hosts, origins and HTTP versions are not looked at: old clients
 //! come with HTTP/1.0 and without `Host`.
 
+use std::collections::HashSet;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
@@ -53,7 +55,9 @@ impl<'a> Handshake<'a> {
 
 /// Appends the whole header block of the 101 answer. The spelling of the fields is part of the
 /// interface; nginx's own header writer would spell `Connection` otherwise.
-pub fn render_response(key: &[u8], out: &mut Vec<u8>) {
+///
+/// `protocol` is what [`choose_protocol`] has found; without one there is no such field.
+pub fn render_response(key: &[u8], protocol: Option<&[u8]>, out: &mut Vec<u8>) {
     out.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\n\
           Expires: Thu, 01 Jan 1970 00:00:01 GMT\r\n\
@@ -63,7 +67,25 @@ pub fn render_response(key: &[u8], out: &mut Vec<u8>) {
           Sec-WebSocket-Accept: ",
     );
     out.extend_from_slice(accept(key).as_bytes());
+    if let Some(protocol) = protocol {
+        out.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
+        out.extend_from_slice(protocol);
+    }
     out.extend_from_slice(b"\r\n\r\n");
+}
+
+/// The first of the client's subprotocols that is known here, byte for byte. Both are lines of lists.
+/// What is no name of a subprotocol is never chosen, so it can be sent as it is.
+pub fn choose_protocol<'a>(offered: &[&'a [u8]], known: &[&[u8]]) -> Option<&'a [u8]> {
+    let known: HashSet<&[u8]> = items(known).collect();
+    items(offered).find(|name| is_token(name) && known.contains(name))
+}
+
+/// Can this be the name of a subprotocol? A token of RFC 9110, section 5.6.2.
+pub fn is_token(text: &[u8]) -> bool {
+    let is_token_char =
+        |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !text.is_empty() && text.iter().all(is_token_char)
 }
 
 /// The value of `Sec-WebSocket-Accept`.
@@ -143,7 +165,7 @@ mod tests {
         // The example of RFC 6455, section 1.3.
         assert_eq!(accept(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         let mut out = Vec::new();
-        render_response(b"YnJpZ2h0LWtleS0wMDAwMQ==", &mut out);
+        render_response(b"YnJpZ2h0LWtleS0wMDAwMQ==", None, &mut out);
         assert_eq!(
             String::from_utf8_lossy(&out),
             "HTTP/1.1 101 Switching Protocols\r\n\
@@ -153,5 +175,54 @@ mod tests {
              Connection: Upgrade\r\n\
              Sec-WebSocket-Accept: 6tNLj64yINBdUOBLM6ZPrS7akkE=\r\n\r\n"
         );
+        let mut chosen = Vec::new();
+        render_response(b"YnJpZ2h0LWtleS0wMDAwMQ==", Some(b"chat"), &mut chosen);
+        let expected = [&out[..out.len() - 2], b"Sec-WebSocket-Protocol: chat\r\n\r\n"].concat();
+        assert_eq!(String::from_utf8_lossy(&chosen), String::from_utf8_lossy(&expected));
+    }
+
+    #[test]
+    fn chooses_the_first_protocol_of_the_client_that_is_known() {
+        let cases: &[(&[&str], &[&str], Option<&str>)] = &[
+            (&["chat"], &["chat"], Some("chat")),
+            (&["b, a"], &["a", "b"], Some("b")),
+            (&["x", "y ,a", "b"], &["b", "a"], Some("a")),
+            (&["a"], &["x, a ,b"], Some("a")),
+            (&["A"], &["a"], None),
+            (&["a"], &[], None),
+            (&[], &["a"], None),
+            (&[""], &[""], None),
+            (&[",,"], &["", ","], None),
+            (&["a b"], &["a b"], None),
+            (&["a\r\nX: y"], &["a\r\nX: y"], None),
+            (&["\"a\"", "a"], &["\"a\"", "a"], Some("a")),
+        ];
+        for (offered, known, chosen) in cases {
+            let bytes = |lines: &[&'static str]| {
+                lines.iter().map(|line| line.as_bytes()).collect::<Vec<_>>()
+            };
+            let (offered, known) = (bytes(offered), bytes(known));
+            assert_eq!(choose_protocol(&offered, &known), chosen.map(str::as_bytes), "{offered:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_has_no_separators() {
+        assert!(is_token(b"!#$%&'*+-.^_`|~09azAZ"));
+        for bad in [
+            "", " ", "a b", "a,b", "a/b", "a:b", "a\"b", "a@b", "(a)", "a=b", "a\0", "a\x7f",
+            "\u{e9}",
+        ] {
+            assert!(!is_token(bad.as_bytes()), "{bad:?}");
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "large input")]
+    fn long_lists_do_not_cost_their_product() {
+        let offered: Vec<String> = (0..200_000).map(|n| format!("a{n}")).collect();
+        let known: Vec<String> = (0..200_000).map(|n| format!("b{n}")).collect();
+        let (offered, known) = (offered.join(","), known.join(","));
+        assert_eq!(choose_protocol(&[offered.as_bytes()], &[known.as_bytes()]), None);
     }
 }

@@ -9,14 +9,25 @@
 //!   \n                      ends the event
 //! ```
 //!
-//! Lines end in `\n`, `\r\n` or `\r`, and empty ones vanish. Line breaks and NUL in the event id,
-//! the event type and the channel id become spaces: so nothing that a publisher sends, whatever
-//! bytes it has, can forge a field. Linear in the length of the text.
+//! Lines end in `\n`, `\r\n` or `\r`. [`BlankLines`] says what becomes of empty ones. Line breaks and
+//! NUL in the event id, the event type and the channel id become spaces: so nothing that a publisher
+//! sends, whatever bytes it has, can forge a field. Linear in the length of the text.
 
 use std::borrow::Cow;
 
 use crate::model::Message;
 use crate::wire::template::Template;
+
+/// What becomes of a message's empty lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum BlankLines {
+    /// They are left out. Line breaks at the beginning and at the end leave empty lines as well.
+    #[default]
+    Drop,
+    /// Each is a `data:` line, so that a client joins the text again as it was published, with `\n`
+    /// for every line break.
+    Keep,
+}
 
 /// The comment that keeps a connection busy.
 pub const PING: &[u8] = b": -1\n";
@@ -48,7 +59,12 @@ pub fn prepare_message(template: &[u8]) -> Template {
 
 /// Appends one event block. `template` was made by [`prepare_message`]. Returns how many of the
 /// appended bytes are data lines and the blank line: what padding is measured by.
-pub fn render(template: &Template, message: &Message<'_>, out: &mut Vec<u8>) -> usize {
+pub fn render(
+    template: &Template,
+    blank_lines: BlankLines,
+    message: &Message<'_>,
+    out: &mut Vec<u8>,
+) -> usize {
     let event_id = message.event_id.map(one_line);
     let event_type = message.event_type.map(one_line);
     let channel = one_line(message.channel);
@@ -62,8 +78,13 @@ pub fn render(template: &Template, message: &Message<'_>, out: &mut Vec<u8>) -> 
     field(b"id: ", message.event_id, out);
     field(b"event: ", message.event_type, out);
     let before = out.len();
-    for line in lines(message.text) {
-        template.render_line(&message, line, out);
+    match blank_lines {
+        BlankLines::Drop => {
+            lines(message.text).for_each(|line| template.render_line(&message, line, out));
+        }
+        BlankLines::Keep => {
+            all_lines(message.text).for_each(|line| template.render_line(&message, line, out));
+        }
     }
     out.push(b'\n');
     out.len() - before
@@ -72,6 +93,22 @@ pub fn render(template: &Template, message: &Message<'_>, out: &mut Vec<u8>) -> 
 /// The lines of a text, empty ones left out. NUL is an ordinary byte.
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| matches!(byte, b'\r' | b'\n')).filter(|line| !line.is_empty())
+}
+
+/// All lines of a text, empty ones too: one more than it has line breaks. `\r\n` is one line break.
+fn all_lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let Some(end) = memchr::memchr2(b'\r', b'\n', text) else {
+            rest = None;
+            return Some(text);
+        };
+        let (line, line_break) = text.split_at(end);
+        let after = line_break.strip_prefix(b"\r\n").or_else(|| line_break.get(1..));
+        rest = Some(after.unwrap_or_default());
+        Some(line)
+    })
 }
 
 fn field(name: &[u8], value: Option<&[u8]>, out: &mut Vec<u8>) {
@@ -109,7 +146,7 @@ mod tests {
 
     fn rendered(template: &[u8], message: &Message<'_>) -> String {
         let mut out = Vec::new();
-        render(&prepare_message(template), message, &mut out);
+        render(&prepare_message(template), BlankLines::Drop, message, &mut out);
         String::from_utf8_lossy(&out).into_owned()
     }
 
@@ -159,6 +196,104 @@ mod tests {
         }
     }
 
+    /// What a browser makes of a stream: (last event id, event type, data) of each event, by the rules
+    /// of WHATWG HTML, "Interpreting an event stream".
+    fn events(stream: &[u8]) -> Vec<(Vec<u8>, Vec<u8>, Vec<u8>)> {
+        let mut found = Vec::new();
+        let (mut id, mut kind, mut data) = (Vec::new(), Vec::new(), Vec::new());
+        // A line that the stream does not end is no line.
+        for line in stream.split_inclusive(|byte| *byte == b'\n') {
+            let line = line.strip_suffix(b"\n").expect("a whole line");
+            assert!(!line.contains(&b'\r'), "all line breaks are LF");
+            if line.is_empty() {
+                // An empty buffer is no event.
+                if data.pop().is_some() {
+                    found.push((id.clone(), kind.clone(), data.clone()));
+                }
+                (kind, data) = (Vec::new(), Vec::new());
+                continue;
+            }
+            let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+            let (name, rest) = line.split_at(colon);
+            let value = rest.strip_prefix(b":").unwrap_or(rest);
+            let value = value.strip_prefix(b" ").unwrap_or(value);
+            match name {
+                b"id" if !value.contains(&0) => id = value.to_vec(),
+                b"event" => kind = value.to_vec(),
+                b"data" => {
+                    data.extend_from_slice(value);
+                    data.push(b'\n');
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// With `\n` for every line break.
+    fn normalized(text: &[u8]) -> Vec<u8> {
+        String::from_utf8(text.to_vec())
+            .unwrap()
+            .replace("\r\n", "\n")
+            .replace('\r', "\n")
+            .into_bytes()
+    }
+
+    #[test]
+    fn a_browser_joins_kept_lines_to_what_was_published() {
+        let template = prepare_message(DEFAULT);
+        // All texts of up to six of these bytes: the empty one too.
+        let bytes = [b'\r', b'\n', b' ', b'a'];
+        let mut texts = vec![Vec::new()];
+        for length in 0..6 {
+            let longer = texts.iter().filter(|text| text.len() == length);
+            let longer: Vec<Vec<u8>> = longer
+                .flat_map(|text| bytes.map(|byte| [text.as_slice(), &[byte]].concat()))
+                .collect();
+            texts.extend(longer);
+        }
+        texts.push("\u{feff}a\n\nb".as_bytes().to_vec());
+        texts.push(b"data: x\n\nid: 1\n: y\n\n".to_vec());
+        for text in &texts {
+            let mut out = Vec::new();
+            render(&template, BlankLines::Keep, &message(text, Some(b"e"), Some(b"t")), &mut out);
+            let expected = (b"e".to_vec(), b"t".to_vec(), normalized(text));
+            assert_eq!(events(&out), [expected], "{:?}", String::from_utf8_lossy(text));
+        }
+    }
+
+    #[test]
+    fn a_browser_gets_no_empty_line_without_that() {
+        let mut out = Vec::new();
+        render(
+            &prepare_message(DEFAULT),
+            BlankLines::Drop,
+            &message(b"\na\n\nb\n", None, None),
+            &mut out,
+        );
+        render(
+            &prepare_message(DEFAULT),
+            BlankLines::Drop,
+            &message(b"\r\n", None, None),
+            &mut out,
+        );
+        assert_eq!(events(&out), [(vec![], vec![], b"a\nb".to_vec())]);
+    }
+
+    #[test]
+    fn keeps_each_line_in_the_template() {
+        let mut out = Vec::new();
+        let template = prepare_message(b"<~text~|~size~>");
+        render(&template, BlankLines::Keep, &message(b"a\r\n\rb\n", None, None), &mut out);
+        assert_eq!(out, b"data: <a|1>\ndata: <|0>\ndata: <b|1>\ndata: <|0>\n\n");
+        out.clear();
+        let written = prepare_message(b"data: ~text~\n");
+        let measured =
+            render(&written, BlankLines::Keep, &message(b"\n", Some(b"e"), None), &mut out);
+        assert_eq!(out, b"id: e\ndata: \ndata: \n\n");
+        assert_eq!(measured, b"data: \ndata: \n\n".len());
+    }
+
     #[test]
     fn prepares_headers_and_footers() {
         assert_eq!(prepare_header(b""), b": \n");
@@ -178,13 +313,17 @@ mod tests {
                 let sly = [b"x".as_slice(), &[first, second], b"event: forged\r\rid: 1\n\ndata: y"];
                 let sly = sly.concat();
                 let message = Message { channel: &sly, ..message(&sly, Some(&sly), Some(&sly)) };
-                let block = rendered(template, &message);
-                // No line end but those of the framing, and each line begins with its own field.
-                assert!(!block.contains('\r') && block.ends_with("\n\n"));
-                let lines: Vec<_> = block.trim_end_matches('\n').split('\n').collect();
-                assert!(lines[0].starts_with("id: x") && lines[1].starts_with("event: x"));
-                assert!(lines[2..].iter().all(|line| line.starts_with("data: ")), "{block:?}");
-                assert!(!lines[0].contains('\0') && !lines[1].contains('\0'));
+                for blank_lines in [BlankLines::Drop, BlankLines::Keep] {
+                    let mut block = Vec::new();
+                    render(&prepare_message(template), blank_lines, &message, &mut block);
+                    let block = String::from_utf8_lossy(&block);
+                    // No line end but those of the framing, and each line begins with its own field.
+                    assert!(!block.contains('\r') && block.ends_with("\n\n"));
+                    let lines: Vec<_> = block.trim_end_matches('\n').split('\n').collect();
+                    assert!(lines[0].starts_with("id: x") && lines[1].starts_with("event: x"));
+                    assert!(lines[2..].iter().all(|line| line.starts_with("data: ")), "{block:?}");
+                    assert!(!lines[0].contains('\0') && !lines[1].contains('\0'));
+                }
             }
         }
     }
@@ -193,7 +332,10 @@ mod tests {
     fn measures_data_and_blank_line_only() {
         let mut out = b"before".to_vec();
         let message = message(b"Ola", Some(b"e9"), Some(b"upd"));
-        assert_eq!(render(&prepare_message(DEFAULT), &message, &mut out), "data: Ola\n\n".len());
+        assert_eq!(
+            render(&prepare_message(DEFAULT), BlankLines::Drop, &message, &mut out),
+            "data: Ola\n\n".len()
+        );
     }
 
     #[test]
@@ -201,7 +343,7 @@ mod tests {
     fn many_short_lines_are_one_pass() {
         let text = b"a\n".repeat(1_000_000);
         let mut out = Vec::new();
-        render(&prepare_message(DEFAULT), &message(&text, None, None), &mut out);
+        render(&prepare_message(DEFAULT), BlankLines::Drop, &message(&text, None, None), &mut out);
         assert_eq!(out.len(), "data: a\n".len() * 1_000_000 + 1);
     }
 }

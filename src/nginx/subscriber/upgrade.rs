@@ -19,7 +19,7 @@ use crate::nginx::location::Location;
 use crate::nginx::request::{Method, NoMemory, Request};
 use crate::nginx::subscriber::{Asked, Received, admit, conclude, events, streaming};
 use crate::nginx::worker::{self, Worker};
-use crate::nginx::{headers, refusals};
+use crate::nginx::{headers, refusals, variables};
 use crate::session::departure::Reason;
 use crate::session::link::Way;
 use crate::session::paging::Portion;
@@ -60,6 +60,8 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
     let path = request.channels_path(location)?;
     let requested = path::parse(&path);
     let received = Received::of(request, location)?;
+    // Last: a map with an expression changes the captures that other values are made of.
+    let protocol = protocol(request, location)?;
     let asked = Asked { requested: &requested, since: received.since() };
 
     let loans = Loans::of(request.peer()).ok_or(NoMemory)?;
@@ -80,8 +82,29 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
         asked.subscribe(worker, location, token, form, Stay::Live, false)
     };
     audience.accept(token);
-    let opened = open(worker, request, location, token, &key, subscribed);
+    let accepted = Accepted { key, protocol };
+    let opened = open(worker, request, location, token, &accepted, subscribed);
     conclude(worker, token, opened, || keep_open(worker, request))
+}
+
+/// What the answer to a handshake is made of.
+struct Accepted {
+    key: Vec<u8>,
+    protocol: Option<Vec<u8>>,
+}
+
+/// The subprotocol that the client is told, if it asks for one that the location knows.
+fn protocol(request: &Request, location: &Location) -> Result<Option<Vec<u8>>, NoMemory> {
+    let offered: Vec<_> = request.header_lines(b"Sec-WebSocket-Protocol").collect();
+    if offered.is_empty() {
+        return Ok(None);
+    }
+    let mut known = Vec::with_capacity(location.websocket_protocols.len());
+    for value in &location.websocket_protocols {
+        known.push(variables::evaluate(request.as_non_null(), *value).ok_or(NoMemory)?);
+    }
+    let known: Vec<&[u8]> = known.iter().map(Vec::as_slice).collect();
+    Ok(handshake::choose_protocol(&offered, &known).map(<[u8]>::to_vec))
 }
 
 /// The key of a proper handshake. There is none over HTTP/2: a stream has no connection to take over.
@@ -140,7 +163,7 @@ fn open(
     request: &mut Request,
     location: &'static Location,
     token: Token,
-    key: &[u8],
+    accepted: &Accepted,
     subscribed: Result<Subscribed, Refusal>,
 ) -> Result<Option<ngx_int_t>, NoMemory> {
     if !request.peer().set_no_delay() {
@@ -150,7 +173,7 @@ fn open(
     headers::add_no_cache(request)?;
     let mut portion = Portion::new(false);
     portion.push_other(|out| {
-        handshake::render_response(key, out);
+        handshake::render_response(&accepted.key, accepted.protocol.as_deref(), out);
         note_header_sent(request, out.len());
     });
     match subscribed {
