@@ -268,7 +268,7 @@ fn has_older(token: Token) -> bool {
         }
     });
     found.is_some_and(|order| {
-        worker::with(|worker| worker.hub().has_older(token, order)).unwrap_or(false)
+        worker::operate(|hub, _, _| hub.has_older(token, order)).unwrap_or(false)
     })
 }
 
