@@ -407,7 +407,9 @@ fn open_reader(
 /// The next messages for a reader, which pins them.
 fn next_batch(store: &Store, reader: Reader, until: u64, batch: &mut Vec<Handle<Record>>) {
     let section = store.section(reader.shard);
-    let mut at = section.get(reader.interest).next.get();
+    // Up to `until` the link is right, though nobody tells a reader of news: those messages were in
+    // the log when it was opened.
+    let mut at = section.get(reader.interest).next_link().get();
     while let Some(handle) = at.filter(|_| batch.len() < BATCH) {
         let record = section.get(handle);
         if record.id.get() > until {

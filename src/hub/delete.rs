@@ -49,6 +49,8 @@ impl Hub {
                     let record = section.get(notice);
                     let number = channel.published.get() + 1;
                     self.store.arena.put64(&record.id, number);
+                    self.store.arena.put64(&record.time, commons.time.get());
+                    self.store.arena.put64(&record.tag, commons.tag.get());
                     self.store.arena.put_link(&record.channel, Some(handle));
                     section.unlink_staged(section.seat(), notice);
                     section.append(channel, notice);

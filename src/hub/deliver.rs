@@ -6,6 +6,7 @@ use crate::store::arena::Handle;
 use crate::store::channel::DELETED;
 use crate::store::interest::Interest;
 use crate::store::message::{BINARY, Lengths, Message as Record, NOTICE};
+use crate::store::undo::Section;
 use crate::store::zone::SHARDS;
 
 /// Messages of one batch at the most.
@@ -115,13 +116,17 @@ impl Hub {
     /// Have the subscriber's channels a message that this worker has not handed out yet, and that was
     /// published before the one of this time and tag? Then [`Hub::has_news`] is true as well.
     ///
-    /// Exact: a message that is being published just now is waited for.
-    pub fn has_older(&self, token: Token, order: (Seconds, u64)) -> bool {
-        self.roster.interests_of(token).any(|(shard, interest)| {
-            let section = self.store.section(shard);
-            let next = section.get(interest).next.get().map(|message| section.get(message));
-            next.is_some_and(|next| (next.time.time(), next.tag.get()) < order)
-        })
+    /// Exact: the lock makes it wait for a message that is being published just now. If the publisher
+    /// has not told this worker of it yet, this tells it, and others: see [`Hub::take_wakes`].
+    pub fn has_older(&mut self, token: Token, order: (Seconds, u64)) -> bool {
+        let older = self.roster.interests_of(token).find(|(shard, interest)| {
+            let section = self.store.section(*shard);
+            oldest_unread(&section, *interest).is_some_and(|(oldest, _)| oldest < order)
+        });
+        if let Some((shard, _)) = older {
+            self.tell_all(shard);
+        }
+        older.is_some()
     }
 
     /// From which second on a subscriber that is sent away must ask again, so that it misses nothing:
@@ -139,8 +144,11 @@ impl Hub {
         section.commit();
         let older = self.roster.interests_of(token).filter_map(|(shard, interest)| {
             let section = self.store.section(shard);
-            let next = section.get(interest).next.get()?;
-            Some(section.get(next).time.time())
+            match oldest_unread(&section, interest)? {
+                ((time, _), Kind::Message) => Some(time),
+                // It cannot be had again.
+                (_, Kind::Notice) => None,
+            }
         });
         older.fold(now, Seconds::min)
     }
@@ -169,7 +177,7 @@ impl Hub {
         let channel = section.get(record.channel.get()?);
         let mut records = Vec::new();
         let mut bytes = 0;
-        let mut at = record.next.get();
+        let mut at = section.next_unread(record);
         while let Some(handle) = at {
             let message = section.get(handle);
             if records.len() == BATCH || (bytes > 0 && bytes + message.content_len() > BATCH_BYTES)
@@ -226,7 +234,7 @@ impl Hub {
                 let channel = interest.channel.get().map(|channel| section.get(channel));
                 // It may have been deleted since we looked: then that is news, with or without text.
                 let deleted = channel.is_some_and(|channel| channel.has(DELETED));
-                if interest.next.get().is_some() || (deleted && batch.deleted_at.is_none()) {
+                if section.catch_up(interest).is_some() || (deleted && batch.deleted_at.is_none()) {
                     section.rotate_inbox(batch.interest);
                 } else if !deleted {
                     section.unlink_inbox(batch.interest);
@@ -272,24 +280,177 @@ impl Hub {
     }
 }
 
+/// What stands in a channel's log.
+enum Kind {
+    Message,
+    /// The notice that the channel is deleted, whether it has a record or not.
+    Notice,
+}
+
+/// Time and tag of the oldest message that this interest has not read.
+fn oldest_unread(
+    section: &Section<'_>,
+    interest: Handle<Interest>,
+) -> Option<((Seconds, u64), Kind)> {
+    let interest = section.get(interest);
+    if let Some(next) = section.next_unread(interest).map(|next| section.get(next)) {
+        let kind = if next.has(NOTICE) { Kind::Notice } else { Kind::Message };
+        return Some(((next.time.time(), next.tag.get()), kind));
+    }
+    let channel = section.get(interest.channel.get()?);
+    let notice = ((channel.time.time(), channel.tag.get()), Kind::Notice);
+    channel.has(DELETED).then_some(notice)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::rc::Rc;
+
     use crate::hub::sim::{World, token};
+    use crate::hub::{Hub, Post};
 
     #[test]
-    fn who_is_sent_away_asks_from_the_oldest_message_it_has_not_had() {
+    fn a_poll_that_ends_resumes_at_the_oldest_message_it_has_not_had() {
         let mut world = World::new(256 * 1024, 2);
         world.subscribe(0, &[(b"a", None), (b"b", None)], 1).expect("room");
-        let id = token(1);
         let now = world.now;
-        assert_eq!(world.hub(0).resume_from(id, now), now);
+        assert_eq!(world.hub(0).resume_from(token(1), now), now);
         world.publish(1, &[b"b"], b"one", true).expect("room");
         world.now += 5;
-        assert_eq!(world.hub(0).resume_from(id, now + 5), now);
+        assert_eq!(world.hub(0).resume_from(token(1), now + 5), now);
         world.deliver(0);
-        assert_eq!(world.hub(0).resume_from(id, now + 9), now + 9);
+        assert_eq!(world.hub(0).resume_from(token(1), now + 9), now + 9);
         // Another worker, whose clock is behind.
         world.publish(1, &[b"a"], b"two", true).expect("room");
-        assert_eq!(world.hub(0).resume_from(id, now + 11), now + 9);
+        assert_eq!(world.hub(0).resume_from(token(1), now + 11), now + 9);
+    }
+
+    /// Two channels of different shards: telling about one does not go on with the other.
+    fn two_channels(world: &mut World) -> (Vec<u8>, Vec<u8>) {
+        let store = &world.hub(0).store;
+        let shard = |id: &[u8]| store.shard_of(store.hash(id));
+        let other = (b'b'..=b'z').map(|letter| vec![letter]);
+        let other = other.clone().find(|id| shard(id) != shard(b"a"));
+        (b"a".to_vec(), other.expect("there are eight shards"))
+    }
+
+    /// A publisher tells four workers in its first section, and dies before it tells the fifth. The
+    /// message counts all the same: a poll that has found a newer one waits for it.
+    #[test]
+    #[cfg_attr(miri, ignore = "hundreds of worlds take Miri minutes")]
+    fn a_message_that_a_worker_was_not_told_of_is_older_too() {
+        let mut cut_off = 0;
+        for stores in 0.. {
+            let mut world = World::new(256 * 1024, 5);
+            let (a, b) = two_channels(&mut world);
+            for worker in 0..5 {
+                world.subscribe(worker, &[(&a, None), (&b, None)], 1).expect("room");
+            }
+            let now = world.now;
+            let survived = world.run_until_store(4, stores, |world| {
+                world.publish(4, &[&a], b"older", true).expect("room");
+            });
+            let is_there = world.hub(0).info(&a).expect("it exists").published == 1;
+            world.now += 1;
+            world.publish(3, &[&b], b"newer", true).expect("room");
+            let is_told = world.deliver(0).len() == 2;
+            if is_there && !is_told {
+                cut_off += 1;
+                let later = world.now + 1;
+                assert_eq!(world.hub(0).resume_from(token(1), later), now);
+                assert!(world.hub(0).has_older(token(1), (now + 1, 1)), "dead at {stores}");
+                assert!(world.hub(0).has_news(), "it can be had at once");
+                assert_eq!(world.deliver(0).len(), 1);
+            }
+            assert!(!world.hub(0).has_older(token(1), (now + 1, 1)), "all is handed out");
+            if survived.is_some() {
+                break;
+            }
+        }
+        assert!(cut_off > 0, "the publisher never died between two sections of telling");
+    }
+
+    /// The notice of a deletion stands where the deletion was among the messages of other channels,
+    /// whatever lay in its memory before.
+    #[test]
+    fn a_notice_has_its_place_among_the_messages_of_other_channels() {
+        for text in [&b"bye"[..], b"Channel deleted"] {
+            let mut world = World::new(256 * 1024, 2);
+            world.subscribe(0, &[(b"a", None), (b"b", None)], 1).expect("room");
+            let now = world.now;
+            world.publish(1, &[b"b"], b"before", false).expect("room");
+            world.deliver(0);
+            world.delete(1, b"a", text);
+            assert!(!world.hub(0).has_older(token(1), (now, 1)), "the message came before it");
+            assert!(world.hub(0).has_older(token(1), (now, 2)), "the next one comes after it");
+            assert_eq!(world.hub(0).resume_from(token(1), now), now, "a notice is had but once");
+            world.deliver(0);
+            assert!(!world.hub(0).has_older(token(1), (now, 2)));
+        }
+    }
+
+    /// Runs an operation of a worker that stands still for ever after so many sections.
+    fn stop_after(hub: &mut Hub, sections: u64, operation: impl FnOnce(&mut Hub)) {
+        hub.store.sections_left.set(Some(sections));
+        let _ = catch_unwind(AssertUnwindSafe(|| operation(hub)));
+    }
+
+    /// Between two sections of a delivery, one worker publishes and another deletes the channel, and
+    /// both stand still before they have told everybody. The subscriber gets all of it, in order.
+    #[test]
+    #[cfg_attr(miri, ignore = "hundreds of worlds take Miri minutes")]
+    fn a_deletion_overtakes_no_message_that_the_worker_was_not_told_of() {
+        let mut interesting = 0;
+        for (at, publishes, deletes) in
+            (0..6).flat_map(|at| (0..8).flat_map(move |p| (0..8).map(move |d| (at, p, d))))
+        {
+            let mut world = World::new(256 * 1024, 5);
+            for worker in 0..5 {
+                world.subscribe(worker, &[(b"a", None)], 1).expect("room");
+            }
+            world.publish(1, &[b"a"], b"first", false).expect("room");
+            let mut others = [3, 4].map(|worker| world.workers[worker].take().expect("it lives"));
+            let (rules, now) = (world.rules.clone(), world.now);
+            let published = Rc::new(Cell::new(1));
+            let (seen, mut step) = (Rc::clone(&published), 0);
+            world.hub(0).store.between.set(move || {
+                step += 1;
+                if step - 1 != at {
+                    return;
+                }
+                let [deleter, publisher] = &mut others;
+                let post = Post {
+                    event_id: None,
+                    event_type: None,
+                    body: &[b"second"],
+                    binary: false,
+                    store: false,
+                    may_be_empty: false,
+                };
+                stop_after(publisher, publishes, |hub| {
+                    hub.publish(&[b"a"], &post, &rules, now).expect("room");
+                });
+                seen.set(deleter.info(b"a").expect("it is there").published);
+                stop_after(deleter, deletes, |hub| {
+                    hub.delete(&[b"a"], b"bye", &rules, now);
+                });
+            });
+            let mut received = world.deliver(0);
+            world.hub(0).store.between.clear();
+            world.tick(1); // It tells those who do not know yet.
+            received.extend(world.deliver(0));
+            let is_deleted = world.hub(0).info(b"a").is_none();
+            let mut expected: Vec<i64> = (1..=published.get().cast_signed()).collect();
+            expected.extend(is_deleted.then_some(crate::model::DELETED_ID));
+            let ids: Vec<i64> = received.iter().map(|received| received.id).collect();
+            assert_eq!(ids, expected, "at {at}, stopped after {publishes} and {deletes}");
+            if is_deleted {
+                interesting += 1;
+                assert_eq!(received.last().expect("a notice").text, b"bye");
+            }
+        }
+        assert!(interesting > 10);
     }
 }

@@ -52,6 +52,15 @@ pub(super) fn token(number: usize) -> Token {
     Token::new(number as u32, 1)
 }
 
+/// When a worker dies.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Death {
+    /// At this store, in the middle of a section or not.
+    AtStore(u64),
+    /// Behind this section, without a lock, and with the rest of its operation still to be done.
+    AfterSection(u64),
+}
+
 /// A zone and its workers.
 pub(super) struct World {
     pub(super) workers: Vec<Option<Hub>>,
@@ -157,12 +166,27 @@ impl World {
         stores: u64,
         operation: impl FnOnce(&mut Self) -> R,
     ) -> Option<R> {
-        self.hub(worker).store.arena.fuse.set(Some(stores));
+        self.run_until(worker, Death::AtStore(stores), operation)
+    }
+
+    /// Runs an operation of a worker that dies in it. `None`: it died; else it came to its end before.
+    pub(super) fn run_until<R>(
+        &mut self,
+        worker: usize,
+        death: Death,
+        operation: impl FnOnce(&mut Self) -> R,
+    ) -> Option<R> {
+        let store = &self.hub(worker).store;
+        match death {
+            Death::AtStore(stores) => store.arena.fuse.set(Some(stores)),
+            Death::AfterSection(sections) => store.sections_left.set(Some(sections)),
+        }
         let outcome = catch_unwind(AssertUnwindSafe(|| operation(self)));
         match outcome {
             Ok(result) => {
                 if let Some(hub) = &self.workers[worker] {
                     hub.store.arena.fuse.set(None);
+                    hub.store.sections_left.set(None);
                 }
                 Some(result)
             }

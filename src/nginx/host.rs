@@ -39,7 +39,7 @@ impl Host for Worker {
     }
 
     fn has_older(&self, token: Token, order: (Seconds, u64)) -> bool {
-        self.hub().has_older(token, order)
+        self.operate(|hub, _, _| hub.has_older(token, order))
     }
 
     fn resume_from(&self, token: Token) -> Seconds {

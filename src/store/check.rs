@@ -197,7 +197,7 @@ impl<'s> Auditor<'s> {
         }
         for interest in &interests {
             let unread = log.iter().find(|m| self.get(**m).id.get() > interest.read_to.get());
-            let next = interest.next.get();
+            let next = interest.next_link().get();
             let untold = next.is_none() && (channel.is_untold() || !interest.is_live());
             self.need(next == unread.copied() || untold, "an interest's next message is wrong");
             let news = interest.is_live() && (unread.is_some() || channel.has(DELETED));

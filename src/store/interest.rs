@@ -44,8 +44,9 @@ pub(crate) struct Interest {
     _spare: W32,
     /// Id of the last message that this worker is done with.
     pub(crate) read_to: W64,
-    /// First message of the log after `read_to`. 0: none when it was last told.
-    pub(crate) next: Link<Message>,
+    /// First message of the log after `read_to`. 0: there was none when the worker was last told.
+    /// There may be one by now, so read it by [`Section::next_unread`].
+    next: Link<Message>,
     /// The worker's own number for the channel.
     pub(crate) token: W32,
     pub(crate) subscribers: W32,
@@ -66,6 +67,11 @@ impl Interest {
 
     pub(crate) fn is_in_inbox(&self) -> bool {
         self.flags.get() & IN_INBOX != 0
+    }
+
+    /// The link alone, which may be behind the log.
+    pub(crate) fn next_link(&self) -> &Link<Message> {
+        &self.next
     }
 
     pub(crate) fn channel_links(&self) -> (&Link<Interest>, &Link<Interest>) {
@@ -230,9 +236,7 @@ impl<'s> Section<'s> {
                     break;
                 }
                 told += 1;
-                if interest.next.get().is_none() {
-                    self.link(&interest.next, self.first_unread(record, interest));
-                }
+                self.catch_up(interest);
                 self.push_inbox(handle);
                 wake.push(interest.seat.get());
             }
@@ -247,7 +251,21 @@ impl<'s> Section<'s> {
         false
     }
 
-    /// The first message of the log that the interest has not read. It was up to date when last
+    /// The first message of the log that the interest has not read, whether its worker was told of it
+    /// or not: a publisher may still be at telling, or may have died of it.
+    pub(crate) fn next_unread(&self, interest: &Interest) -> Option<Handle<Message>> {
+        let channel = self.get(interest.channel.get().expect("an interest has a channel"));
+        interest.next.get().or_else(|| self.first_unread(channel, interest))
+    }
+
+    /// As [`Section::next_unread`], and keeps the answer.
+    pub(crate) fn catch_up(&self, interest: &Interest) -> Option<Handle<Message>> {
+        let next = self.next_unread(interest);
+        self.link(&interest.next, next);
+        next
+    }
+
+    /// Looks for the first unread message from the log's end. The interest was up to date when last
     /// told, and each publisher tells all of its last message before it publishes the next: so this
     /// looks at no more messages than there are workers publishing at once.
     fn first_unread(&self, channel: &Channel, interest: &Interest) -> Option<Handle<Message>> {
@@ -317,10 +335,8 @@ impl<'s> Section<'s> {
     /// Passes messages up to the id `to`, as many as one section may; answers how many.
     pub(crate) fn pass_some(&self, handle: Handle<Interest>, to: u64, now: Seconds) -> usize {
         let interest = self.get(handle);
-        let channel = self.get(interest.channel.get().expect("an interest has a channel"));
         for passed in 0..PASS_PER_SECTION {
-            let next = interest.next.get().or_else(|| self.first_unread(channel, interest));
-            match next {
+            match self.next_unread(interest) {
                 Some(next) if self.get(next).id.get() <= to => self.pass(handle, next, now),
                 _ => return passed,
             }

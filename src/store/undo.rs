@@ -328,6 +328,8 @@ impl Drop for Section<'_> {
             store.header().shards[shard].lock.unlock(store.locking);
         }
         store.in_section.set(false);
+        #[cfg(any(test, fuzzing))]
+        store.section_ended();
     }
 }
 

@@ -167,6 +167,36 @@ pub struct Store {
     /// A section is open: a second one would wait for itself.
     pub(crate) in_section: Cell<bool>,
     hash_key: [u64; 2],
+    /// A test lets others work at the end of each section.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) between: Between,
+    /// Sections left until this worker "dies", holding no lock; tests and fuzzers only.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) sections_left: Cell<Option<u64>>,
+}
+
+/// What a test does between two sections of a worker.
+#[cfg(any(test, fuzzing))]
+#[derive(Default)]
+pub(crate) struct Between(core::cell::RefCell<Option<Box<dyn FnMut()>>>);
+
+#[cfg(any(test, fuzzing))]
+impl Between {
+    #[cfg(test)]
+    pub(crate) fn set(&self, act: impl FnMut() + 'static) {
+        *self.0.borrow_mut() = Some(Box::new(act));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn clear(&self) {
+        *self.0.borrow_mut() = None;
+    }
+
+    pub(crate) fn act(&self) {
+        let Some(mut act) = self.0.borrow_mut().take() else { return };
+        act();
+        self.0.borrow_mut().get_or_insert(act);
+    }
 }
 
 impl Store {
@@ -273,8 +303,7 @@ impl Store {
         for shard in &header.shards {
             shard.lock.make(locking);
         }
-        let store =
-            Self { arena, locking, seat: MASTER, in_section: Cell::new(false), hash_key: key };
+        let store = Self::new(arena, locking, MASTER, key);
         store.make_pages();
         store.make_seat_page();
         store.add_seats(seats);
@@ -316,11 +345,41 @@ impl Store {
             return Err(ImageError::NotAZone);
         }
         let hash_key = [header.hash_key[0].get(), header.hash_key[1].get()];
-        let store = Self { arena, locking, seat, in_section: Cell::new(false), hash_key };
+        let store = Self::new(arena, locking, seat, hash_key);
         if store.seat_at(seat).is_none() {
             return Err(ImageError::NoSeat);
         }
         Ok(store)
+    }
+
+    /// A section has ended: a test's others may work now, or this worker "dies".
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn section_ended(&self) {
+        if std::thread::panicking() {
+            return;
+        }
+        self.between.act();
+        match self.sections_left.get() {
+            Some(0) => {
+                self.arena.dead.set(true);
+                std::panic::resume_unwind(Box::new(crate::store::arena::Killed));
+            }
+            left => self.sections_left.set(left.map(|left| left - 1)),
+        }
+    }
+
+    fn new(arena: Arena, locking: Locking, seat: u32, hash_key: [u64; 2]) -> Self {
+        Self {
+            arena,
+            locking,
+            seat,
+            in_section: Cell::new(false),
+            hash_key,
+            #[cfg(any(test, fuzzing))]
+            between: Between::default(),
+            #[cfg(any(test, fuzzing))]
+            sections_left: Cell::new(None),
+        }
     }
 
     /// The first bytes of the zone.

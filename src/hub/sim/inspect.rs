@@ -305,7 +305,9 @@ fn each_broken_rule_has_a_name() {
     expect(&world, "interest_inbox", |s| {
         Narrow(&s.arena.get(interest(s, b"channel 1")).inbox_links().0.0, 9)
     });
-    expect(&world, "interest_next", |s| Narrow(&s.arena.get(interest(s, b"channel 1")).next.0, 0));
+    expect(&world, "interest_next", |s| {
+        Narrow(&s.arena.get(interest(s, b"channel 1")).next_link().0, 0)
+    });
     expect(&world, "interest_unaware", |s| {
         let flags = &s.arena.get(interest(s, b"channel 1")).flags;
         Narrow(flags, flags.get() & !2)

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use super::model::{Effects, Id, Model, Posted, Real, look, selected};
 use super::rng::Rng;
-use super::{SEATS, World};
+use super::{Death, SEATS, World};
 use crate::hub::{Hub, News, Post, Refusal, Rules, Stay, Subscribe, Tick};
 use crate::model::{Seconds, Since, Token};
 
@@ -54,6 +54,8 @@ struct Sim {
     effects: Effects,
     label: u64,
     ids: Vec<Id>,
+    /// All workers listen to the same few channels: more than a publisher tells in one section.
+    is_crowd: bool,
 }
 
 /// Runs the history that these numbers decide; panics where something does not hold.
@@ -73,6 +75,10 @@ impl Sim {
         }
         let mut ids: Vec<Id> = (0..8).map(|n| format!("c{n}").into_bytes()).collect();
         ids.extend([b"w_1".to_vec(), b"w_2".to_vec(), vec![b'l'; 700]]);
+        let is_crowd = rng.chance(25);
+        if is_crowd {
+            ids.truncate(3);
+        }
         let mut sim = Self {
             rng,
             world,
@@ -84,13 +90,28 @@ impl Sim {
             effects: Effects::default(),
             label: 0,
             ids,
+            is_crowd,
         };
         sim.change_rules();
         for worker in sim.living() {
             sim.configure(worker);
         }
         sim.compare();
+        if is_crowd {
+            (0..WORKERS).for_each(|worker| sim.join_crowd(worker));
+        }
         sim
+    }
+
+    fn join_crowd(&mut self, worker: usize) {
+        if self.world.workers[worker].is_none() {
+            self.respawn(worker);
+            self.compare();
+        }
+        self.world.rules.subscribers_max = None;
+        self.world.rules.channels_max = None;
+        self.subscribe_to(worker, self.ids.clone(), Stay::Live, None);
+        self.compare();
     }
 
     fn run(mut self) {
@@ -110,28 +131,42 @@ impl Sim {
     }
 
     fn step(&mut self) {
+        if self.is_crowd && self.rng.chance(20) {
+            (0..WORKERS).for_each(|place| self.spawn(place));
+        }
         let living = self.living();
         let worker = *self.rng.pick(&living);
-        let fuse = self.rng.chance(12).then(|| {
+        let death = self.rng.chance(15).then(|| {
+            if self.rng.chance(30) {
+                return Death::AfterSection(self.rng.below(8) as u64);
+            }
             let bits = self.rng.below(11);
-            self.rng.below(1 << bits) as u64
+            Death::AtStore(self.rng.below(1 << bits) as u64)
         });
         match self.rng.below(100) {
-            0..35 => self.publish(worker, fuse),
-            35..47 => self.subscribe(worker, fuse),
-            47..55 => self.read_pending(fuse),
-            55..62 => self.leave(fuse),
-            62..66 => self.delete(worker, fuse),
-            66..80 => self.deliver(fuse),
-            80..85 => self.tick(worker, fuse),
+            0..35 => self.publish(worker, death),
+            35..47 => self.subscribe(worker, death),
+            47..55 => self.read_pending(death),
+            55..62 => self.leave(death),
+            62..66 => self.delete(worker, death),
+            66..80 => self.deliver(death),
+            80..85 => self.tick(worker, death),
             85..90 => self.world.now += self.rng.below(8) as Seconds,
             90..92 => self.change_rules(),
-            92..94 => self.spawn(),
-            94 => self.detach(worker, fuse),
+            92..94 => {
+                let place = self.rng.below(WORKERS);
+                self.spawn(place);
+            }
+            94 => self.detach(worker, death),
             95 => self.kill(worker),
-            96 => self.recover(worker, fuse),
+            96 => self.recover(worker, death),
             97 => self.configure_all(),
+            98 => self.wait_for_older(),
+            99 if self.is_crowd => self.cut_off(worker),
             _ => self.settle(),
+        }
+        if self.unrecovered && self.rng.chance(50) {
+            self.wait_for_older();
         }
         // Sometimes somebody goes on before anybody has looked at what a dead one left.
         if self.unrecovered && self.effects.may_delete.is_empty() && self.rng.chance(30) {
@@ -150,15 +185,15 @@ impl Sim {
     fn on<R>(
         &mut self,
         worker: usize,
-        fuse: Option<u64>,
+        death: Option<Death>,
         operation: impl FnOnce(&mut Hub, &Rules, Seconds) -> R,
     ) -> Option<R> {
         let (rules, now) = (self.world.rules.clone(), self.world.now);
-        let result = match fuse {
+        let result = match death {
             None => Some(operation(self.world.hub(worker), &rules, now)),
-            Some(stores) => self
+            Some(death) => self
                 .world
-                .run_until_store(worker, stores, |world| operation(world.hub(worker), &rules, now)),
+                .run_until(worker, death, |world| operation(world.hub(worker), &rules, now)),
         };
         if result.is_some() {
             self.take_wakes(worker);
@@ -246,17 +281,17 @@ impl Sim {
         Posted { event_id, text, store: self.rng.chance(70) }
     }
 
-    fn publish(&mut self, worker: usize, fuse: Option<u64>) {
-        let burst = if fuse.is_none() && self.rng.chance(10) { 20 } else { 1 };
+    fn publish(&mut self, worker: usize, death: Option<Death>) {
+        let burst = if death.is_none() && self.rng.chance(10) { 20 } else { 1 };
         for _ in 0..burst {
-            self.publish_some(worker, fuse);
+            self.publish_some(worker, death);
             if burst > 1 {
                 self.sync();
             }
         }
     }
 
-    fn publish_some(&mut self, worker: usize, fuse: Option<u64>) {
+    fn publish_some(&mut self, worker: usize, death: Option<Death>) {
         let ids = self.some_ids();
         let posted = self.post();
         let channels: Vec<&[u8]> = ids.iter().map(Vec::as_slice).collect();
@@ -271,7 +306,7 @@ impl Sim {
             may_be_empty: false,
         };
         let outcome =
-            self.on(worker, fuse, |hub, rules, now| hub.publish(&channels, &post, rules, now));
+            self.on(worker, death, |hub, rules, now| hub.publish(&channels, &post, rules, now));
         self.refused_rightly(&ids, outcome.and_then(Result::err));
         let done = outcome.map(|outcome| outcome.is_ok());
         for id in ids {
@@ -316,12 +351,17 @@ impl Sim {
         }
     }
 
-    fn subscribe(&mut self, worker: usize, fuse: Option<u64>) {
-        self.sync();
+    fn subscribe(&mut self, worker: usize, death: Option<Death>) {
         let mut ids = self.some_ids();
         if !self.world.rules.events_channel.is_empty() && self.rng.chance(10) {
             ids.push(b"events".to_vec());
         }
+        let stay = if self.rng.chance(70) { Stay::Live } else { Stay::No };
+        self.subscribe_to(worker, ids, stay, death);
+    }
+
+    fn subscribe_to(&mut self, worker: usize, ids: Vec<Id>, stay: Stay, death: Option<Death>) {
+        self.sync();
         let backtrack = match self.rng.below(4) {
             0 => Some(1 + self.rng.below(4) as u64),
             1 => Some(100),
@@ -337,7 +377,6 @@ impl Sim {
             tag: self.rng.chance(60).then_some(tag),
             event_id: self.rng.chance(30).then_some(event_id.as_slice()),
         };
-        let stay = if self.rng.chance(70) { Stay::Live } else { Stay::No };
         self.label += 1;
         let token = self.free_token(worker);
         let requested: Vec<(&[u8], Option<u64>)> =
@@ -357,7 +396,7 @@ impl Sim {
             .iter()
             .map(|id| self.model.channel(id).map_or(Vec::new(), |channel| channel.stored.clone()))
             .collect();
-        let outcome = self.on(worker, fuse, |hub, rules, now| hub.subscribe(&request, rules, now));
+        let outcome = self.on(worker, death, |hub, rules, now| hub.subscribe(&request, rules, now));
         let now = self.world.now;
         for id in &ids {
             if let Some(number) = self.model.live.get(id) {
@@ -424,17 +463,53 @@ impl Sim {
         Token::new(index, self.label as u32)
     }
 
-    fn leave(&mut self, fuse: Option<u64>) {
+    fn leave(&mut self, death: Option<Death>) {
         let tokens: Vec<Token> = self.subscribers.keys().copied().collect();
         let Some(token) = tokens.get(self.rng.below(tokens.len())).copied() else { return };
         if self.pending.iter().any(|pending| pending.token == token) {
             return;
         }
         let subscriber = self.subscribers.remove(&token).expect("it is there");
-        self.on(subscriber.worker, fuse, |hub, rules, now| hub.leave(token, rules, now));
+        self.on(subscriber.worker, death, |hub, rules, now| hub.leave(token, rules, now));
     }
 
-    fn delete(&mut self, worker: usize, fuse: Option<u64>) {
+    /// Nothing is waiting anywhere, and then a publisher dies before it has told everybody.
+    fn cut_off(&mut self, worker: usize) {
+        self.settle();
+        let death = Death::AfterSection(1 + self.rng.below(5) as u64);
+        self.publish_some(worker, Some(death));
+        self.wait_for_older();
+    }
+
+    /// Subscribers know of all that they are still to get, and of when that was published.
+    fn wait_for_older(&mut self) {
+        self.sync();
+        let mut due = Vec::new();
+        for (token, subscriber) in &self.subscribers {
+            for subscription in subscriber.subscriptions.iter().filter(|s| !s.ended) {
+                let channel = &self.model.channels[subscription.channel];
+                let next = channel.log.get((subscription.next as usize).wrapping_sub(1));
+                if let Some(next) = next.filter(|next| next.time > 0)
+                    && channel.id != b"events"
+                {
+                    due.push((*token, subscriber.worker, next.time, next.tag));
+                }
+            }
+        }
+        // The answer itself tells those who do not know yet: one question a time.
+        let Some((token, worker, time, tag)) = due.get(self.rng.below(due.len())).copied() else {
+            return;
+        };
+        let (later, now) = (tag + 1 + self.rng.below(3) as u64, self.world.now);
+        let answers = self.on(worker, None, |hub, _, _| {
+            (hub.resume_from(token, now), hub.has_older(token, (time, later)))
+        });
+        let (from, has_older) = answers.expect("nobody dies of it");
+        assert!(from <= time, "{token:?} would not ask for an older message");
+        assert!(has_older, "{token:?} does not know of an older message");
+    }
+
+    fn delete(&mut self, worker: usize, death: Option<Death>) {
         self.sync();
         let id = self.rng.pick(&self.ids).clone();
         let own = self.rng.chance(50);
@@ -443,7 +518,7 @@ impl Sim {
         let text = if own { self.rng.text(0, len) } else { configured.clone() };
         let there = self.model.live.contains_key(&id);
         let outcome =
-            self.on(worker, fuse, |hub, rules, now| hub.delete(&[&id], &text, rules, now));
+            self.on(worker, death, |hub, rules, now| hub.delete(&[&id], &text, rules, now));
         let free = self.world.audit().free_pages;
         let texts = if free > 4 { vec![text] } else { vec![text, configured] };
         self.effects.may_delete.insert(id.clone(), texts);
@@ -453,15 +528,15 @@ impl Sim {
         }
     }
 
-    fn deliver(&mut self, fuse: Option<u64>) {
+    fn deliver(&mut self, death: Option<Death>) {
         let awake: Vec<usize> = self.living().into_iter().filter(|w| self.awake[*w]).collect();
         if let Some(worker) = awake.get(self.rng.below(awake.len())).copied() {
             let batches = 1 + self.rng.below(4);
-            self.deliver_to(worker, fuse, batches);
+            self.deliver_to(worker, death, batches);
         }
     }
 
-    fn deliver_to(&mut self, worker: usize, fuse: Option<u64>, batches: usize) {
+    fn deliver_to(&mut self, worker: usize, death: Option<Death>, batches: usize) {
         self.sync();
         let (model, subscribers) = (&self.model, &mut self.subscribers);
         // Not `self.on`: the deliveries go into its other fields.
@@ -478,9 +553,9 @@ impl Sim {
             }
             more
         };
-        let outcome = match fuse {
+        let outcome = match death {
             None => Some(run(&mut self.world)),
-            Some(stores) => self.world.run_until_store(worker, stores, run),
+            Some(death) => self.world.run_until(worker, death, run),
         };
         match outcome {
             Some(more) => {
@@ -491,10 +566,10 @@ impl Sim {
         }
     }
 
-    fn tick(&mut self, worker: usize, fuse: Option<u64>) {
+    fn tick(&mut self, worker: usize, death: Option<Death>) {
         self.effects.swept = true;
         let which = if self.rng.chance(70) { Tick::Full } else { Tick::Messages };
-        let done = self.on(worker, fuse, |hub, rules, now| while hub.tick(which, rules, now) {});
+        let done = self.on(worker, death, |hub, rules, now| while hub.tick(which, rules, now) {});
         if done.is_some() {
             self.sync();
             self.effects.swept = true;
@@ -510,19 +585,22 @@ impl Sim {
         }
     }
 
-    fn spawn(&mut self) {
-        let place = self.rng.below(WORKERS);
+    fn spawn(&mut self, place: usize) {
         if self.world.workers[place].is_none() {
             self.respawn(place);
+            if self.is_crowd {
+                self.compare();
+                self.join_crowd(place);
+            }
         }
     }
 
-    fn detach(&mut self, worker: usize, fuse: Option<u64>) {
+    fn detach(&mut self, worker: usize, death: Option<Death>) {
         if self.living().len() == 1 {
             return;
         }
         self.forget(worker);
-        let done = self.on(worker, fuse, |hub, rules, now| hub.detach(rules, now));
+        let done = self.on(worker, death, |hub, rules, now| hub.detach(rules, now));
         if done.is_some() {
             self.world.workers[worker] = None;
             self.awake[worker] = false;
@@ -534,10 +612,10 @@ impl Sim {
         self.died(worker);
     }
 
-    fn recover(&mut self, worker: usize, fuse: Option<u64>) {
+    fn recover(&mut self, worker: usize, death: Option<Death>) {
         let alive: Vec<bool> = self.world.workers.iter().map(Option::is_some).collect();
         let is_alive = |pid: u32| alive.get(pid as usize - 101).copied().unwrap_or(false);
-        let done = self.on(worker, fuse, |hub, _, now| hub.recover_dead(now, &is_alive));
+        let done = self.on(worker, death, |hub, _, now| hub.recover_dead(now, &is_alive));
         if done.is_some() {
             self.unrecovered = false;
         }

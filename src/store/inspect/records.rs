@@ -313,9 +313,9 @@ impl<'s> Walk<'s, '_> {
         let read_to = interest.read_to.get();
         let newest = channel.last.get().and_then(|last| self.peek(last));
         let has_unread = newest.is_some_and(|newest| newest.id.get() > read_to);
-        let next = match interest.next.get() {
+        let next = match interest.next_link().get() {
             None => !has_unread || channel.is_untold() || !interest.is_live(),
-            Some(_) => self.leads_to(&interest.next, |next| {
+            Some(_) => self.leads_to(interest.next_link(), |next| {
                 let is_first = self.leads_to(&next.prev, |prev| prev.id.get() <= read_to);
                 let same = next.channel.get() == interest.channel.get();
                 same && is_first && next.id.get() > read_to && !next.has(TRASHED)

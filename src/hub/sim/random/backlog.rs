@@ -2,6 +2,7 @@
 //! model says was stored.
 
 use super::Sim;
+use crate::hub::sim::Death;
 use crate::hub::sim::model::{Id, Posted};
 use crate::hub::{Lagged, Rest, Subscribed};
 use crate::model::{Message, Seconds, Token};
@@ -27,12 +28,12 @@ pub(super) struct Pending {
 
 impl Sim {
     /// Reads the backlog of the last subscription that still has one, or a part of it.
-    pub(super) fn read_pending(&mut self, fuse: Option<u64>) {
+    pub(super) fn read_pending(&mut self, death: Option<Death>) {
         let Some(mut pending) = self.pending.pop() else { return };
         self.sync();
         let room = if self.rng.chance(40) { 1 + self.rng.below(4) } else { usize::MAX };
         let (is_first, before) = (pending.rest.is_none(), pending.got.len());
-        let outcome = self.on(pending.worker, fuse, |hub, rules, now| {
+        let outcome = self.on(pending.worker, death, |hub, rules, now| {
             let got = &mut pending.got;
             let mut count = 0;
             let mut each = |message: &Message<'_>| {
