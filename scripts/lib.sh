@@ -108,8 +108,8 @@ miri() {
 # run_parts NAME...   (none: all of the array $all)
 #
 # Calls part_NAME for each, of NAME=VALUE part_NAME with the value; one that fails does not stop those
-# after it. A part may set $skipped to the reason why it leaves itself out, and `figure` something for its line of the summary, which comes last.
-# Answers 1 if a part failed.
+# after it. A part may set $skipped to the reason why it leaves itself out, and `figure` something for its
+# line of the summary, which comes last. Answers 1 if a part failed.
 run_parts() {
     local part began status verdict failed=0 summary=() figures
     figures=$(mktemp)
