@@ -1,4 +1,5 @@
-//! Tells the shell which nginx it is compiled for, and the module which commit it is.
+//! Tells the shell which nginx it is compiled for, and the module which commit it is; refuses an nginx
+//! for which the module could not be right.
 //!
 //! ```text
 //!   cfg(ngx_feature = "…")     what nginx was configured with: "threads", "http_v2", "debug", …
@@ -11,9 +12,18 @@
 //! them only to a crate that depends on it directly. Without the feature `nginx` there is no nginx
 //! and nobody to ask for the commit: then only the names of the cfgs are declared.
 
-use std::env;
 use std::path::Path;
 use std::process::Command;
+use std::{env, process};
+
+#[cfg(feature = "nginx")]
+#[path = "build/layout.rs"]
+mod layout;
+
+/// The oldest nginx that the module can be compiled for: `nginx_version`, and how people write it.
+const OLDEST: (u64, &str) = (1_022_000, "1.22.0");
+/// The newest nginx that it was tested with.
+const NEWEST_TESTED: (u64, &str) = (1_031_004, "1.31.4");
 
 /// Versions at which something that the shell uses changed: `nginx_version`, name of the cfg.
 const VERSIONS: &[(u64, &str)] = &[
@@ -23,8 +33,12 @@ const VERSIONS: &[(u64, &str)] = &[
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=build");
     declare_cfgs();
     if env::var_os("CARGO_FEATURE_NGINX").is_some() {
+        check_version();
+        #[cfg(feature = "nginx")]
+        check_layouts();
         set_cfgs();
         println!("cargo::rustc-env=PUSH_STREAM_COMMIT={}", commit());
     }
@@ -49,11 +63,50 @@ fn set_cfgs() {
     }
     println!("cargo::rustc-cfg=ngx_os=\"{}\"", fact("OS"));
 
-    let version: u64 =
-        fact("VERSION_NUMBER").parse().expect("DEP_NGINX_VERSION_NUMBER is a number");
+    let version = version();
     for (_, cfg) in VERSIONS.iter().filter(|(since, _)| version >= *since) {
         println!("cargo::rustc-cfg={cfg}");
     }
+}
+
+fn check_version() {
+    let (version, nginx) = (version(), fact("VERSION"));
+    if version < OLDEST.0 {
+        stop(&format!("{nginx} is too old, {} or newer is needed", OLDEST.1));
+    }
+    if version > NEWEST_TESTED.0 {
+        println!(
+            "cargo::warning={nginx} is newer than any that was tested; the newest was {}",
+            NEWEST_TESTED.1
+        );
+    }
+}
+
+/// Stops if Rust and C do not agree about nginx's records: such a module would corrupt requests.
+#[cfg(feature = "nginx")]
+fn check_layouts() {
+    println!("cargo::rerun-if-env-changed=CC");
+    if env::var("HOST") != env::var("TARGET") {
+        println!("cargo::warning=cross build: the layouts of nginx's records are not compared");
+        return;
+    }
+    // nginx-sys 0.5.0 prints `cargo:metadata=cflags=…`, which cargo takes for one named "metadata".
+    let cflags = fact("METADATA");
+    let cflags = cflags.trim_start_matches("cflags=");
+    if let Err(difference) = layout::compare(&fact("INCLUDE"), cflags) {
+        stop(&format!("records of {} as Rust and C see them: {difference}", fact("VERSION")));
+    }
+}
+
+/// Ends the build with this line. A failing exit status would make cargo print much more.
+fn stop(reason: &str) -> ! {
+    println!("cargo::error={reason}");
+    process::exit(0);
+}
+
+/// nginx's own number for its version, such as 1028003 for 1.28.3.
+fn version() -> u64 {
+    fact("VERSION_NUMBER").parse().expect("DEP_NGINX_VERSION_NUMBER is a number")
 }
 
 /// What `nginx-sys` found out. Missing means that it is no direct dependency any more.

@@ -11,6 +11,7 @@
 
 set -euo pipefail
 
+called_from=$PWD
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 logs=$root/target/logs
 me=scripts/${0##*/}
@@ -50,15 +51,25 @@ nginx_version() { "$nginx" -v 2>&1 | sed "s|^nginx version: ||"; }
 # The target triple of this machine, which -Zbuild-std wants to be named.
 rust_host() { rustc -vV | sed -n 's/^host: //p'; }
 
-# The nginx that the module is built for: sets $kind, $tree (what we make), $source, $objs, $nginx.
+# The nginx that the module is built for, by its name (scripts/nginx-tree says which there are) or by a
+# directory with its source: sets $kind, $tree (what we make), $source, $objs, $nginx; and for a
+# directory $given, its whole path.
 use_nginx() {
-    kind=$1
+    kind=$1 given=
+    case $kind in
+    debian | trixie | vanilla | shifted | asan) ;;
+    *)
+        given=$(cd "$called_from" && cd "$kind" 2>/dev/null && pwd -P) &&
+            [[ -f $given/src/core/nginx.h ]] ||
+            die "\"$kind\" is neither the source of an nginx nor one of: debian trixie vanilla shifted asan"
+        kind=nginx-$(sed -n 's/^#define NGINX_VERSION *"\(.*\)"/\1/p' "$given/src/core/nginx.h")
+        ;;
+    esac
     tree=$root/target/nginx/$kind
     objs=$tree/objs
     case $kind in
     debian) source=/usr/share/nginx/src nginx=/usr/sbin/nginx ;;
-    vanilla | asan) source=$tree/src nginx=$objs/nginx ;;
-    *) die "unknown nginx \"$kind\"; known: debian, vanilla, asan" ;;
+    *) source=$tree/src nginx=$objs/nginx ;;
     esac
     module=$tree/ngx_http_push_stream_module.so
     export NGINX_SOURCE_DIR=$source NGINX_BUILD_DIR=$objs
@@ -96,9 +107,9 @@ miri() {
 
 # run_parts NAME...   (none: all of the array $all)
 #
-# Calls part_NAME for each; one that fails does not stop those after it. A part may set $skipped to the
-# reason why it leaves itself out, and `figure` something for its line of the summary, which comes last.
-# Answers 1 if a part failed.
+# Calls part_NAME for each, of NAME=VALUE part_NAME with the value; one that fails does not stop those
+# after it. A part may set $skipped to the reason why it leaves itself out, and `figure` something for its
+# line of the summary, which comes last. Answers 1 if a part failed.
 run_parts() {
     local part began status verdict failed=0 summary=() figures
     figures=$(mktemp)
@@ -112,7 +123,7 @@ run_parts() {
         (
             set -e
             skipped=
-            "part_$part" </dev/null 2>&1
+            "part_${part%%=*}" "${part#*=}" </dev/null 2>&1
             [[ -z $skipped ]] || {
                 printf '!!! SKIPPED: %s\n' "$skipped"
                 exit 77
@@ -136,10 +147,12 @@ run_parts() {
 
 figure() { printf '%s\n' "$*" >>"$figures"; }
 
-# Ends with 1 if one of these is not in the array $all.
+# Ends with 1 if one of these is not in the array $all, nor named in $with_value and has one.
 known_parts() {
     local part
     for part; do
-        [[ " ${all[*]} " == *" $part "* ]] || die "unknown part \"$part\"; known: ${all[*]}"
+        [[ " ${all[*]} " == *" $part "* ]] ||
+            [[ $part == *=* && ${part%%=*} == "${with_value:-}" ]] ||
+            die "unknown part \"$part\"; known: ${all[*]}${with_value:+ $with_value=...}"
     done
 }

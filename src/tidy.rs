@@ -106,6 +106,39 @@ fn the_manual_has_every_directive() {
     assert!(invented.is_empty(), "in the manual only: {invented:?}");
 }
 
+/// Bit fields of nginx's records are read as `.field() == 1` and written by `.set_field(…)`.
+#[test]
+#[cfg_attr(miri, ignore = "reads files")]
+fn layouts_are_compared() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("build/layout.rs");
+    let compared = fs::read_to_string(path).expect("build/layout.rs");
+    let compared: BTreeSet<&str> =
+        compared.split_whitespace().filter_map(|word| word.strip_prefix("set_")).collect();
+    let sources = sources();
+    let shell: Vec<&Source> = sources.iter().filter(|source| source.layer() == "nginx").collect();
+    let own: BTreeSet<&str> =
+        shell.iter().flat_map(|source| source.code.split("fn ").skip(1)).map(first_word).collect();
+    let mut missing = Vec::new();
+    for source in shell {
+        for (at, _) in source.code.match_indices('.') {
+            let name = first_word(&source.code[at + 1..]);
+            let rest = &source.code[at + 1 + name.len()..];
+            let is_read = ["() == 0", "() == 1", "() != 0"].iter().any(|end| rest.starts_with(end));
+            let field = match name.strip_prefix("set_") {
+                Some(field) if rest.starts_with('(') && !own.contains(name) => field,
+                // `get` is that of a cell.
+                None if is_read && name != "get" => name,
+                _ => continue,
+            };
+            if !compared.contains(field) {
+                missing.push(source.finding(at, &format!("{field} is not in build/layout.rs")));
+            }
+        }
+    }
+    assert!(compared.contains("count"), "the list is not where it should be");
+    assert!(missing.is_empty(), "\n{}", missing.join("\n"));
+}
+
 fn findings(source: &Source, all: &[Source]) -> Vec<String> {
     let mut found = Vec::new();
     let layer = source.layer();

@@ -254,6 +254,10 @@ impl Peer {
             // SAFETY: it is in the tree of timers.
             unsafe { ngx_del_timer(event) };
         }
+        // Poll and select report a writable socket again and again: nginx stops watching it. Nothing
+        // is changed elsewhere, and these two cannot fail.
+        // SAFETY: as above.
+        unsafe { ngx_handle_write_event(event, 0) };
     }
 
     /// Small messages leave at once, unless `tcp_nodelay off`. `false`: the connection is lost.

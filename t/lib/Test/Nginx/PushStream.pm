@@ -93,8 +93,8 @@ sub module_path {
 
 # ---- set-up
 
-# workers: number; master: 0 for "master_process off"; main, events, http_main: text for these
-# blocks; gzip: 1 switches it on for everything; module: 0 runs without the module; daemon: 1 for a
+# workers, connections: numbers; master: 0 for "master_process off"; main, events, http_main: text for
+# these blocks; gzip: 1 switches it on for everything; module: 0 runs without the module; daemon: 1 for a
 # master that takes USR2 and WINCH, which one in the foreground does not.
 sub new {
     my ($class, %o) = @_;
@@ -102,7 +102,8 @@ sub new {
     chmod 0755, $dir;    # workers of a root master run as somebody else
     return bless {
         dir => $dir, owner => $$, workers => $o{workers} // 2, master => $o{master} // 1,
-        main => $o{main} // '', events => $o{events} // '', http_main => $o{http_main} // '',
+        main => $o{main} // '', events => $o{events} // '', connections => $o{connections} // 4096,
+        http_main => $o{http_main} // '',
         gzip => $o{gzip} // 0, module => $o{module} // 1, daemon => $o{daemon} // 0,
         ports => {}, http => '', expected => [], killed => {}, tries => 0,
     }, $class;
@@ -152,7 +153,7 @@ sub _configuration {
         'gzip_types text/plain text/x-json text/x-yaml application/json application/yaml'
         . ' application/xml text/event-stream application/javascript;' if $self->{gzip};
     my $text = join "\n", @main, $self->{main},
-        "events { worker_connections 4096; $self->{events} }",
+        "events { worker_connections $self->{connections}; $self->{events} }",
         'http {', @http, $self->{http_main}, $http, '}', '';
     return $self->_expand($text);
 }

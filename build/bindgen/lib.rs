@@ -1,0 +1,3 @@
+//! The newer bindgen under the version number that nginx-sys asks for.
+
+pub use newer::*;
