@@ -1,7 +1,7 @@
 //! The shell: what nginx calls, and the only place that names nginx's types.
 //!
 //! Directives become a [`config::MainConf`] and one [`location::Location`] per location of ours; a
-//! request finds its location with [`location::of`] and goes to the handler of its mode. Nobody
+//! request finds its location with [`settings::location`] and goes to the handler of its mode. Nobody
 //! imports this layer.
 
 mod answer;
@@ -16,6 +16,7 @@ mod duties;
 mod event;
 mod exposure;
 mod ffi;
+mod handlers;
 mod headers;
 mod host;
 mod identity;
@@ -24,6 +25,7 @@ mod legacy;
 mod loans;
 mod location;
 mod log;
+mod log_variables;
 mod module;
 mod parse;
 mod peer;
@@ -33,6 +35,7 @@ mod regex;
 mod reply;
 mod request;
 mod setters;
+mod settings;
 mod statistics;
 mod subscriber;
 mod validation;

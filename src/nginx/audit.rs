@@ -19,7 +19,7 @@ use ngx::ffi::{
 use crate::nginx::answer::{self, FAILED, Sent};
 use crate::nginx::location::Location;
 use crate::nginx::request::{Method, NoMemory, Request};
-use crate::nginx::{ffi, headers, location, peer, worker};
+use crate::nginx::{ffi, headers, peer, settings, worker};
 use crate::store::Inspection;
 use crate::wire::allow::Client;
 use crate::wire::audit;
@@ -44,7 +44,7 @@ pub(crate) unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t 
 }
 
 fn begin(request: &mut Request) -> Sent {
-    let Some(location) = location::of(request.as_non_null()) else { return Ok(FAILED) };
+    let Some(location) = settings::location(request.as_non_null()) else { return Ok(FAILED) };
     request.disable_not_modified();
     headers::add_no_cache(request)?;
     if let Err(code) = request.discard_body() {

@@ -16,7 +16,7 @@ use crate::model::Token;
 use crate::nginx::loans::{self, Loans};
 use crate::nginx::location::Location;
 use crate::nginx::peer::{self, Filters, Peer};
-use crate::nginx::{identity, location};
+use crate::nginx::{identity, settings};
 use crate::session::Layout;
 use crate::session::link::{Flushed, Link, Lost, Received, Way};
 use crate::session::outbox::Outbox;
@@ -87,7 +87,7 @@ impl Link for Client {
     }
 
     fn ping_text(&self) -> &[u8] {
-        location::main_conf(self.peer.request()).ping_message_text()
+        settings::main(self.peer.request()).ping_message_text()
     }
 
     fn buffered_max(&self) -> usize {

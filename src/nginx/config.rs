@@ -9,18 +9,17 @@ use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
 use ngx::ffi::{
-    NGX_CONF_UNSET, ngx_flag_t, ngx_http_complex_value_t, ngx_int_t, ngx_msec_t, ngx_shm_zone_t,
-    ngx_str_t, time_t,
+    NGX_CONF_UNSET, ngx_flag_t, ngx_http_complex_value_t, ngx_http_handler_pt, ngx_int_t,
+    ngx_msec_t, ngx_shm_zone_t, ngx_str_t, time_t,
 };
 
 use crate::hub::Rules;
 use crate::nginx::exposure::Publisher;
-use crate::nginx::journal::Slots;
-use crate::nginx::legacy::Occurrences;
-use crate::nginx::location::{Delivery, Location, Mode};
+use crate::nginx::location::{ChannelsPath, Delivery, Location, Mode, PaddingRule};
 use crate::nginx::parse::{Parse, Place};
 use crate::nginx::variables::LegacyVariables;
-use crate::session::Framing;
+use crate::nginx::{ffi, identity};
+use crate::session::{Framing, Layout};
 use crate::wire::allow::Allowed;
 use crate::wire::sse::BlankLines;
 
@@ -67,8 +66,8 @@ pub(crate) struct MainConf {
     /// Where settings that old configurations could give at several levels were given.
     pub(super) occurrences: Occurrences,
     pub(super) legacy_variables: LegacyVariables,
-    /// The log variables that are used.
-    pub(super) journal: Slots,
+    /// Index in a request of each variable about subscribers that the configuration uses.
+    pub(super) journal: [Option<usize>; 3],
     /// Lines of level info to write when the error log is open.
     pub(super) notes: Vec<String>,
     /// Largest minimum length in any padding list of a subscriber location; 0 without one.
@@ -97,10 +96,35 @@ impl Default for MainConf {
             enabled: false,
             occurrences: Occurrences::default(),
             legacy_variables: LegacyVariables::default(),
-            journal: Slots::default(),
+            journal: [None; 3],
             notes: Vec::new(),
             padding_max: 0,
         }
+    }
+}
+
+impl Parse {
+    /// Settings of `http`, reached from any block in it.
+    ///
+    /// The caller must not hold two of them at a time, nor one across a call into nginx that runs
+    /// another setter.
+    #[allow(clippy::mut_from_ref, reason = "nginx owns it; see above")]
+    pub(crate) fn main_conf(&self) -> &mut MainConf {
+        // SAFETY: our `create_main_conf` made what is in our slot.
+        let conf = unsafe { ffi::slot::<MainConf>(self.ctx().main_conf, identity::ctx_index()) };
+        let mut conf = conf.expect("every http block has our settings");
+        // SAFETY: one thread reads the configuration; see above.
+        unsafe { conf.as_mut() }
+    }
+
+    /// Settings of the block that the directive stands in; the same care as with [`Self::main_conf`].
+    #[allow(clippy::mut_from_ref, reason = "nginx owns it; see above")]
+    pub(crate) fn location_conf(&self) -> &mut LocationConf {
+        // SAFETY: our `create_loc_conf` made what is in our slot.
+        let conf = unsafe { ffi::slot::<LocationConf>(self.ctx().loc_conf, identity::ctx_index()) };
+        let mut conf = conf.expect("every block has our settings");
+        // SAFETY: one thread reads the configuration; see above.
+        unsafe { conf.as_mut() }
     }
 }
 
@@ -202,6 +226,8 @@ pub(crate) struct LocationConf {
 
     /// What the location does; not inherited, except by its own `if` and `limit_except` blocks.
     pub(super) mode: Option<Mode>,
+    /// What nginx calls for its requests.
+    pub(super) handler: ngx_http_handler_pt,
     /// Where the directive stands that says so.
     pub(super) place: Place,
     /// An `if` or `limit_except` block of a location of ours.
@@ -245,6 +271,7 @@ impl Default for LocationConf {
             event_source_support: UNSET,
             publisher_admin: UNSET,
             mode: None,
+            handler: None,
             place: Place::default(),
             is_copy: false,
             finished: None,
@@ -275,6 +302,51 @@ impl LocationConf {
         self.resolve_mode(outer, parse);
         if self.mode.is_some() || self.event_source_support == 1 {
             parse.main_conf().locations.push(NonNull::from(self));
+        }
+    }
+
+    /// What requests see of it, now that all of it is known.
+    pub(super) fn finish(
+        &self,
+        mode: Mode,
+        channels_path: ChannelsPath,
+        padding: Vec<PaddingRule>,
+    ) -> Location {
+        let layout = Layout::new(
+            self.framing(mode),
+            self.header_template.as_bytes(),
+            self.message_template.as_bytes(),
+            self.footer_template.as_bytes(),
+        )
+        .with_blank_lines(self.blank_lines.unwrap_or_default());
+        let msec = |value: ngx_msec_t| (value != UNSET_MSEC).then_some(value);
+        Location {
+            mode,
+            layout,
+            channels_path,
+            store_messages: self.store_messages == 1,
+            channel_info_on_publish: self.channel_info_on_publish == 1,
+            authorized_channels_only: self.authorized_channels_only == 1,
+            wildcard_channel_max_qtd: u64::try_from(self.wildcard_channel_max_qtd).ok(),
+            ping_interval_msec: msec(self.ping_message_interval),
+            connection_ttl_msec: msec(self.subscriber_connection_ttl),
+            longpolling_connection_ttl_msec: msec(self.longpolling_connection_ttl),
+            websocket_allow_publish: self.websocket_allow_publish == 1,
+            websocket_binary: self.websocket_binary == 1,
+            websocket_max_message_size: self.websocket_max_message_size,
+            websocket_protocols: self.websocket_protocols.clone().unwrap_or_default(),
+            allow_events_channel: self.allow_connections_to_events_channel == 1,
+            last_received_message_time: NonNull::new(self.last_received_message_time),
+            last_received_message_tag: NonNull::new(self.last_received_message_tag),
+            last_event_id: NonNull::new(self.last_event_id),
+            user_agent: NonNull::new(self.user_agent),
+            allowed_origins: NonNull::new(self.allowed_origins),
+            padding,
+            subscriber_max_buffered: self.subscriber_max_buffered,
+            force_filters: self.force_filters == 1,
+            audit_allow: self.audit_allow.clone(),
+            content_type: (!self.content_type.is_empty())
+                .then(|| self.content_type.as_bytes().to_vec()),
         }
     }
 
@@ -362,7 +434,8 @@ impl LocationConf {
             self.is_copy = outer.mode.is_some();
             // nginx keeps the handler of the location when it enters an `if`, but not when it
             // enters a `limit_except`.
-            core.handler = outer.mode.map(|mode| mode.handler());
+            self.handler = outer.handler;
+            core.handler = outer.handler;
         }
         self.mode = match self.mode {
             Some(Mode::Publisher { .. }) if self.publisher_admin == 1 => {
@@ -376,6 +449,21 @@ impl LocationConf {
         if self.is_copy {
             inherit(&mut self.event_source_support, outer.event_source_support, UNSET, UNSET);
         }
+    }
+}
+
+/// Where hoisted settings were given: slot and block.
+#[derive(Default)]
+pub(crate) struct Occurrences(Vec<(usize, usize)>);
+
+impl Occurrences {
+    /// `false` if this slot was given in this very block before.
+    pub(super) fn insert(&mut self, slot: usize, block: usize) -> bool {
+        let new = !self.0.contains(&(slot, block));
+        if new {
+            self.0.push((slot, block));
+        }
+        new
     }
 }
 

@@ -46,21 +46,6 @@ const SUCCESSORS: [(&str, Option<&str>); 16] = [
 pub(super) type Setter =
     unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
 
-/// Where hoisted settings were given: slot and block.
-#[derive(Default)]
-pub(crate) struct Occurrences(Vec<(usize, usize)>);
-
-impl Occurrences {
-    /// `false` if this slot was given in this very block before.
-    fn insert(&mut self, slot: usize, block: usize) -> bool {
-        let new = !self.0.contains(&(slot, block));
-        if new {
-            self.0.push((slot, block));
-        }
-        new
-    }
-}
-
 /// A setter that warns and then does what nginx's function does.
 macro_rules! alias {
     ($(#[$doc:meta])* $name:ident, $slot:path) => {

@@ -18,7 +18,7 @@ use ngx::ffi::{
 use crate::nginx::config::{LocationConf, MainConf};
 use crate::nginx::log::{self, Level};
 use crate::nginx::parse::{self, Parse};
-use crate::nginx::{directives, duties, ffi, identity, journal, validation, variables};
+use crate::nginx::{directives, duties, ffi, identity, log_variables, validation, variables};
 
 const OK: ngx_int_t = NGX_OK as ngx_int_t;
 const ERROR: ngx_int_t = NGX_ERROR as ngx_int_t;
@@ -73,7 +73,7 @@ unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     unsafe {
         configuration_step("preconfiguration", cf, |parse| {
             variables::declare(parse)?;
-            journal::declare(parse)
+            log_variables::declare(parse)
         })
     }
 }

@@ -13,9 +13,7 @@ use ngx::ffi::{
     ngx_str_t, ngx_uint_t,
 };
 
-use crate::nginx::config::{LocationConf, MainConf};
 use crate::nginx::ffi;
-use crate::nginx::identity;
 use crate::nginx::log::{self, Level};
 
 /// What nginx takes a `char *` for "this directive is refused, and I have said why".
@@ -204,29 +202,6 @@ impl Parse {
         unsafe { &*ctx.cast::<ngx_http_conf_ctx_t>() }
     }
 
-    /// Settings of `http`, reached from any block in it.
-    ///
-    /// The caller must not hold two of them at a time, nor one across a call into nginx that runs
-    /// another setter.
-    #[allow(clippy::mut_from_ref, reason = "nginx owns it; see above")]
-    pub(crate) fn main_conf(&self) -> &mut MainConf {
-        // SAFETY: our `create_main_conf` made what is in our slot.
-        let conf = unsafe { ffi::slot::<MainConf>(self.ctx().main_conf, identity::ctx_index()) };
-        let mut conf = conf.expect("every http block has our settings");
-        // SAFETY: one thread reads the configuration; see above.
-        unsafe { conf.as_mut() }
-    }
-
-    /// Settings of the block that the directive stands in; the same care as with [`Self::main_conf`].
-    #[allow(clippy::mut_from_ref, reason = "nginx owns it; see above")]
-    pub(crate) fn location_conf(&self) -> &mut LocationConf {
-        // SAFETY: our `create_loc_conf` made what is in our slot.
-        let conf = unsafe { ffi::slot::<LocationConf>(self.ctx().loc_conf, identity::ctx_index()) };
-        let mut conf = conf.expect("every block has our settings");
-        // SAFETY: one thread reads the configuration; see above.
-        unsafe { conf.as_mut() }
-    }
-
     /// All variables that something in the configuration reads by index, so far.
     pub(crate) fn used_variables(&self) -> &[ngx_http_variable_t] {
         // SAFETY: nginx's array of variables.
@@ -244,7 +219,7 @@ impl Parse {
         unsafe { conf.as_ref() }
     }
 
-    /// nginx's own settings of the location; the same care as with [`Self::main_conf`].
+    /// nginx's own settings of the location; the caller must hold one of them at a time.
     #[allow(clippy::mut_from_ref, reason = "nginx owns it; see above")]
     pub(crate) fn core_location(&self) -> &mut ngx_http_core_loc_conf_t {
         // SAFETY: a static of nginx's, set before any configuration is read.

@@ -13,9 +13,9 @@ use ngx::ffi::{ngx_http_finalize_request, ngx_http_request_t, ngx_int_t};
 use crate::hub::Post;
 use crate::nginx::answer::{self, FAILED, Sent};
 use crate::nginx::body::{self, Body};
-use crate::nginx::location::{self, Location, Mode};
+use crate::nginx::location::{Location, Mode};
 use crate::nginx::request::{Method, Request};
-use crate::nginx::{ffi, headers, log, statistics, worker};
+use crate::nginx::{ffi, headers, log, settings, statistics, worker};
 use crate::wire::path;
 
 const METHODS: &str = "GET, POST, PUT";
@@ -146,7 +146,7 @@ fn delete(request: &mut Request, channels: &[&[u8]]) -> Sent {
         let Some(body) = body_of(request) else { return Ok(FAILED) };
         let given = body.slices().concat();
         let text = if given.is_empty() {
-            location::main_conf(request.as_non_null()).channel_deleted_message_text()
+            settings::main(request.as_non_null()).channel_deleted_message_text()
         } else {
             &given
         };
@@ -191,7 +191,7 @@ fn body_of(request: &Request) -> Option<Body<'_>> {
 }
 
 fn publisher_location<'a>(request: &Request) -> Option<(&'a Location, bool)> {
-    let location = location::of(request.as_non_null())?;
+    let location = settings::location(request.as_non_null())?;
     match location.mode {
         Mode::Publisher { admin } => Some((location, admin)),
         _ => None,

@@ -10,7 +10,7 @@ use crate::hub::Refusal;
 use crate::model::Seconds;
 use crate::nginx::log::{self, Level};
 use crate::nginx::request::Request;
-use crate::nginx::{clock, ffi, location};
+use crate::nginx::{clock, ffi, settings};
 
 /// Refusals of one kind that have not been logged.
 struct Tally {
@@ -107,7 +107,7 @@ fn count(level: Level, status: u16, text: &'static str) -> Option<u64> {
 
 /// The configuration names no channel for this request: there is not even a slash.
 fn has_no_path(request: &Request) -> bool {
-    location::of(request.as_non_null())
+    settings::location(request.as_non_null())
         .and_then(|location| request.channels_path(location).ok())
         .is_some_and(|path| path.is_empty())
 }

@@ -11,6 +11,7 @@ use ngx::ffi::{
 
 use crate::nginx::config::{UNSET, UNSET_SIZE};
 use crate::nginx::exposure::Publisher;
+use crate::nginx::handlers;
 use crate::nginx::location::{Delivery, Mode};
 use crate::nginx::log::Level;
 use crate::nginx::parse::{self, DUPLICATE, Parse, Refused};
@@ -181,12 +182,13 @@ pub(super) fn choose_mode(parse: &Parse, mode: Mode) -> Result<(), Refused> {
         return Err(DUPLICATE);
     }
     conf.mode = Some(mode);
+    conf.handler = Some(handlers::of(mode));
     conf.place = parse.place();
     parse.main_conf().enabled = true;
     if let Mode::Publisher { .. } = mode {
         parse.main_conf().publishers.push(Publisher::new(parse));
     }
-    parse.core_location().handler = Some(mode.handler());
+    parse.core_location().handler = Some(handlers::of(mode));
     Ok(())
 }
 

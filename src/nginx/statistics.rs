@@ -6,7 +6,7 @@ use crate::hub::Refusal;
 use crate::model::ChannelInfo;
 use crate::nginx::answer::{self, FAILED, Sent};
 use crate::nginx::request::{Method, Request};
-use crate::nginx::{clock, ffi, headers, location, worker};
+use crate::nginx::{clock, ffi, headers, settings, worker};
 use crate::wire::accept::Format;
 use crate::wire::path::{self, Selector};
 use crate::wire::stats::{self, Origin};
@@ -28,7 +28,7 @@ pub(crate) unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t 
 }
 
 fn reply(request: &mut Request) -> Sent {
-    let Some(location) = location::of(request.as_non_null()) else { return Ok(FAILED) };
+    let Some(location) = settings::location(request.as_non_null()) else { return Ok(FAILED) };
     request.disable_not_modified();
     headers::add_no_cache(request)?;
     if let Err(code) = request.discard_body() {

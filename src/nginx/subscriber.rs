@@ -29,7 +29,7 @@ use crate::nginx::client::{self, Client};
 use crate::nginx::location::{Delivery, Location, Mode};
 use crate::nginx::request::{Method, NoMemory, Request};
 use crate::nginx::worker::{self, Worker};
-use crate::nginx::{ffi, headers, location};
+use crate::nginx::{ffi, headers, settings};
 use crate::session::departure::Entry;
 use crate::wire::path::{self, Requested};
 use crate::wire::resume;
@@ -45,7 +45,7 @@ pub(crate) unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t 
     ffi::guard("subscriber::handle", FAILED, || {
         // SAFETY: see above.
         let Some(mut request) = (unsafe { Request::new(r) }) else { return FAILED };
-        match location::of(request.as_non_null()) {
+        match settings::location(request.as_non_null()) {
             Some(location) => answer::code(serve(&mut request, location)),
             None => NGX_DECLINED as ngx_int_t,
         }

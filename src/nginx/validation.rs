@@ -9,7 +9,7 @@ use core::ptr::NonNull;
 use ngx::ffi::{ngx_int_t, ngx_msec_t, ngx_test_config, time_t};
 
 use crate::nginx::config::{LocationConf, UNSET, UNSET_MSEC};
-use crate::nginx::location::{ChannelsPath, Location, Mode, PaddingRule};
+use crate::nginx::location::{ChannelsPath, Mode, PaddingRule};
 use crate::nginx::log::{self, Level};
 use crate::nginx::parse::{Parse, Place, Refused};
 use crate::nginx::regex::Regex;
@@ -135,7 +135,7 @@ fn finish_location(parse: &Parse, mut conf: NonNull<LocationConf>) -> Result<(),
         Mode::Subscriber(_) => padding_rules(parse, conf)?,
         _ => Vec::new(),
     };
-    let location = Location::new(conf, mode, channels_path, padding);
+    let location = conf.finish(mode, channels_path, padding);
     conf.finished = Some(Box::new(location));
     Ok(())
 }

@@ -10,11 +10,11 @@ use crate::model::Token;
 use crate::nginx::answer::{self, Sent};
 use crate::nginx::client::Client;
 use crate::nginx::loans::Loans;
-use crate::nginx::location::{self, Location};
+use crate::nginx::location::Location;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::subscriber::{Asked, admit, conclude, keep_open, streaming};
 use crate::nginx::worker::{self, Worker};
-use crate::nginx::{clock, departing, reply};
+use crate::nginx::{clock, departing, reply, settings};
 use crate::session::link::Host;
 use crate::session::outbox::Piece;
 use crate::session::paging;
@@ -38,7 +38,7 @@ pub(super) fn start(
             return Ok(answer::refused_silently(request, 400, "invalid callback name"));
         }
     };
-    let says_timed_out = location::main_conf(request.as_non_null()).timeout_with_body();
+    let says_timed_out = settings::main(request.as_non_null()).timeout_with_body();
     let form = worker.audience.form_number(location.layout.form());
     let poll = Poll::new(callback.clone(), says_timed_out);
     let token = admit(request, location, |client| {

@@ -11,11 +11,11 @@ use crate::hub::{Stay, Subscribed};
 use crate::model::Token;
 use crate::nginx::answer::{self, Sent};
 use crate::nginx::loans::Loans;
-use crate::nginx::location::{self, Location};
+use crate::nginx::location::Location;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::subscriber::{Asked, admit, conclude, keep_open};
 use crate::nginx::worker::{self, Worker};
-use crate::nginx::{clock, departing, reply};
+use crate::nginx::{clock, departing, reply, settings};
 use crate::session::Padding;
 use crate::session::departure::Reason;
 use crate::session::link::{Host, Way};
@@ -132,7 +132,7 @@ fn padding(request: &Request, location: &Location) -> Result<Option<Padding>, No
         return Ok(None);
     }
     let rule = location.padding.iter().find(|rule| rule.user_agent.matches(&agent));
-    let largest = location::main_conf(request.as_non_null()).padding_max();
+    let largest = settings::main(request.as_non_null()).padding_max();
     Ok(rule.map(|rule| Padding {
         header_min: rule.header_min,
         message_min: rule.message_min,
