@@ -65,6 +65,34 @@ impl Source {
         tests.map_or(&self.code, |(at, _)| &self.code[..at])
     }
 
+    /// `wire::path` for `wire/path.rs`.
+    fn module(&self) -> String {
+        self.name.trim_end_matches(".rs").replace('/', "::")
+    }
+
+    /// What the shipped code imports from the crate, by full path, and which of its own modules it names.
+    fn imports(&self) -> Vec<String> {
+        let code = self.shipped();
+        let module = self.module();
+        let parent = module.rsplit_once("::").map_or("", |(parent, _)| parent);
+        let mut found = Vec::new();
+        for (at, _) in code.match_indices("crate::") {
+            push_paths(&code[at + "crate::".len()..], "", &mut found);
+        }
+        for (at, _) in code.match_indices("super::") {
+            push_paths(&code[at + "super::".len()..], parent, &mut found);
+        }
+        for line in code.lines().map(str::trim) {
+            let child = line.split("mod ").nth(1).and_then(|rest| rest.strip_suffix(';'));
+            if let Some(child) = child
+                && words(code, child).any(|at| code[at + child.len()..].starts_with("::"))
+            {
+                found.push(format!("{module}::{child}"));
+            }
+        }
+        found
+    }
+
     fn finding(&self, at: usize, what: &str) -> String {
         let line = self.code.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
         format!("src/{}:{line}: {what}", self.name)
@@ -104,6 +132,17 @@ fn the_manual_has_every_directive() {
     assert!(missing.is_empty(), "not in the manual: {missing:?}");
     let invented: Vec<_> = titled.difference(&declared).collect();
     assert!(invented.is_empty(), "in the manual only: {invented:?}");
+}
+
+/// Which file of the shell stands on which is a question with an answer.
+#[test]
+#[cfg_attr(miri, ignore = "reads files")]
+fn the_shell_imports_in_no_circle() {
+    let sources = sources();
+    let shell: Vec<&Source> = sources.iter().filter(|source| source.layer() == "nginx").collect();
+    assert!(shell.len() > 20, "the shell is not where it should be");
+    let found = circles(&shell);
+    assert!(found.is_empty(), "files that import each other:\n{}", found.join("\n"));
 }
 
 /// Bit fields of nginx's records are read as `.field() == 1` and written by `.set_field(…)`.
@@ -181,6 +220,75 @@ fn findings(source: &Source, all: &[Source]) -> Vec<String> {
         }
     }
     found
+}
+
+/// Files that stand, by what they import, on themselves; each with those that it shares a circle with.
+fn circles(sources: &[&Source]) -> Vec<String> {
+    let names: Vec<String> = sources.iter().map(|source| source.module()).collect();
+    let number = |path: &str| names.iter().position(|name| name == path);
+    let imports: Vec<BTreeSet<usize>> = sources
+        .iter()
+        .map(|source| {
+            let paths = source.imports();
+            let mut files: BTreeSet<usize> =
+                paths.iter().filter_map(|path| prefixes(path).find_map(number)).collect();
+            files.retain(|file| names[*file] != source.module());
+            files
+        })
+        .collect();
+    let reached: Vec<BTreeSet<usize>> = (0..names.len())
+        .map(|from| {
+            let (mut reached, mut open) = (BTreeSet::new(), vec![from]);
+            while let Some(at) = open.pop() {
+                open.extend(imports[at].iter().filter(|next| reached.insert(**next)));
+            }
+            reached
+        })
+        .collect();
+    let circle = |file: usize| {
+        let others = reached[file].iter().filter(|other| reached[**other].contains(&file));
+        let others: Vec<&str> = others.map(|other| names[*other].as_str()).collect();
+        (!others.is_empty()).then(|| others.join(" - "))
+    };
+    let found: BTreeSet<String> = (0..names.len()).filter_map(circle).collect();
+    found.into_iter().collect()
+}
+
+/// `a::b::c`, `a::b`, `a`.
+fn prefixes(path: &str) -> impl Iterator<Item = &str> {
+    let ends = path.match_indices("::").map(|(at, _)| at).chain([path.len()]);
+    let ends: Vec<usize> = ends.collect();
+    ends.into_iter().rev().map(|end| &path[..end])
+}
+
+/// The full paths in the tree of names that `text` begins with: `a::{b, c::d}` has `a::b`, `a::c::d`.
+fn push_paths<'a>(mut text: &'a str, prefix: &str, found: &mut Vec<String>) -> &'a str {
+    let mut path = prefix.to_owned();
+    loop {
+        text = text.trim_start();
+        if let Some(mut list) = text.strip_prefix('{') {
+            loop {
+                list = list.trim_start_matches(|c: char| c == ',' || c.is_whitespace());
+                let rest = push_paths(list, &path, found);
+                if let Some(after) = rest.trim_start().strip_prefix('}') {
+                    return after;
+                }
+                if rest.len() == list.len() {
+                    return rest;
+                }
+                list = rest;
+            }
+        }
+        let name = first_word(text);
+        path.extend([if path.is_empty() { "" } else { "::" }, name]);
+        text = &text[name.len()..];
+        match text.strip_prefix("::") {
+            Some(after) => text = after,
+            None => break,
+        }
+    }
+    found.push(path);
+    text
 }
 
 /// Is the whole file compiled for tests only? Its parent says so, or is itself.
@@ -359,6 +467,32 @@ mod tests {
             [""; 0]
         );
         assert_eq!(found("utils.rs", ""), ["src/utils.rs:1: belongs to no layer"]);
+    }
+
+    #[test]
+    fn finds_circles() {
+        let found = |files: &[(&str, &str)]| {
+            let sources: Vec<Source> =
+                files.iter().map(|(name, text)| Source::new(name, (*text).to_owned())).collect();
+            circles(&sources.iter().collect::<Vec<_>>())
+        };
+        let below = ("nginx/b.rs", "fn f() {}");
+        assert_eq!(
+            found(&[("nginx/a.rs", "use crate::nginx::{c, b::{self, d}};"), below]),
+            [""; 0]
+        );
+        let back = ("nginx/b.rs", "fn f() { crate::nginx::a::g() }");
+        let circle = ["nginx::a - nginx::b"];
+        assert_eq!(found(&[("nginx/a.rs", "use crate::nginx::{c, b::{self, d}};"), back]), circle);
+        assert_eq!(found(&[("nginx/a.rs", "use super::{c::d, b::e};"), back]), circle);
+        let parent = ("nginx/a.rs", "mod b;\nfn f() { b::f() }");
+        assert_eq!(found(&[parent, ("nginx/a/b.rs", "use super::g;")]), ["nginx::a - nginx::a::b"]);
+        assert_eq!(found(&[parent, ("nginx/a/b.rs", "fn f() {}")]), [""; 0]);
+        let tests = "\n#[cfg(test)]\nmod tests {\n use crate::nginx::a;\n}";
+        assert_eq!(
+            found(&[("nginx/a.rs", "use crate::nginx::b;"), ("nginx/b.rs", tests)]),
+            [""; 0]
+        );
     }
 
     #[test]

@@ -182,13 +182,13 @@ pub(super) fn choose_mode(parse: &Parse, mode: Mode) -> Result<(), Refused> {
         return Err(DUPLICATE);
     }
     conf.mode = Some(mode);
-    conf.handler = Some(handlers::of(mode));
+    conf.handler = handlers::of(mode);
     conf.place = parse.place();
     parse.main_conf().enabled = true;
     if let Mode::Publisher { .. } = mode {
         parse.main_conf().publishers.push(Publisher::new(parse));
     }
-    parse.core_location().handler = Some(handlers::of(mode));
+    parse.core_location().handler = handlers::of(mode);
     Ok(())
 }
 

@@ -5,11 +5,13 @@
 //!      │ ├─► streaming  an open body: header, old messages, live ones, pings, footer
 //!      │ └─► polling    one answer, at once or later; a long one goes out as a stream that ends
 //!      └───► upgrade    a handshake, then what streaming does in frames
-//!   events: what nginx calls for their requests
+//!   asking: what they ask for; admission: how they get in; events: what nginx calls for them later
 //! ```
 //!
 //! Once a subscriber is admitted, its life is the session's ([`crate::session::audience`]).
 
+mod admission;
+mod asking;
 mod events;
 mod polling;
 mod streaming;
@@ -17,22 +19,18 @@ mod upgrade;
 
 use core::ptr::NonNull;
 
-use ngx::ffi::{
-    NGX_DECLINED, NGX_DONE, ngx_http_cleanup_add, ngx_http_complex_value_t, ngx_http_request_t,
-    ngx_int_t,
-};
+use ngx::ffi::{NGX_DECLINED, ngx_http_request_t, ngx_int_t};
 
-use crate::hub::{Refusal, Stay, Subscribe, Subscribed};
-use crate::model::{Since, Token};
+use crate::hub::Refusal;
 use crate::nginx::answer::{self, FAILED, Sent};
-use crate::nginx::client::{self, Client};
+use crate::nginx::client;
 use crate::nginx::location::{Delivery, Location, Mode};
-use crate::nginx::request::{Method, NoMemory, Request};
-use crate::nginx::worker::{self, Worker};
+use crate::nginx::request::{Method, Request};
+use crate::nginx::subscriber::asking::{Asked, Received};
+use crate::nginx::worker;
 use crate::nginx::{ffi, headers, settings};
 use crate::session::departure::Entry;
-use crate::wire::path::{self, Requested};
-use crate::wire::resume;
+use crate::wire::path;
 
 pub(super) use events::watch;
 
@@ -109,124 +107,4 @@ pub(crate) fn effective(delivery: Delivery, request: &Request) -> Delivery {
 /// What is known about the subscriber of a request, if it has one.
 pub(crate) fn entry(r: NonNull<ngx_http_request_t>) -> Option<Entry> {
     worker::this()?.audience.entry(client::token_of(r))
-}
-
-/// The value of a directive, decoded; without the directive, that of the header.
-fn value(
-    request: &Request,
-    directive: Option<NonNull<ngx_http_complex_value_t>>,
-    header: &'static [u8],
-) -> Result<Option<Vec<u8>>, NoMemory> {
-    match directive {
-        Some(value) => request.decoded(value).map(Some),
-        None => Ok(request.header(header).map(<[u8]>::to_vec)),
-    }
-}
-
-/// What a client says it has received, as it says it.
-struct Received {
-    time: Option<Vec<u8>>,
-    tag: Option<Vec<u8>>,
-    event_id: Option<Vec<u8>>,
-}
-
-impl Received {
-    fn of(request: &Request, location: &Location) -> Result<Self, NoMemory> {
-        Ok(Self {
-            time: value(request, location.last_received_message_time, b"If-Modified-Since")?,
-            tag: value(request, location.last_received_message_tag, b"If-None-Match")?,
-            event_id: value(request, location.last_event_id, b"Last-Event-Id")?,
-        })
-    }
-
-    fn since(&self) -> Since<'_> {
-        resume::parse_since(self.time.as_deref(), self.tag.as_deref(), self.event_id.as_deref())
-    }
-}
-
-/// What a client asks for.
-struct Asked<'a> {
-    requested: &'a [Requested<'a>],
-    since: Since<'a>,
-}
-
-impl Asked<'_> {
-    /// Validates, and registers the subscriber if it stays.
-    fn subscribe(
-        &self,
-        worker: &Worker,
-        location: &Location,
-        token: Token,
-        form: u32,
-        stay: Stay,
-        bounded: bool,
-    ) -> Result<Subscribed, Refusal> {
-        let requested: Vec<_> = self.requested.iter().map(|r| (r.id, r.backtrack)).collect();
-        let request = Subscribe {
-            requested: &requested,
-            since: self.since,
-            authorized_only: location.authorized_channels_only,
-            wildcard_max: location.wildcard_channel_max_qtd,
-            events_channel_allowed: location.allow_events_channel,
-            stay,
-            bounded,
-            form,
-            token,
-        };
-        worker.operate(|hub, rules, now| hub.subscribe(&request, rules, now))
-    }
-
-    fn has_many_channels(&self) -> bool {
-        self.requested.len() > 1
-    }
-}
-
-/// Takes the request in as a subscriber, and makes sure that the subscriber goes when its request does:
-/// from here on even if we panic, so that no record is ever left that names a freed request.
-fn admit(
-    request: &mut Request,
-    location: &'static Location,
-    take_in: impl FnOnce(Client) -> Token,
-) -> Result<Token, NoMemory> {
-    // SAFETY: the request is live; size 0 means that `data` is ours to set.
-    let cleanup = unsafe { ngx_http_cleanup_add(request.as_ptr(), 0) };
-    // SAFETY: null, or a record that nginx has just made.
-    let cleanup = unsafe { cleanup.as_mut() }.ok_or(NoMemory)?;
-    let token = take_in(Client::new(request.peer(), location));
-    cleanup.data = client::pointer_to(token);
-    cleanup.handler = Some(events::on_cleanup);
-    client::attach(token, request.peer());
-    Ok(token)
-}
-
-/// What the content handler returns for a request that was opened this far. One that is over
-/// forgets its subscriber; `stay` keeps the other.
-fn conclude(
-    worker: &Worker,
-    token: Token,
-    opened: Result<Option<ngx_int_t>, NoMemory>,
-    stay: impl FnOnce() -> ngx_int_t,
-) -> Sent {
-    let over = match opened {
-        Ok(None) => return Ok(stay()),
-        Ok(Some(code)) => Ok(code),
-        Err(no_memory) => Err(no_memory),
-    };
-    worker.audience.forget(worker, token);
-    over
-}
-
-/// The request stays open, and nginx's events for it come to us. Returns what the content handler
-/// must return.
-fn keep_open(worker: &Worker, request: &mut Request, token: Token) -> ngx_int_t {
-    let r = request.fields_mut();
-    r.read_event_handler = Some(events::on_readable);
-    if r.discard_body() == 1 {
-        // When we return, nginx takes the handler back until it has forgotten the whole body.
-        events::watch_soon(worker, token);
-    }
-    r.write_event_handler = Some(events::on_writable);
-    r.set_count(r.count() + 1);
-    worker.schedule();
-    NGX_DONE as ngx_int_t
 }

@@ -27,7 +27,7 @@ pub(super) fn watch_soon(worker: &Worker, token: Token) {
 }
 
 /// From now on we see it.
-pub(in crate::nginx) fn watch(worker: &Worker, token: Token) {
+pub(crate) fn watch(worker: &Worker, token: Token) {
     if let Some(client) = worker.audience.link(token) {
         // SAFETY: its subscriber is there, so the request is.
         unsafe { (*client.peer().as_ptr()).read_event_handler = Some(on_readable) };

@@ -13,7 +13,8 @@ use crate::nginx::answer::{self, Sent};
 use crate::nginx::loans::Loans;
 use crate::nginx::location::Location;
 use crate::nginx::request::{NoMemory, Request};
-use crate::nginx::subscriber::{Asked, admit, conclude, keep_open};
+use crate::nginx::subscriber::admission::{admit, conclude, keep_open};
+use crate::nginx::subscriber::asking::{Asked, value};
 use crate::nginx::worker::{self, Worker};
 use crate::nginx::{clock, departing, reply, settings};
 use crate::session::Padding;
@@ -125,7 +126,7 @@ fn padding(request: &Request, location: &Location) -> Result<Option<Padding>, No
     if location.padding.is_empty() {
         return Ok(None);
     }
-    let Some(agent) = super::value(request, location.user_agent, b"User-Agent")? else {
+    let Some(agent) = value(request, location.user_agent, b"User-Agent")? else {
         return Ok(None);
     };
     if agent.is_empty() {
