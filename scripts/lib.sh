@@ -1,13 +1,13 @@
 # shellcheck shell=bash
-# What the scripts share. Sourced, not run.
+# Common code of the scripts. To be sourced, not run.
 #
-# After it: strict mode, the current directory is the project's, and
+# It turns on strict mode, changes to the project's directory, and defines
 #   $root     the project's directory
-#   $logs     where the long output of a step goes
+#   $logs     the directory for long output
 #   step      prints one line about what happens now
 #   die       prints one line to stderr and ends with 1
-#   quietly   runs a command with its output in a log; shows the end of it if the command fails
-# and the rest of what follows, each with a word on it.
+#   quietly   runs a command with its output in a log, and shows the end of the log if the command fails
+# and the functions below, each with a comment.
 
 set -euo pipefail
 
@@ -18,8 +18,8 @@ me=scripts/${0##*/}
 cd "$root"
 mkdir -p "$logs"
 
-# One place for build output, whatever the caller's environment says: the paths that the scripts
-# print are part of their interface. `cargo` directly still obeys the caller.
+# Build output always goes to one place, whatever the environment of the caller says, because the paths that
+# the scripts print are part of their interface. A `cargo` that is called directly still obeys the caller.
 export CARGO_TARGET_DIR=$root/target
 
 step() { printf '%s: %s\n' "$me" "$*"; }
@@ -48,12 +48,11 @@ quietly() {
 # Such as "nginx/1.22.1".
 nginx_version() { "$nginx" -v 2>&1 | sed "s|^nginx version: ||"; }
 
-# The target triple of this machine, which -Zbuild-std wants to be named.
+# The target triple of this machine, which -Zbuild-std needs.
 rust_host() { rustc -vV | sed -n 's/^host: //p'; }
 
-# The nginx that the module is built for, by its name (scripts/nginx-tree says which there are) or by a
-# directory with its source: sets $kind, $tree (what we make), $source, $objs, $nginx; and for a
-# directory $given, its whole path.
+# Selects the nginx that the module is built for, by its name (see scripts/nginx-tree) or by a directory with
+# its source: sets $kind, $tree (our files), $source, $objs, $nginx, and for a directory $given, its full path.
 use_nginx() {
     kind=$1 given=
     case $kind in
@@ -75,7 +74,7 @@ use_nginx() {
     export NGINX_SOURCE_DIR=$source NGINX_BUILD_DIR=$objs
 }
 
-# The program behind scripts/torture and the fuzzer's wire_bytes: sets $driver.
+# Builds the program behind scripts/torture and wire_bytes of scripts/fuzz: sets $driver.
 build_driver() {
     step "compiling the driver"
     quietly torture-build env CARGO_TARGET_DIR="$root/target/torture-driver" \
@@ -91,25 +90,25 @@ prove_suites() {
 
 # Runs the tests with these names (parts of them) under Miri, with $MIRIFLAGS.
 #
-# Tests that need other processes or real locks leave themselves out there.
+# Tests that need other processes or real locks skip themselves there.
 miri() {
     # nextest, where it is installed, uses all processors; cargo test under Miri uses one.
     local runner=(test) log=$logs/miri.log
     if cargo nextest --version >/dev/null 2>&1; then
         runner=(nextest run --no-fail-fast --status-level pass)
     fi
-    # A bound, since a loop that is nothing for a processor can take Miri hours.
+    # A time limit, because a loop that takes a processor no time can take Miri hours.
     timeout 1500 cargo +nightly miri "${runner[@]}" --locked --no-default-features --lib -- "$@" 2>&1 |
         tee "$log"
-    # A filter that fits no test any more must not look like success. (nextest fails by itself.)
+    # A filter that matches no test must not look like success. (nextest fails by itself.)
     [[ ${runner[0]} == nextest ]] || grep -Eq '^test result: ok\. [1-9]' "$log" || die "Miri ran no test"
 }
 
 # run_parts NAME...   (none: all of the array $all)
 #
-# Calls part_NAME for each, of NAME=VALUE part_NAME with the value; one that fails does not stop those
-# after it. A part may set $skipped to the reason why it leaves itself out, and `figure` something for its
-# line of the summary, which comes last. Answers 1 if a part failed.
+# Calls part_NAME for each; for NAME=VALUE, part_NAME with the value. A part that fails does not stop those
+# after it. A part that skips itself sets $skipped to the reason. `figure` adds text to the part's line of the
+# summary, which comes last. Returns 1 if a part failed.
 run_parts() {
     local part began status verdict failed=0 summary=() figures
     figures=$(mktemp)
@@ -147,7 +146,7 @@ run_parts() {
 
 figure() { printf '%s\n' "$*" >>"$figures"; }
 
-# Ends with 1 if one of these is not in the array $all, nor named in $with_value and has one.
+# Ends with 1 if one of these is not in the array $all, and is not the name in $with_value with a value.
 known_parts() {
     local part
     for part; do

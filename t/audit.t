@@ -1,7 +1,7 @@
-# The audit of the zone: who may see it, what it says, and that nothing is ever wrong: with traffic, after
-# workers were killed, and after everything has gone.
+# The audit of the zone: who may see it, what it reports, and that it finds nothing wrong: under traffic,
+# after workers were killed, and after everything has expired.
 #
-# Pins the issue about load and faults, "an audit on the running server".
+# Proves directives.md: push_stream_audit, push_stream_audit_allow; promises.md: deaths-and-changes.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,8 @@
-# A binary upgrade: two masters side by side, each with a zone of its own. The old one's subscribers stay
-# until it ends, and get their orderly end then; until that there is a way back, to all that was stored.
+# A binary upgrade: two masters run side by side, each with its own zone. Subscribers of the old one stay
+# until it ends and get their orderly end then. Until that, the upgrade can be taken back, and the old zone is
+# intact.
 #
-# Pins lifecycle.md, section 6 (USR2).
+# Proves protocol.md: reload-stop-and-death (USR2); promises.md: deaths-and-changes.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

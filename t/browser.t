@@ -1,6 +1,7 @@
-# A real browser receives the same messages by every transport it has, over TLS and HTTP/2 as well.
+# A real browser receives the same messages over every transport, also over TLS and HTTP/2.
 #
-# Pins README.md, rule 8; eventsource.md, section 1 (Last-Event-Id on reconnect); websocket.md, section 1.
+# Proves protocol.md: common-headers (HTTP versions), event-stream (Last-Event-Id after a reconnect),
+# handshake.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

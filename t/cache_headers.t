@@ -1,7 +1,8 @@
-# Each answer has one Expires and one Cache-Control, where nginx and its modules look for them: "expires" replaces them.
+# Each answer has one Expires and one Cache-Control, in the places where nginx and other modules look for
+# them, so nginx's directive "expires" replaces them. Refusals and the 101 of a WebSocket keep the module's
+# own.
 #
-# Pins README.md, rule 3. What the module sets stays where "expires" does not act: in refusals, and in the 101
-# of a WebSocket.
+# Proves protocol.md: common-headers.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,7 @@
-# A channel id is a byte string: anything but "/" and "*" goes, and different ids never meet.
+# A channel id is a byte string: any byte but "/", "*" and control characters may be in it, and different ids
+# are different channels.
 #
-# Pins publisher.md, section 6; subscriber.md, section 2 (grammar); README.md, rule 2 and decisions
-# 1 and 2; known-defects.md M7, P21, P27, P28.
+# Proves protocol.md: channel-ids, channel-paths, values-from-the-request (decoded once, as a whole).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,6 @@
-# A channel without messages, subscribers and activity is collected after the inactivity time.
+# A channel without messages, subscribers and activity is removed after the inactivity time.
 #
-# Pins lifecycle.md, section 3; publisher.md, section 5 (in delete, then trash); events-channel.md,
-# section 1 (never collected).
+# Proves protocol.md: expiry (idle channels), the-channel-of-events (never removed).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

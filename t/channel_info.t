@@ -1,7 +1,6 @@
-# GET at a publisher gives channel info; so does the answer to a publish, if that is wanted.
+# GET at a publisher tells about channels; the answer to a publish does too, unless that is off.
 #
-# Pins publisher.md, sections 3 (answer) and 4; statistics.md, sections 2 to 4 (the same formats);
-# limits.md, section 1 (stored messages per channel).
+# Proves protocol.md: channel-info, publishing (the answer), formats, configured-limits (stored messages).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

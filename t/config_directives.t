@@ -1,6 +1,7 @@
-# Every directive: where it may stand, how many words it takes, which values, and only once.
+# Every directive: in which contexts it may stand, how many words it takes, which values, and that it comes
+# once.
 #
-# Pins directives.md, sections 2 and 3.
+# Proves directives.md.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

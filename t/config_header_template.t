@@ -1,7 +1,7 @@
-# Header template and header template file share one slot: at one level only one of them, on
-# different levels the inner one; and what a file may be.
+# The header template and its file share one slot: one level takes only one of them, and an inner level wins
+# over an outer one. Which files are accepted.
 #
-# Pins directives.md, section 3, "Notes on merging". What is sent in the end: streaming suites.
+# Proves directives.md: push_stream_header_template, push_stream_header_template_file.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

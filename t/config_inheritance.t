@@ -1,7 +1,7 @@
-# What a location does follows from all its levels: inner ones win, an empty string is a value, an if
-# block changes what it may and leaves the rest alone.
+# A location's settings come from all its levels: inner ones win, an empty string is a value, and an if block
+# changes only what it may.
 #
-# Pins directives.md, section 3, "Notes on merging", as seen by clients; known-defects.md, M7 and W11.
+# Proves directives.md: start-up-checks; protocol.md: values-from-the-request, templates (prepared once).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,7 @@
-# Configurations for 0.1 to 0.3.5: every old directive warns once, with its place, and does what its
-# successor does; settings that moved to http count wherever they stand.
+# Configurations for 0.1 to 0.3.5: every old directive warns once, names its line, and does what its successor
+# does. Settings that have moved to http count wherever they stand.
 #
-# Pins directives.md, section 7, "Renamed" and "Removed or turned into modes".
+# Proves directives.md: old-configurations.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,8 @@
-# The three directives that make a location ours: words, duplicates, contexts; and no such location.
+# The directives that make a location ours: their words, duplicates and contexts, and a configuration without
+# any.
 #
-# Pins directives.md, section 1, and "while parsing" of section 4.
+# Proves directives.md: push_stream_publisher, push_stream_subscriber, push_stream_channels_statistics,
+# push_stream_audit, push_stream_audit_allow, start-up-checks.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

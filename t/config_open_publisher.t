@@ -1,6 +1,6 @@
-# A publisher location that the whole network can use brings one warning, and no other location does.
+# A publisher location that the whole network can use brings one warning; no other location brings one.
 #
-# Pins push_stream_open_publisher of docs/directives.md. Nothing serves here: each is an nginx -t.
+# Proves directives.md: push_stream_open_publisher.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,7 @@
-# Padding lists: what is a group, what is refused and how, and that a bad pattern is no crash.
+# Padding lists: what a group is, what is refused with which text, and that a bad pattern is an ordinary
+# error. t/stream_padding.t shows what is sent.
 #
-# Pins directives.md, section 6; known-defects.md M6. Which bytes are sent: the padding suites of streaming.
+# Proves directives.md: push_stream_padding_by_user_agent, start-up-checks.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

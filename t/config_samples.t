@@ -1,7 +1,6 @@
 # Every configuration in nginx-conf/ is accepted; only the one in the old dialect brings warnings.
 #
-# Pins directives.md, section 7, "The two seed dialects": that they load. What they do is in
-# old_dialect.t and in the suites of the modes.
+# Proves directives.md: old-configurations (they load; t/old_dialect.t shows that they work).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,6 @@
-# What a configuration must say and what contradicts itself, with the exact texts and their order.
+# What a configuration must have, and what contradicts itself: the exact texts and their order.
 #
-# Pins directives.md, section 4, and the zero column of section 2.
+# Proves directives.md: start-up-checks, memory-and-limits (which values may be 0).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,6 @@
-# The zone: how small it may be, what it is called, that there is one, and that a reload keeps it.
+# The zone: how small it may be, what it is called, that it is mandatory, and that a reload keeps it.
 #
-# Pins directives.md, section 5.
+# Proves directives.md: push_stream_shared_memory_size.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

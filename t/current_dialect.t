@@ -1,6 +1,6 @@
-# A configuration for today's original module serves unchanged: publish, stream, event source.
+# A configuration for the current original module works unchanged: publishing, streaming, EventSource.
 #
-# Pins directives.md, section 7, "The two seed dialects", the current one.
+# Proves directives.md: old-configurations; protocol.md: publishing, streaming, event-stream.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,7 @@
-# A worker has nothing to do when nothing happens, by each method that nginx has to wait for events.
+# An idle worker uses no processor time, whichever method nginx has to wait for events. Poll and select are
+# level-triggered: a writable socket must not be watched while nothing waits for it.
 #
-# Poll and select are level-triggered: a writable socket that nobody wants to write to must not be watched.
+# Proves protocol.md: slow-readers.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

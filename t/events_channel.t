@@ -1,7 +1,7 @@
-# The events channel tells of channels and subscribers, never of itself, and outlives idleness.
+# The events channel tells about other channels and their subscribers, never about itself, and stays when
+# idle.
 #
-# Pins events-channel.md, sections 1, 2 and 4; publisher.md, section 7 (internal channel); known-defects.md
-# P39.
+# Proves protocol.md: the-channel-of-events, notices, refusals (the events channel).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

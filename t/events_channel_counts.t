@@ -1,6 +1,6 @@
-# Notices are counted, stored up to the limit, and stamped like any message: 20 visitors, 40 notices.
+# Notices are counted, limited and stamped like any message: 20 subscribers on 20 channels make 40 notices.
 #
-# Pins events-channel.md, sections 1 (limits) and 2 (counts, tags).
+# Proves protocol.md: notices, the-channel-of-events (limits), terms (tag).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

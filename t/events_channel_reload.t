@@ -1,6 +1,6 @@
-# The events channel may be added, renamed and removed by a reload; notices go on, from and to new workers.
+# A reload may add, rename and remove the events channel. Notices go on, from and to the new workers.
 #
-# Pins events-channel.md, sections 2 (reload) and 3; known-defects.md M5.
+# Proves protocol.md: the-channel-of-events (reload), notices.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,8 @@
-# With push_stream_eventsource_blank_lines keep, a browser joins the lines of an event to the text that was published.
+# With push_stream_eventsource_blank_lines keep, a browser joins the lines of an event to the text that was
+# published. The default drops empty lines. The parser below follows WHATWG HTML, "Interpreting an event
+# stream".
 #
-# The parser below follows WHATWG HTML, "Interpreting an event stream". The default drops empty lines.
+# Proves protocol.md: events (empty lines); directives.md: push_stream_eventsource_blank_lines.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,6 @@
-# EventSource: a message is one event; nothing in its text, id or type can forge another field.
+# EventSource: a message is one event, and nothing in its text, id or type can forge another field.
 #
-# Pins eventsource.md, sections 1, 2, 4, 5, 6 and 7; known-defects.md M4, R1; subscriber.md, section 11.
+# Proves protocol.md: event-stream, events, pings, notices.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,7 @@
-# Events are text/event-stream in every answer: also where a client asks an eventsource location for a poll.
+# Events are sent as text/event-stream in every answer, also where a client asks an eventsource location for a
+# poll. Clients such as fetch-event-source give up on another type.
 #
-# Pins eventsource.md, section 1, and subscriber.md, section 4, for clients such as fetch-event-source, which
-# give up on another type.
+# Proves protocol.md: modes, event-stream.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,6 @@
-# EventSource: a client that comes back with Last-Event-Id gets what it has missed, once.
+# EventSource: a client that comes back with Last-Event-Id gets each message that it missed, once.
 #
-# Pins eventsource.md, section 1; subscriber.md, section 6; known-defects.md P32.
+# Proves protocol.md: event-stream, resuming.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

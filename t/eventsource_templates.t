@@ -1,6 +1,6 @@
-# EventSource: header and footer become comments, prepared once, also in an `if` block of the location.
+# EventSource: header and footer become comments. They are prepared once, also in an if block of the location.
 #
-# Pins eventsource.md, section 3; directives.md, section 3 (template preparation per mode).
+# Proves protocol.md: header-and-footer-of-an-event-stream, events (templates).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,6 @@
-# The harness itself: starts, talks to, reloads, kills and audits a plain nginx without the module.
+# The harness itself starts, talks to, reloads, kills and checks a plain nginx without the module.
 #
-# Pins no section of the specification; every other test relies on what is shown here.
+# Proves none of them: every other suite relies on what is shown here.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,6 @@
-# HTTP/2: streams of all modes on one connection, windows respected, slow streams bounded.
+# HTTP/2: all modes as streams of one connection, with flow control respected and slow streams bounded.
 #
-# Pins README.md, rule 8; publisher.md, section 3 (HTTP/2 without a length); known-defects.md R9, P40.
+# Proves protocol.md: common-headers (HTTP versions), publishing (no length), slow-readers.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,6 @@
-# JSONP: answers are a call of the function named, and only of something that can be one.
+# JSONP: an answer is a call of the function that the request names, if the name can be one.
 #
-# Pins subscriber.md, sections 8 and 12; known-defects.md P22, M7 (the request line stays as it was).
+# Proves protocol.md: jsonp.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,7 @@
-# A request header that is a list may come in several lines: together they are one list.
+# A request header that is a list may come in several lines: together they are one list (RFC 9110, section
+# 5.3). Of other headers, the first line counts.
 #
-# Pins RFC 9110, section 5.3, and RFC 6455, section 4.2.1. A field that is no list counts as it came first.
+# Proves protocol.md: values-from-the-request, handshake, formats.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,6 @@
-# The access log says how each subscriber was served, what it got and why it ended.
+# The access log says how each subscriber was served, how much it got, and why it ended.
 #
-# Pins the variables of docs/directives.md: $push_stream_mode, $push_stream_messages_sent,
-# $push_stream_bytes_buffered, $push_stream_close_reason. Not in the specification of the original.
+# Proves directives.md: variables.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,8 +1,7 @@
-# Old messages that a socket does not take stay in the zone, pin nothing there, and cost the worker no
-# more than a portion of them; who gets them gets all, in order, and then the live ones.
+# Old messages that a socket does not take stay in the zone without pinning anything there, and cost the
+# worker no more than one portion. A client that reads gets all of them, in order, and then the live ones.
 #
-# Pins subscriber.md, sections 6 (order; no gap, no duplicate) and 9 (slow readers); README.md, decision
-# 10; known-defects.md M1, R9.
+# Proves protocol.md: slow-readers, resuming (order, no gap); promises.md: slow-and-hostile-clients.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

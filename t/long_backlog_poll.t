@@ -1,8 +1,7 @@
-# The answer to a poll that asks for much comes in portions: a client that does not read costs the worker
-# one of them, and whoever reads gets all that the answer announces, or the end of its connection.
+# The answer to a poll that asks for much comes in portions: a client that does not read costs the worker one
+# of them. A client that reads gets all that the answer announces, or sees that its connection was cut.
 #
-# Pins subscriber.md, sections 6 (order, upper bound), 7 (batch, headers) and 8 (array); known-defects.md
-# M1, R9.
+# Proves protocol.md: polling, slow-readers, jsonp (array), resuming (order, upper bound).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

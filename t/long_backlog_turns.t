@@ -1,7 +1,7 @@
-# Many who ask for many small old messages at once: each has its turns, and all is given to the end, also
-# if the worker ends meanwhile, or a client has said that it will send no more.
+# Many clients ask for many small old messages at once: each gets its turns, and each gets all of them, also
+# if the worker ends meanwhile or a client has closed its sending half.
 #
-# Pins subscriber.md, sections 6 (order; no gap) and 7 (batch); lifecycle.md, section 6 (TERM, QUIT).
+# Proves protocol.md: resuming (order, no gap), polling, reload-stop-and-death.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,6 @@
-# Long polling: old messages at once and in one answer, else exactly one answer at the first event.
+# Long polling: old messages are sent at once in one answer; otherwise the first event ends the wait.
 #
-# Pins subscriber.md, sections 4, 7, 11 and 12; known-defects.md P26, P33; README.md, decision 3;
-# limits.md, sections 3 and 5 (500 polls over one connection).
+# Proves protocol.md: long-polling, polling, modes, refusals.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,6 @@
-# Long polling on several channels, all busy: every message once, whatever comes between two polls.
+# Long polling on several busy channels: every message comes once, whatever is published between two polls.
 #
-# Pins subscriber.md, sections 6 and 7 (an answer never announces a place beyond a message that the
-# client has not had); known-defects.md P33.
+# Proves protocol.md: long-polling, resuming (no answer announces a place behind a message that was not sent).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

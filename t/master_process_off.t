@@ -1,6 +1,6 @@
 # Everything works in one process without a master.
 #
-# Pins lifecycle.md, section 6 (`master_process off`).
+# Proves protocol.md: reload-stop-and-death.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,6 @@
-# Messages expire by their ttl, wait in the trash for more than ten seconds, and then are gone.
+# Messages expire after their time to live, are counted as trash for more than ten seconds, and then are gone.
 #
-# Pins lifecycle.md, sections 1 and 2; statistics.md, section 6 (relations); subscriber.md, section 3
-# (authorised channels); README.md, decision 6.
+# Proves protocol.md: expiry, fields (how the counters relate), order-of-checks (authorised channels).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

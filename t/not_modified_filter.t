@@ -1,6 +1,6 @@
-# nginx's own handling of If-None-Match and If-Modified-Since keeps off the module's answers.
+# nginx's own handling of If-None-Match and If-Modified-Since leaves the module's answers alone.
 #
-# Pins README.md, rule 7; known-defects.md P2.
+# Proves protocol.md: common-headers.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,7 @@
-# Old configurations do what they did: channels named by set, modes spread over two directives,
-# settings for http given elsewhere, a content type of their own.
+# Old configurations do what they did: channels named by set, modes spread over two directives, settings for
+# http in other places, and a content type of their own.
 #
-# Pins directives.md, section 7, as seen by clients.
+# Proves directives.md: old-configurations.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,6 @@
-# Polling: answers at once, with what is there or with 304, and is nobody's subscriber.
+# Polling: answers at once, with messages or with 304, and is never counted as a subscriber.
 #
-# Pins subscriber.md, sections 1 (step 7), 4 and 7; subscriber.md, section 6 (inputs); events-channel.md,
-# section 2 (polling makes no subscription).
+# Proves protocol.md: polling, resuming (inputs), subscriber-requests (channels are created), notices.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,6 @@
 # A publisher takes any bytes, however the body arrives, and leaves no file behind.
 #
-# Pins publisher.md, section 3 (body); limits.md, section 4 (sizes that must work); known-defects.md P40, R14.
+# Proves protocol.md: publishing.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,6 @@
-# Bodies that nginx keeps in files are nginx's: kept where the configuration says so, gone otherwise.
+# Bodies in temporary files are left to nginx: kept where the configuration says so, removed otherwise.
 #
-# Pins known-defects.md R14; publisher.md, section 3 (no file may be left).
+# Proves protocol.md: publishing (temporary files).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,6 @@
-# CORS headers are sent on every answer of publishers and subscribers, if an origin is configured.
+# CORS headers are on every answer of publishers and subscribers, if an origin is configured.
 #
-# Pins publisher.md, section 8; subscriber.md, section 1 (steps 1, 2); statistics.md, section 1.
+# Proves protocol.md: cors, subscriber-requests (OPTIONS), statistics-requests (no CORS headers).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,6 @@
-# DELETE removes channels at once: subscribers get the text and their goodbye, counters follow.
+# DELETE removes channels at once: subscribers get the text and their orderly end, and the counters follow.
 #
-# Pins publisher.md, section 5; subscriber.md, sections 5 and 9 (deletion); lifecycle.md, sections 1
-# and 3 (in delete, then trash at the next tick); known-defects.md R10.
+# Proves protocol.md: deleting, templates (id -2), expiry (deleted channels), orderly-end.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,6 @@
 # A publisher says why it refuses, in the documented order, and a refusal changes nothing.
 #
-# Pins publisher.md, sections 2, 6 and 7; limits.md, sections 1 and 2; known-defects.md P37, P38.
+# Proves protocol.md: refusals, order-of-checks, configured-limits, channel-ids.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

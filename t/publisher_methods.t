@@ -1,6 +1,6 @@
-# Publisher locations answer GET, POST, PUT (and DELETE for an admin) and refuse every other method.
+# Publisher locations answer GET, POST, PUT, and DELETE for an admin, and refuse every other method.
 #
-# Pins publisher.md, section 1 and section 2 (steps 1 to 3); README.md, rules 3 to 5.
+# Proves protocol.md: publisher-methods, common-headers.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,6 @@
-# One request publishes to several channels: each gets its own id, all in the order requested.
+# One request publishes to several channels in the order of its path, and each counts its own ids.
 #
-# Pins publisher.md, sections 3 (answer) and 9; subscriber.md, section 2; known-defects.md P27, P28.
+# Proves protocol.md: publishing, channel-paths, several-channels.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

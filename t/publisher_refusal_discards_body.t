@@ -1,6 +1,6 @@
 # A body that the module does not use is never taken for the next request on its connection.
 #
-# Pins known-defects.md P1 (request smuggling); publisher.md, section 2 (last paragraph).
+# Proves protocol.md: common-headers (unused bodies), publisher-methods.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

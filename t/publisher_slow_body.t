@@ -1,6 +1,6 @@
-# A publisher that takes its time with the body publishes to the channel that is there when it is done.
+# A slow body is published to the channel that exists when the body is complete.
 #
-# Pins publisher.md, section 2 (looked up after the body); known-defects.md M2, M8, M9, P40.
+# Proves protocol.md: publisher-methods (channels are looked up again); promises.md: slow-and-hostile-clients.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,6 @@
-# Each refused request leaves its reason in the error log; many of a kind share one line a second.
+# Each refused request leaves its reason in the error log; many refusals of a kind share one line a second.
 #
-# Pins "Refusals" of docs/directives.md: level info, and warn where the configuration gives no channel.
+# Proves directives.md: refusals (the error log).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

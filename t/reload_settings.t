@@ -1,7 +1,7 @@
-# A reload changes settings, not channels: new templates, texts and limits hold for what was there
-# before, and a message keeps the expiry that it was published with.
+# A reload changes settings, not channels: new templates, texts and limits hold for what was there before, and
+# a message keeps its expiry.
 #
-# Pins lifecycle.md, section 6 ("After reload [ours]").
+# Proves protocol.md: reload-stop-and-death, expiry (time to live of a message), templates.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,7 @@
-# nginx-conf/safe.conf does what it is for: it lets in whom it should, and nobody else.
+# nginx-conf/safe.conf lets in the clients that it should, and nobody else. Only the address that may publish
+# is changed for the test, so that requests can come from both sides.
 #
-# Pins docs/directives.md, "A safe configuration"; known-defects.md P41. Only the address that may
-# publish is another one, so that we can come from both sides.
+# Proves directives.md: a-safe-configuration.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

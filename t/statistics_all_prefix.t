@@ -1,6 +1,6 @@
 # ALL, * and prefixes list channels in the order of their creation.
 #
-# Pins statistics.md, sections 1, 2 and 4; publisher.md, section 6; events-channel.md, section 1.
+# Proves protocol.md: statistics-requests, several-channels, formats.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

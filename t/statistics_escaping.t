@@ -1,6 +1,6 @@
-# Channel ids cannot break out of the layout they are printed in.
+# Channel ids cannot break out of the layout that they are printed in.
 #
-# Pins statistics.md, section 7; known-defects.md P20.
+# Proves protocol.md: escaping.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

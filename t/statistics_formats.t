@@ -1,7 +1,7 @@
-# Statistics: every layout in every format, byte for byte; the format is chosen by Accept.
+# Statistics: every layout in every format, byte for byte, and how Accept chooses the format.
 #
-# Pins statistics.md, sections 1 to 6; README.md, rules 3 to 6 and decision 7; lifecycle.md, section 5
-# (counters); known-defects.md P23.
+# Proves protocol.md: statistics-requests, formats, one-channel, several-channels, summary, fields,
+# common-headers (length).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

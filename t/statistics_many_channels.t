@@ -1,7 +1,6 @@
-# Twenty thousand channels are created and listed completely, and quickly.
+# Twenty thousand channels are created and listed, completely and quickly.
 #
-# Pins statistics.md, section 1 (20,000 channels); limits.md, sections 4 and 5; README.md, timing;
-# known-defects.md R3.
+# Proves protocol.md: statistics-requests, several-channels.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

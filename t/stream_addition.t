@@ -1,8 +1,7 @@
-# What add_before_body and add_after_body say comes before and after the whole stream; what waits for the
-# former is bounded as what waits for a slow socket is.
+# The texts of add_before_body and add_after_body come before and after the whole stream. What waits for the
+# first of them is bounded as what waits for a slow socket is. So nothing is written past a body filter.
 #
-# Pins subscriber.md, sections 9 (slow readers) and 10; design of delivery: the direct path must not
-# bypass a body filter.
+# Proves protocol.md: streaming (body filters), slow-readers; directives.md: push_stream_force_filters.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,7 @@
-# Stop, quit and reload say goodbye to every subscriber of every worker, at once.
+# Stop, quit and reload give every subscriber of every worker its orderly end, at once. That no socket is left
+# open is checked at the end of every suite.
 #
-# Pins lifecycle.md, section 6 (signals, streaming); subscriber.md, section 9 (end);
-# known-defects.md R12. That no "open socket" is left is checked by every test's `done`.
+# Proves protocol.md: orderly-end, reload-stop-and-death, streaming.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,8 @@
-# Through gzip every message still arrives at once, and the whole decodes to the plain body.
+# Through gzip every message still arrives at once, and the whole decodes to the plain body. So nothing is
+# written past a body filter.
 #
-# Pins subscriber.md, section 10; design of delivery: the direct path must not bypass a body filter.
+# Proves protocol.md: streaming (body filters), polling (Etag), publishing; directives.md:
+# push_stream_force_filters.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,6 @@
-# A streaming subscriber gets its headers at once, and is refused with the documented ones.
+# A streaming subscriber gets its response headers at once, or a refusal with the documented ones.
 #
-# Pins subscriber.md, sections 1, 3, 4 (content type), 9 and 11; limits.md, section 2;
-# known-defects.md P3, P37.
+# Proves protocol.md: subscriber-requests, streaming, modes (content type), order-of-checks, refusals.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

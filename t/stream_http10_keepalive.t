@@ -1,6 +1,6 @@
-# HTTP/1.0 gets an unframed stream, HTTP/1.1 a connection that can be used again afterwards.
+# HTTP/1.0 gets an unframed stream; an HTTP/1.1 connection can be used again after a stream.
 #
-# Pins subscriber.md, section 9; README.md, rule 8.
+# Proves protocol.md: streaming, common-headers (HTTP versions).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

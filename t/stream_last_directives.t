@@ -1,6 +1,6 @@
-# push_stream_last_received_message_time, _tag and push_stream_last_event_id take the headers' place.
+# push_stream_last_received_message_time, _tag and push_stream_last_event_id take the place of the headers.
 #
-# Pins subscriber.md, section 6 (inputs); directives.md, section 3 (variables, `if` in location).
+# Proves protocol.md: resuming (inputs), values-from-the-request.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,6 @@
-# A subscriber is refused by limit, authorisation or wildcard rule, and the refusal leaves no trace.
+# A subscriber is refused by a limit, an authorisation or a wildcard rule, and the refusal leaves no trace.
 #
-# Pins subscriber.md, section 3; limits.md, sections 1 and 2; events-channel.md, section 1
-# (subscribing); known-defects.md P36, P37.
+# Proves protocol.md: configured-limits, order-of-checks, refusals, the-channel-of-events (subscribing).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,6 @@
-# Padding by user agent: lengths in steps of 100, line ends as bytes, rebuilt at a reload.
+# Padding by user agent: lengths in steps of 100, line ends as bytes, and new lists after a reload.
 #
-# Pins subscriber.md, section 9 (padding); directives.md, section 6; known-defects.md M10.
+# Proves protocol.md: padding; directives.md: push_stream_padding_by_user_agent.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

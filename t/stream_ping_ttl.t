@@ -1,6 +1,6 @@
-# Pings come at their interval, live messages put them off, and the ttl ends a subscriber with its footer.
+# Pings come at their interval, live messages restart it, and the ttl ends a subscriber with its footer.
 #
-# Pins subscriber.md, sections 5 (ping) and 9 (end, pings); lifecycle.md, section 6; known-defects.md R16.
+# Proves protocol.md: pings, templates (id -1), orderly-end, configured-limits (ttl).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,6 @@
-# A backtrack replays the last stored messages, oldest first, before anything live.
+# A backtrack sends the last stored messages, oldest first, before any live one.
 #
-# Pins subscriber.md, sections 2, 6 (steps 1, 2, 4; order) and 9; limits.md, section 4 (4 MiB).
+# Proves protocol.md: resuming (backtrack, order), channel-paths, streaming.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,6 @@
 # Last-Event-Id resumes behind the message with that event id.
 #
-# Pins subscriber.md, section 6 (inputs, step 3, table).
+# Proves protocol.md: resuming (event id).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

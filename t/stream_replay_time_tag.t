@@ -1,7 +1,6 @@
-# If-Modified-Since and If-None-Match say where a subscriber left off; replay begins right behind.
+# If-Modified-Since and If-None-Match say where a subscriber left off; what follows is sent.
 #
-# Pins subscriber.md, section 6 (inputs, step 3, table); README.md, glossary (time, tag), rule 7;
-# known-defects.md P31.
+# Proves protocol.md: resuming (time, tag), terms (time, tag).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,6 @@
-# A slow reader gets its own channel's bytes, all of them or an end of the connection, and hinders nobody.
+# A slow reader gets the bytes of its own channel in order, or the end of its connection, and delays nobody.
 #
-# Pins subscriber.md, section 9 (slow readers); README.md, decision 10; known-defects.md M1, R9;
-# limits.md, section 1 (send_timeout).
+# Proves protocol.md: slow-readers; directives.md: push_stream_subscriber_max_buffered.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,7 @@
-# Templates: every keyword is replaced once, header and footer surround the messages.
+# Templates: every keyword is replaced once, and header and footer enclose the messages.
 #
-# Pins subscriber.md, sections 5 and 9; directives.md, section 3 (header template and file);
-# limits.md, section 5 (first row); publisher.md, section 3 (event headers); known-defects.md M13.
+# Proves protocol.md: templates, streaming, publishing (event headers); directives.md:
+# push_stream_header_template_file.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,6 @@
-# Subscribers whose requests have a body that arrives slowly: served at once, and missed when they go.
+# A subscriber whose request has a slow body is served at once, and the worker notices when it leaves.
 #
-# Pins known-defects.md P1 (the body never becomes the next request).
+# Proves protocol.md: common-headers (unused bodies).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,6 @@
-# TLS: all modes, over HTTP/1.1 and HTTP/2, in order and with slow readers bounded.
+# TLS: all modes, over HTTP/1.1 and HTTP/2, in order, with slow readers bounded.
 #
-# Pins README.md, rule 8; known-defects.md R9 (bound); subscriber.md, section 9 (own chunks).
+# Proves protocol.md: common-headers (TLS), slow-readers, streaming (chunks).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,6 @@
-# A burst into a small zone does not fail while dead messages lie around: their memory is only lent.
+# A burst into a small zone does not fail while discarded messages lie around: their memory is only lent.
 #
-# Pins README.md, decision 6; lifecycle.md, section 4; known-defects.md R11; the issue's "shows" (a
-# 129k zone takes 100,000 publishes with 100 stored).
+# Proves protocol.md: full-memory, expiry (trash); promises.md: full-memory.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

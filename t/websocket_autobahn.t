@@ -1,8 +1,8 @@
-# The well-known conformance suite for RFC 6455 finds nothing to complain of.
-#
-# Pins websocket.md, section 3, as [ours] has it. Runs where TEST_NGINX_WSTEST is the command that starts
-# the suite's "wstest" (PyPI: autobahntestsuite, for Python 2.7); t/websocket_conformance.t has the same
+# The well-known conformance suite for RFC 6455 finds no fault. It runs where TEST_NGINX_WSTEST is the command
+# that starts its "wstest" (PyPI: autobahntestsuite, for Python 2.7). t/websocket_conformance.t has the same
 # groups of cases and runs everywhere.
+#
+# Proves protocol.md: frames-from-the-client, frames-from-the-server, closing.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,6 @@
 # A WebSocket gets header, old messages and live ones, each once and in order, whoever publishes.
 #
-# Pins websocket.md, section 1 (step 6); subscriber.md, section 6 (backtrack, time, event id; no gap
-# and no duplicate); known-defects.md P32.
+# Proves protocol.md: frames-from-the-server, resuming.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,7 @@
 # Binary messages close the connection, unless the location takes them; then they stay binary.
 #
-# Pins websocket.md, section 2 (text frames) and section 3 (binary, other opcodes); README.md, decision 9.
+# Proves protocol.md: frames-from-the-client, frames-from-the-server; directives.md:
+# push_stream_websocket_binary.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,6 @@
-# A close frame of the client is answered and ends the connection, and nobody is counted any more then.
+# A client's close frame is answered and ends the connection, and its subscriber is no longer counted by then.
 #
-# Pins websocket.md, section 3 (close, binary and other opcodes, close payloads) and section 6 (counters
-# when the close frame can be read); known-defects.md W3.
+# Proves protocol.md: closing, frames-from-the-client (close, reserved opcodes).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,8 +1,8 @@
-# A WebSocket that echoes behaves as RFC 6455 wants in all base cases of the well-known suite.
+# A WebSocket that echoes behaves as RFC 6455 wants in all base cases of the well-known suite. The groups are
+# its: 1 framing, 2 pings, 3 reserved bits, 4 opcodes, 5 fragments, 6 UTF-8, 7 closing, 9 limits, 10 automatic
+# fragmentation. See also t/websocket_autobahn.t.
 #
-# Pins websocket.md, section 3, as [ours] has it. Groups as there: 1 framing, 2 pings, 3 reserved bits,
-# 4 opcodes, 5 fragments, 6 UTF-8, 7 closing, 9 limits, 10 automatic fragmentation. See also
-# t/websocket_autobahn.t.
+# Proves protocol.md: frames-from-the-client, frames-from-the-server, closing.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

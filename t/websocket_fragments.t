@@ -1,7 +1,6 @@
-# A message in fragments is joined; control frames may come between them, a wrong order is an error.
+# A message in fragments is joined; control frames may come between them; a wrong order is an error.
 #
-# Pins websocket.md, section 3 (fragments, control frames between, protocol errors); known-defects.md W4,
-# W5, W6.
+# Proves protocol.md: frames-from-the-client.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

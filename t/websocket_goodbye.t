@@ -1,7 +1,6 @@
-# Reload, stop, quit and the end of its time give each WebSocket its footer and a close frame, at once.
+# Reload, stop, quit and the ttl give each WebSocket its footer and a close frame, at once.
 #
-# Pins websocket.md, section 4 (orderly end); lifecycle.md, section 6 (signals, websocket);
-# known-defects.md R12.
+# Proves protocol.md: closing, orderly-end, reload-stop-and-death.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,6 @@
-# A WebSocket handshake is answered by exactly this header block, before anything else is looked at.
+# A WebSocket handshake is answered by exactly this header block, before anything else is checked.
 #
-# Pins websocket.md, section 1 (HTTP/1.0 and no Host, spelling, cache headers, Accept, versions) and
-# section 6 (never kept alive); known-defects.md W13.
+# Proves protocol.md: handshake.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

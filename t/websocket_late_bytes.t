@@ -1,7 +1,7 @@
-# What a client sends after the server's close frame is swallowed and never taken for a request.
+# Bytes that a client sends after the server's close frame are thrown away and never taken for a request.
+# Nothing resets the connection before the client has read the close frame.
 #
-# Pins websocket.md, section 3 (last paragraph: also during a reload); lifecycle.md, section 6 ("client
-# sent invalid" is not logged). That nothing resets the connection before the close frame is read.
+# Proves protocol.md: frames-from-the-client (after the close frame), reload-stop-and-death.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,6 @@
 # nginx's limit_rate holds for WebSockets, and nothing is lost or late because of it.
 #
-# Pins nothing of the specification: what nginx promises of its own directive.
+# Proves protocol.md: slow-readers.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,6 @@
 # The access log shows a WebSocket as 101, with its mode and the reason of its end.
 #
-# Pins the variables of docs/directives.md for websocket locations; not in the specification of the
-# original.
+# Proves directives.md: variables.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

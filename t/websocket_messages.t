@@ -1,7 +1,6 @@
 # Header, messages and footer are whole unmasked text frames with the length in its shortest form.
 #
-# Pins websocket.md, section 2 (table, lengths, not UTF-8, template over the whole text), section 4 (last
-# channel deleted); subscriber.md, section 5; known-defects.md W11 (if blocks).
+# Proves protocol.md: frames-from-the-server, closing (last channel deleted), templates.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

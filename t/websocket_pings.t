@@ -1,7 +1,6 @@
 # Both sides may ping: the server answers as clients expect, and pings after a quiet interval itself.
 #
-# Pins websocket.md, section 2 (pings, restarted by each live message) and section 3 (ping, pong);
-# README.md, decision 4; known-defects.md W12.
+# Proves protocol.md: pings, frames-from-the-client (ping, pong).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

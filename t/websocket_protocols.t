@@ -1,6 +1,7 @@
-# A WebSocket client that asks for subprotocols gets the first of them that the location knows.
+# A WebSocket client that asks for subprotocols gets the first of them that the location knows (RFC 6455,
+# 4.2.2 and 11.3.4).
 #
-# The manual describes push_stream_websocket_protocols; RFC 6455 the answer (4.2.2) and the lists (11.3.4).
+# Proves protocol.md: handshake (subprotocol); directives.md: push_stream_websocket_protocols.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

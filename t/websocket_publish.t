@@ -1,7 +1,6 @@
-# A WebSocket publishes to every channel it is subscribed to, in the order of its path.
+# A WebSocket publishes to every channel that it is subscribed to, in the order of its path.
 #
-# Pins websocket.md, section 5 (order, own messages, events channel, storing, off, no ids) and section 3
-# (empty text); events-channel.md.
+# Proves protocol.md: publishing-over-a-websocket, the-channel-of-events (left out).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

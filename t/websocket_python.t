@@ -1,7 +1,8 @@
-# An independent, maintained client library talks to the server: messages, pings, closing, refusals.
-#
-# Pins websocket.md, sections 1 to 5, for a client that checks all that RFC 6455 lets it check. Needs
+# An independent, maintained client library talks to the server: messages, pings, closing, refusals. Needs
 # Python's "websockets" (Debian: python3-websockets).
+#
+# Proves protocol.md: handshake, frames-from-the-server, frames-from-the-client, closing,
+# publishing-over-a-websocket.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

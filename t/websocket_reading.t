@@ -1,7 +1,6 @@
 # Client frames may come in any split: byte by byte, several in one segment, or with the handshake.
 #
-# Pins websocket.md, section 3 (any split, masked or not) and section 1 (bytes with the request);
-# known-defects.md W1, W2.
+# Proves protocol.md: frames-from-the-client, handshake (bytes that come with the request).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,6 @@
-# A request that is no WebSocket handshake is refused, and its connection ends.
+# A request that is no WebSocket handshake is refused, and its connection is closed.
 #
-# Pins websocket.md, section 1 (steps 1 to 3, their order, [ours] on tokens) and section 6;
-# known-defects.md W13.
+# Proves protocol.md: handshake.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,6 @@
-# What a subscriber location refuses, a WebSocket learns from a close frame 1008 with the reason.
+# A WebSocket learns from a close frame 1008 why its subscription is refused.
 #
-# Pins websocket.md, section 1 (101 first, [ours] empty path) and section 4 (the table, no footer, the
-# server closes); subscriber.md, section 3; limits.md, section 2; known-defects.md W10, P37.
+# Proves protocol.md: closing, order-of-checks, refusals, handshake (101 comes first).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

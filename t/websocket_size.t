@@ -1,7 +1,6 @@
-# A client's message may have megabytes and no more than the limit, and costs what has come of it.
+# A client's message may have megabytes, but not more than the limit, and costs only what has arrived of it.
 #
-# Pins websocket.md, section 3 (size: 4 MiB in a 15 MiB zone with two templates and client_max_body_size
-# 1k; [ours] 1009); limits.md, section 4; README.md, decision 8; known-defects.md W8.
+# Proves protocol.md: frames-from-the-client (1009); directives.md: push_stream_websocket_max_message_size.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,6 +1,7 @@
-# A WebSocket too slow for its bound is told 1013 behind whole frames; a client that floods is bounded too.
+# A WebSocket that is too slow for its bound gets 1013 behind whole frames; a client that floods is bounded
+# too.
 #
-# Pins README.md, decision 10; websocket.md, section 2 (whole frames); known-defects.md R9, R13.
+# Proves protocol.md: slow-readers, closing (1013); promises.md: slow-and-hostile-clients.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

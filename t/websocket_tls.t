@@ -1,6 +1,6 @@
-# WebSockets work over TLS: large messages, slow readers, pings, publishing, goodbye.
+# WebSockets work over TLS: large messages, slow readers, pings, publishing, the orderly end.
 #
-# Pins websocket.md as a whole for wss; subscriber.md, section 9 (slow readers).
+# Proves protocol.md: frames-from-the-server, frames-from-the-client, closing, slow-readers.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,6 @@
-# Text that is not UTF-8 is not published: 1007, as soon as it shows; other payloads may be any bytes.
+# Text that is not UTF-8 is not published: 1007 at the first wrong byte. Other payloads may be any bytes.
 #
-# Pins websocket.md, section 3 (UTF-8 over the joined fragments, overlong forms, surrogates, range);
-# known-defects.md W7, W9, M11.
+# Proves protocol.md: frames-from-the-client (1007).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,6 @@
-# In a full zone a WebSocket learns why it cannot subscribe or publish, and everything works again after.
+# In a full zone a WebSocket learns why it cannot subscribe or publish, and everything works again afterwards.
 #
-# Pins lifecycle.md, section 4 (websocket rows, one log line); websocket.md, section 3 (1011) and 4 (empty
-# explain); known-defects.md W9.
+# Proves protocol.md: full-memory, closing (1011, 1008 without a text).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,8 +1,7 @@
 # A killed worker takes only its own subscribers with it; nobody else misses or repeats a message.
+# PUSH_STREAM_STRESS=1 makes it large: 1,000 subscribers, 10,000 messages.
 #
-# Pins lifecycle.md, sections 5 and 6 (worker killed); statistics.md, section 6 (by_worker);
-# known-defects.md R4, R7, R15; the issue's "shows" (one worker killed again and again under load).
-# PUSH_STREAM_STRESS=1 runs the sizes of the issue: 1,000 subscribers, 10,000 messages.
+# Proves protocol.md: reload-stop-and-death, fields (by_worker); promises.md: deaths-and-changes.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

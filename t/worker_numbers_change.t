@@ -1,7 +1,6 @@
-# The number of workers may change at a reload, and other processes of nginx are none of ours.
+# A reload may change the number of workers, and nginx's helper processes are not taken for workers.
 #
-# Pins lifecycle.md, section 6 (fewer or more workers); statistics.md, section 6 (by_worker);
-# known-defects.md R6.
+# Proves protocol.md: reload-stop-and-death, fields (by_worker); promises.md: deaths-and-changes.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

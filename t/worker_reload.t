@@ -1,7 +1,7 @@
 # During a reload both generations serve; afterwards the new configuration applies to the old messages.
 #
-# Pins lifecycle.md, section 6 (reload); README.md (descriptor count); directives.md, section 5
-# (changed size); subscriber.md, section 5 (templates after a reload); known-defects.md M3, M10, P36.
+# Proves protocol.md: reload-stop-and-death, templates (after a reload), configured-limits (lowered by a
+# reload); directives.md: push_stream_shared_memory_size.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

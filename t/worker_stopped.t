@@ -1,6 +1,6 @@
-# A worker that stands still for a while gets everything it has missed, however much that is.
+# A worker that stands still for a while gets everything that it has missed, however much that is.
 #
-# Pins known-defects.md R5, R13; lifecycle.md, section 5 (delivery to other workers is not lost).
+# Proves promises.md: deaths-and-changes.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,6 @@
-# Whatever worker takes a publish, subscribers of all workers get it, once and in order.
+# Whichever worker takes a publish, the subscribers of all workers get it, once and in order.
 #
-# Pins README.md, glossary (worker); lifecycle.md, section 5; limits.md, section 5 (1,500 publishes
-# in 3 connections, one subscriber); known-defects.md R5, R13.
+# Proves protocol.md: terms, publishing; promises.md: order-and-number.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

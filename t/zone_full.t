@@ -1,7 +1,6 @@
-# A full zone refuses the one publish, stays usable, and holds exactly as much again after it drained.
+# A full zone refuses one publish, stays usable, and holds exactly as much again after it has drained.
 #
-# Pins lifecycle.md, section 4; README.md, decisions 5 and 6; publisher.md, section 3 (no memory);
-# statistics.md, section 6 (relations); known-defects.md M12, P4, P29, P34, R2, R8, R10, R11.
+# Proves protocol.md: full-memory, fields (how the counters relate); promises.md: full-memory.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,4 +1,4 @@
-//! Event streams: no payload, id or type can forge a field or an event.
+//! Event streams: no text, id or type can forge a field or an event.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Padding lists: any text is accepted or refused, and padding fills up to the minimum.
+//! Padding lists: any text is accepted or refused, and padding reaches the minimum.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

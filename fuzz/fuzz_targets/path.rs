@@ -1,4 +1,4 @@
-//! Channel paths: decoding and cutting never panics, and what comes out obeys the grammar.
+//! Channel paths: decoding and cutting never panics, and the result obeys the grammar.
 #![no_main]
 
 use std::collections::HashSet;
@@ -17,12 +17,12 @@ fuzz_target!(|data: &[u8]| {
         assert_ne!(one.backtrack, Some(0), "no backtrack is none");
         path::selector(one.id);
     }
-    // What was cut can be put together again, and is the same then.
+    // A path that is put together from the pieces is cut into the same pieces.
     let joined: Vec<u8> = requested
         .iter()
         .map(|one| {
             let mut piece = one.id.to_vec();
-            // A suffix of our own keeps an id apart that ends like one.
+            // With a suffix of our own, an id that ends like a suffix stays whole.
             piece.extend_from_slice(format!(".b{}", one.backtrack.unwrap_or(0)).as_bytes());
             piece
         })

@@ -1,4 +1,4 @@
-//! Dates and tags: whatever a client says is a place or none; what we print we read again.
+//! Dates and tags: any text from a client is a place or none, and what we print we can read.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

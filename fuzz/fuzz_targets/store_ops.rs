@@ -1,5 +1,5 @@
-//! The whole store, by a stream of operations: the input decides what several workers do and when
-//! they die, a naive model says what the zone must be after each step, and audits come in between.
+//! The whole store: the input decides what several workers do and when they die. After each step the zone
+//! is compared with a simple model, and audits come in between.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

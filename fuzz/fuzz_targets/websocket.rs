@@ -1,11 +1,11 @@
-//! WebSocket frames: the same bytes give the same events however they are split, and memory grows
-//! with what came, not with what was announced.
+//! WebSocket frames: the same bytes give the same events however they are split, and memory grows with
+//! what has arrived, not with what was announced.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use ngx_http_push_stream_module::wire::websocket::{Decoder, Event, Options};
 
-/// What came out, in words, so that it can outlive the decoder's buffers.
+/// An event as text, so that it can outlive the decoder's buffers.
 fn decode(data: &[u8], step: usize, options: Options) -> Vec<String> {
     let mut decoder = Decoder::new(options);
     let mut events = Vec::new();

@@ -1,1 +1,1 @@
-//! Empty: only the dependency counts.
+//! Empty: only the dependency matters.

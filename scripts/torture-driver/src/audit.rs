@@ -1,4 +1,4 @@
-//! The server's own audit of its zone: no rule may be broken, ever, and an empty zone is empty.
+//! The server's own audit of its zone: no rule may ever be broken, and an empty zone has nothing in it.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::server::{Nginx, PATIENCE};
 use crate::statistics::number;
 
-/// What an empty zone has none of.
+/// Kinds of records that an empty zone does not have.
 const MUST_GO: [&str; 11] = [
     "messages_stored",
     "messages_being_read",
@@ -21,7 +21,7 @@ const MUST_GO: [&str; 11] = [
     "free_slots",
 ];
 
-/// The rules that did not hold, as the report has them; `None`: all did.
+/// The rules that did not hold, as the report names them; `None` if all did.
 pub(crate) fn violations(report: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(report);
     match text.split_once("\"violations\": ") {
@@ -31,26 +31,26 @@ pub(crate) fn violations(report: &[u8]) -> Option<String> {
     }
 }
 
-/// What is wrong in the zone; `None` if nothing is, counters and lists included.
+/// The faults in the zone; `None` if there are none, not in counters and lists either.
 pub(crate) fn complaint(nginx: &Nginx) -> Result<Option<String>, String> {
     compared(nginx).map(|report| violations(report.as_bytes()))
 }
 
-/// What is wrong, or left, in a zone that should be empty.
+/// The faults, and the records that are left, in a zone that should be empty.
 pub(crate) fn complaints_of_empty(nginx: &Nginx) -> Result<Vec<String>, String> {
     let report = compared(nginx)?;
     let left = MUST_GO.iter().filter_map(|kind| remains(&report, kind));
     Ok(violations(report.as_bytes()).into_iter().chain(left).collect())
 }
 
-/// Which of these kinds there are any of, and how many.
+/// The kinds of which there are records, and how many.
 pub(crate) fn remains_of(nginx: &Nginx, kinds: &[&str]) -> Result<Vec<String>, String> {
     let report = nginx.ask("GET", "/audit", b"")?.body;
     let report = String::from_utf8_lossy(&report);
     Ok(kinds.iter().filter_map(|kind| remains(&report, kind)).collect())
 }
 
-/// A report during which nothing changed, so that all was compared; or one with violations.
+/// A report during which nothing changed, so that everything was compared; or one with violations.
 fn compared(nginx: &Nginx) -> Result<String, String> {
     let end = Instant::now() + PATIENCE;
     loop {

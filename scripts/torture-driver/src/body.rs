@@ -13,7 +13,7 @@ pub(crate) enum Wrapping {
     Events,
 }
 
-/// What stands at the beginning of some bytes.
+/// The first part of some bytes.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Part<'a> {
     Header,
@@ -21,7 +21,7 @@ pub(crate) enum Part<'a> {
     Message(Item<'a>),
     /// The `id:` line of an event.
     EventId(&'a str),
-    /// Belongs to the wrapping and means nothing.
+    /// Part of the wrapping, without a meaning of its own.
     Dressing,
     Ping,
     Partial,

@@ -1,6 +1,6 @@
-//! The crowd: very many streaming subscribers on one channel, messages published as fast as they are
-//! acknowledged, and a worker killed every second. Everybody gets every message once, in order; who
-//! was attached to the killed worker comes back and goes on where it was.
+//! The crowd: many streaming subscribers on one channel, messages published as fast as they are acknowledged,
+//! and a worker killed every second. Each subscriber must get every message once, in order. A subscriber
+//! of the killed worker comes back and resumes.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::statistics;
 use crate::subscriber::{Habit, Mode, Resume, Subscriber};
 use crate::world::{Stage, World};
 
-/// How big the crowd is.
+/// The size of the crowd.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Size {
     pub(crate) workers: u64,
@@ -50,7 +50,7 @@ fn config(workers: u64) -> Config {
     Config { main, http: http.to_owned() }
 }
 
-/// Runs it; true if nothing was found.
+/// Runs the crowd; true if nothing was found.
 pub(crate) fn run(place: Place, seed: u64, size: Size) -> Result<bool, String> {
     let tell = |error: std::io::Error| error.to_string();
     let nginx = Nginx::start(place, &config(size.workers))?;
@@ -106,7 +106,7 @@ pub(crate) fn run(place: Place, seed: u64, size: Size) -> Result<bool, String> {
                     let victim = workers[world.random.index(workers.len())];
                     world.nginx.kill(victim);
                 }
-                // A second after the kill, or on a slow machine nobody would get anywhere.
+                // A second after the last kill; otherwise nothing would progress on a slow machine.
                 next_kill = Instant::now() + Duration::from_secs(1);
             }
             stage.actors.iter().flatten().all(|actor| actor.is_done(&stage.world))
@@ -114,7 +114,7 @@ pub(crate) fn run(place: Place, seed: u64, size: Size) -> Result<bool, String> {
         .map_err(tell)?;
     let seconds = began.elapsed().as_secs_f64();
 
-    // What the server counts must have reached everybody as well.
+    // Every message that the server counts must have reached every subscriber.
     let world = &mut stage.world;
     let told = statistics::published(&world.nginx, "crowd")?.unwrap_or(0);
     world.ledger.channels[channel].told = told;

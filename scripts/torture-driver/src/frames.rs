@@ -1,13 +1,13 @@
-//! WebSocket frames: what a server sends, and what a client sends back (RFC 6455, section 5).
+//! WebSocket frames: those of a server, and those that a client sends back (RFC 6455, section 5).
 
-/// Takes in a server's frames as their bytes come.
+/// Reads a server's frames as their bytes arrive.
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
     pending: Vec<u8>,
-    /// Payload bytes of the open frame that are still to come; they are a message's.
+    /// Payload bytes of the open frame that are still to come. They belong to a message.
     left: u64,
     may_be_binary: bool,
-    /// The server has sent its close frame, with this code; 0: without one.
+    /// The code of the server's close frame, if it has sent one; 0 for none.
     pub(crate) closed: Option<u16>,
 }
 
@@ -17,7 +17,7 @@ impl Frames {
         Self { may_be_binary: true, ..Self::default() }
     }
 
-    /// Appends the payload of messages to `body`. Pings are passed over.
+    /// Appends the payload of messages to `body`. Ignores pings.
     pub(crate) fn feed(
         &mut self,
         mut bytes: &[u8],
@@ -41,7 +41,7 @@ impl Frames {
         Ok(())
     }
 
-    /// Looks whether `pending` is a whole head, with the payload if it is a control frame.
+    /// Is `pending` a whole frame head, with its payload if it is a control frame?
     fn head(&mut self) -> Result<(), &'static str> {
         let &[first, second, ref rest @ ..] = self.pending.as_slice() else { return Ok(()) };
         if second & 0x80 != 0 {
@@ -76,7 +76,7 @@ pub(crate) fn text(payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
     frame(0x81, payload, mask)
 }
 
-/// A frame as a client sends it; `first` has the opcode and says whether it is the last of a message.
+/// A frame as a client sends it; `first` has the opcode and the bit for the last frame of a message.
 pub(crate) fn frame(first: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {

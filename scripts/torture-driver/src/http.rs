@@ -1,8 +1,8 @@
-//! One HTTP/1 response, taken in as its bytes come.
+//! One HTTP/1 response, read as its bytes arrive.
 
 use std::fmt;
 
-/// What is not HTTP.
+/// The bytes are not HTTP.
 #[derive(Debug)]
 pub(crate) struct Broken(&'static str);
 
@@ -24,7 +24,7 @@ enum State {
     Done,
 }
 
-/// A response on its way in. The body's bytes are appended to `body`; who reads it may drain it.
+/// A response that is arriving. The bytes of its body are appended to `body`, which the reader may drain.
 #[derive(Debug)]
 pub(crate) struct Response {
     state: State,
@@ -54,7 +54,7 @@ impl Response {
         self.state == State::Done
     }
 
-    /// Nothing of it has come yet.
+    /// Nothing of it has arrived yet.
     pub(crate) fn is_untouched(&self) -> bool {
         self.state == State::Head && self.line.is_empty()
     }
@@ -69,7 +69,7 @@ impl Response {
         self.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("keep-alive"))
     }
 
-    /// How many of the bytes belonged to this response: fewer than all when it is done.
+    /// How many of the bytes belonged to this response: fewer than all if it is complete.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
         let mut at = 0;
         while at < bytes.len() && self.state != State::Done {

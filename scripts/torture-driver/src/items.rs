@@ -1,4 +1,4 @@
-//! What our templates make of a message, and how to read it back.
+//! The messages in the form that our templates give them, and how to read them back.
 //!
 //! ```text
 //!   template 1:  <~id~ ~tag~ ~channel~ ~event-id~ ~size~ ~time~>~text~\n
@@ -6,8 +6,8 @@
 //!   header:      HEAD\n        footer: FOOT\n
 //! ```
 //!
-//! Two, so that a reload can change them; the first byte tells which. The size comes before the text,
-//! so a text of any bytes can be read back, and a text that was cut or mixed cannot.
+//! There are two, so that a reload can change them; the first byte says which one it is. The size comes before
+//! the text, so a text of any bytes can be read back, and a text that was cut or mixed up cannot.
 
 /// For push_stream_message_template, by number; streaming, polling, WebSocket.
 pub(crate) const TEMPLATES: [&str; 2] = [
@@ -29,18 +29,18 @@ pub(crate) struct Item<'a> {
     pub(crate) text: &'a [u8],
 }
 
-/// What stands at the beginning of some bytes.
+/// The first part of some bytes.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Piece<'a> {
     /// A message, and how many bytes it took, without the line end.
     Message(Item<'a>, usize),
     /// Not all of it is there yet.
     Partial,
-    /// None of what our templates make.
+    /// Nothing that our templates produce.
     Foreign,
 }
 
-/// The longest that our templates write before a text.
+/// Most bytes that our templates write before a text.
 const HEAD_MAX: usize = 400;
 
 /// Reads one message at the beginning of `bytes`.

@@ -1,9 +1,9 @@
-//! The truth: what was published, how that ended, and what anybody has seen of it.
+//! The ledger: every publish, how it was answered, and what subscribers have seen of it.
 //!
-//! A publish is known by its event id (publisher and count), or by the beginning of its body up to a
-//! `|` where it has none (published over a WebSocket). Its fate is what the publisher was
-//! told. The first subscriber that sees message `n` of a channel fixes which publish that is; all
-//! others must see the same bytes there, and no publish may be seen under two numbers.
+//! A publish is identified by its event id (publisher and count), or by the beginning of its body up to a
+//! `|` if it has none (published over a WebSocket). Its fate is the answer that the publisher got. The first
+//! subscriber that sees message `n` of a channel decides which publish that is. All others must see the same
+//! bytes there, and no publish may be seen under two numbers.
 
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ pub(crate) enum Fate {
     Open,
 }
 
-/// What a subscriber found wrong.
+/// A fault that a subscriber has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wrong {
     Lost,
@@ -35,13 +35,13 @@ struct Sent {
     len: usize,
     hash: u64,
     fate: Fate,
-    /// When it began, in publishes of the whole run.
+    /// The number of publishes of the whole run when it began.
     begun: u64,
     /// The message id under which it was seen; 0: not seen.
     id: u64,
 }
 
-/// A message that somebody has seen.
+/// A message that a subscriber has seen.
 struct Seen {
     publish: u32,
     time_hash: u64,
@@ -51,14 +51,14 @@ struct Seen {
 /// One channel's publishes and messages.
 pub(crate) struct Channel {
     pub(crate) name: String,
-    /// Its messages are stored: an acknowledged one that nobody saw is lost.
+    /// Its messages are stored: an acknowledged one that no subscriber saw is lost.
     pub(crate) kept: bool,
     /// In the order in which they began.
     sent: Vec<Sent>,
     by_event: HashMap<String, u32>,
     /// `[n]` is message `n + 1`.
     seen: Vec<Option<Seen>>,
-    /// The most messages that the server has told of.
+    /// The largest number of messages that the server has reported.
     pub(crate) told: u64,
     pub(crate) acknowledged: u64,
 }
@@ -70,11 +70,11 @@ pub(crate) struct Ledger {
     begun: u64,
     /// Publishes that were acknowledged.
     pub(crate) acknowledged: u64,
-    /// Messages that subscribers have received, all told.
+    /// Messages that all subscribers have received.
     pub(crate) deliveries: u64,
 }
 
-/// Fast and good enough to tell bytes that are not the same.
+/// A fast hash, good enough to find bytes that differ.
 pub(crate) fn hash(bytes: &[u8]) -> u64 {
     let mut state = 0x51_7c_c1_b7_27_22_0a_95_u64 ^ bytes.len() as u64;
     let mut chunks = bytes.chunks_exact(8);
@@ -119,7 +119,7 @@ impl Ledger {
         number
     }
 
-    /// The publisher knows how it ended.
+    /// The publisher has its answer.
     pub(crate) fn end(&mut self, channel: ChannelId, publish: u32, fate: Fate) {
         let channel = &mut self.channels[channel];
         channel.sent[publish as usize].fate = fate;
@@ -188,14 +188,14 @@ impl Ledger {
         Ok(())
     }
 
-    /// Which messages the channel has by everything that is known.
+    /// The number of messages of the channel, by everything that is known.
     pub(crate) fn last_id(&self, channel: ChannelId) -> u64 {
         let channel = &self.channels[channel];
         channel.told.max(channel.seen.len() as u64)
     }
 
-    /// What is wrong with a channel of which somebody has seen everything: acknowledged publishes that
-    /// nobody saw, numbers that nobody saw, publishes of one publisher in another order.
+    /// The faults of a channel of which a subscriber has seen everything: acknowledged publishes that were not
+    /// seen, numbers that were not seen, publishes of one publisher in another order.
     pub(crate) fn close(&self, channel: ChannelId) -> Vec<(Wrong, String)> {
         let channel = &self.channels[channel];
         let mut wrong = Vec::new();
@@ -247,7 +247,7 @@ impl Ledger {
     }
 }
 
-/// What stands before the first `|`.
+/// The bytes before the first `|`.
 fn key_in(text: &[u8]) -> &str {
     let end = text.iter().take(40).position(|&byte| byte == b'|').unwrap_or(0);
     std::str::from_utf8(&text[..end]).unwrap_or_default()

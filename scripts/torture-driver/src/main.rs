@@ -1,6 +1,6 @@
-//! Drives and breaks a real nginx with the module, and knows what everybody must have seen.
+//! Drives and breaks a real nginx with the module, and checks what every client got.
 //!
-//! Run by `scripts/torture` and, for raw bytes, by `scripts/fuzz`, which say how to use it.
+//! `scripts/torture` and, for raw bytes, `scripts/fuzz` run it, and say how to use it.
 
 mod audit;
 mod body;
@@ -31,7 +31,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use server::Place;
 
-/// `--name value` pairs and the words that stand alone.
+/// `--name value` pairs, and the other words.
 struct Options {
     words: Vec<String>,
     values: HashMap<String, String>,

@@ -1,8 +1,8 @@
-//! What goes on beside the checked load, each in a thread of its own: channels created and deleted by
-//! the thousand, publishes half sent and held, storms of connections, a zone filled to the brim.
+//! Disturbances beside the checked load, each in a thread of its own: thousands of channels that are created
+//! and deleted, publishes that are sent in part and held, storms of connections, a zone that is filled
+//! completely.
 //!
-//! A broken connection excuses them from everything, since workers are killed all the time; what is
-//! answered must be right.
+//! A broken connection is no finding, because workers are killed all the time. An answer must be right.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -19,7 +19,7 @@ use crate::http::Response;
 use crate::random::Random;
 use crate::statistics::number;
 
-/// What the threads share.
+/// The state that the threads share.
 pub(crate) struct Shared {
     pub(crate) address: SocketAddr,
     pub(crate) stop: AtomicBool,
@@ -30,7 +30,7 @@ pub(crate) struct Shared {
     pub(crate) stormed: AtomicU64,
     pub(crate) filled: AtomicU64,
     pub(crate) audits: AtomicU64,
-    /// The zone may be full or descriptors used up: some may be refused.
+    /// The zone may be full, or there may be no descriptors: refusals are allowed.
     pub(crate) may_refuse: bool,
 }
 
@@ -54,7 +54,7 @@ impl Shared {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Sleeps, but not past the end. False: the end has come.
+    /// Sleeps, but not past the end. False if the end has come.
     fn rest(&self, time: Duration) -> bool {
         let end = Instant::now() + time;
         while !self.stops() && Instant::now() < end {
@@ -70,9 +70,9 @@ impl Shared {
     }
 }
 
-/// Why a story was not told to its end.
+/// Why a story did not come to its end.
 enum Stopped {
-    /// The connection broke, or the server had no room: nothing can be said.
+    /// The connection broke, or the server had no room: there is nothing to judge.
     Excused,
     Wrong(String),
 }
@@ -83,7 +83,7 @@ fn wrong<T>(text: String) -> Told<T> {
     Err(Stopped::Wrong(text))
 }
 
-/// A connection on which one waits.
+/// A connection with blocking reads.
 struct Line {
     stream: TcpStream,
     response: Response,
@@ -142,7 +142,7 @@ impl Line {
         Ok(&self.response)
     }
 
-    /// A publish that must be taken; the number of messages told.
+    /// A publish that must be accepted; returns the number of messages in the answer.
     fn publish(&mut self, shared: &Shared, channel: &str, body: &[u8]) -> Told<u64> {
         let response = self.ask("POST", &format!("/pub?id={channel}"), body)?;
         match response.status {
@@ -189,7 +189,7 @@ impl Line {
     }
 }
 
-/// Tells stories until the end, and reports the wrong ones.
+/// Runs stories until the end, and reports those that went wrong.
 fn repeat(shared: &Shared, who: &str, mut story: impl FnMut() -> Told<()>) {
     while !shared.stops() {
         match story() {
@@ -202,13 +202,13 @@ fn repeat(shared: &Shared, who: &str, mut story: impl FnMut() -> Told<()>) {
     }
 }
 
-/// Channels come and go: by DELETE with a subscriber who sees it all, or by the dozen.
+/// Channels come and go: by DELETE with a subscriber that sees all of it, or by the dozen.
 pub(crate) fn churn(shared: &Shared, number: usize, mut random: Random) {
     let mut count = 0;
     repeat(shared, "churn", || {
         count += 1;
         let name = format!("churn-{number}-{count}");
-        // The others want to get on as well.
+        // Leave time for the other threads.
         shared.rest(Duration::from_millis(random.between(0, 60)));
         match random.one_in(4) {
             true => by_the_dozen(shared, &name, &mut random),
@@ -262,7 +262,7 @@ fn seen_to_its_end(shared: &Shared, name: &str, random: &mut Random) -> Told<()>
         }
         match subscriber.message(name)? {
             Some((id, text)) if id == count as i64 && text == body => {}
-            // Its worker was told to go by a reload.
+            // A reload has ended its worker.
             None => return Err(Stopped::Excused),
             Some((id, _)) => return wrong(format!("{name}: {id} or its text, {count} was due")),
         }
@@ -275,7 +275,7 @@ fn seen_to_its_end(shared: &Shared, name: &str, random: &mut Random) -> Told<()>
     shared.deleted.fetch_add(1, Ordering::Relaxed);
     match subscriber.message(name)? {
         Some((-2, got)) if got == text.as_bytes() => {}
-        // A full zone has no room for the text, and a deletion never fails for that.
+        // If a full zone has no room for the text, the deletion still works.
         Some((-2, got)) if shared.may_refuse && got == b"Channel deleted" => {}
         None => return Err(Stopped::Excused),
         Some((id, _)) => {
@@ -296,7 +296,7 @@ fn seen_to_its_end(shared: &Shared, name: &str, random: &mut Random) -> Told<()>
     }
 }
 
-/// Publishes of which half is sent, and the rest after so long that the channel is gone meanwhile.
+/// Publishes of which one half is sent at once, and the other half when the channel has been removed.
 pub(crate) fn hold(shared: &Shared, number: usize, mut random: Random, longer_than: Duration) {
     let mut count = 0;
     repeat(shared, "held publish", || {
@@ -346,7 +346,7 @@ pub(crate) fn storm(shared: &Shared, mut random: Random, size: u64, interval: Du
             let stream = TcpStream::connect_timeout(&shared.address, Duration::from_millis(50));
             let Ok(mut stream) = stream else { break };
             if random.one_in(2) {
-                // What it says does not matter, nor whether it is heard.
+                // Neither the answer matters nor whether it is read.
                 let _ = stream.set_nonblocking(true);
                 let _ = stream.write(b"GET /stream/storm HTTP/1.1\r\nHost: torture\r\n\r\n");
             }
@@ -360,7 +360,7 @@ pub(crate) fn storm(shared: &Shared, mut random: Random, size: u64, interval: Du
     }
 }
 
-/// Fills the zone to the first refusal, leaves it so for a moment, and deletes it all.
+/// Fills the zone up to the first refusal, keeps it full for a moment, and deletes everything.
 pub(crate) fn fill(shared: &Shared, mut random: Random, interval: Duration) {
     while shared.rest(interval) {
         let filled = || -> Told<()> {
@@ -377,7 +377,7 @@ pub(crate) fn fill(shared: &Shared, mut random: Random, interval: Duration) {
             }
             Ok(())
         };
-        // However it ended, the ballast goes.
+        // In any case, the ballast is removed.
         let _ = filled();
         shared.rest(Duration::from_millis(random.between(100, 2000)));
         for _ in 0..100 {
@@ -391,7 +391,7 @@ pub(crate) fn fill(shared: &Shared, mut random: Random, interval: Duration) {
     }
 }
 
-/// Audits the zone again and again, while all goes on.
+/// Audits the zone again and again, under the whole load.
 pub(crate) fn audit(shared: &Shared, mut random: Random) {
     repeat(shared, "audit", || {
         shared.rest(Duration::from_millis(random.between(100, 2000)));

@@ -1,4 +1,4 @@
-//! A publisher: one publish after the other, the next when the last was answered.
+//! A publisher: one publish after the other, each when the one before was answered.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::socket::{Heard, Manner, Socket, Token};
 use crate::statistics::number;
 use crate::world::{Actor, World};
 
-/// What bodies may hold.
+/// The bytes that bodies may have.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Alphabet {
     Any,
@@ -17,20 +17,20 @@ pub(crate) enum Alphabet {
     OneLine,
 }
 
-/// How a publisher goes about it.
+/// How a publisher behaves.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) channels: Vec<ChannelId>,
     pub(crate) alphabet: Alphabet,
     /// Lengths of most bodies, both included.
     pub(crate) lengths: (u64, u64),
-    /// One in so many bodies has up to 64 KB; 0: none.
+    /// One of that many bodies has up to 64 KB; 0 for none.
     pub(crate) large_one_in: u64,
-    /// One in so many bodies has 1 MB; 0: none.
+    /// One of that many bodies has 1 MB; 0 for none.
     pub(crate) huge_one_in: u64,
-    /// Publishes to be answered; without end, none more begins while the world is closing.
+    /// Publishes that must be answered; without end, none begins any more when the world is closing.
     pub(crate) quota: u64,
-    /// Rest between an answer and the next publish.
+    /// Pause between an answer and the next publish.
     pub(crate) rest: Duration,
     pub(crate) chunked_one_in: u64,
     /// Where it posts: `pub`, or `pub-live`, which does not store.
@@ -122,7 +122,7 @@ impl Publisher {
         }
     }
 
-    /// The connection is gone; whether the open publish took effect, nobody told.
+    /// The connection is gone; it is unknown whether the open publish took effect.
     fn lose(&mut self, world: &mut World) {
         self.socket = None;
         if self.open.take().is_some() {

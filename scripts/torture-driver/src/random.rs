@@ -8,7 +8,7 @@ impl Random {
         Self(seed)
     }
 
-    /// A stream of its own, so that one consumer does not shift what another gets.
+    /// Another stream, so that one consumer does not change the numbers of another.
     pub(crate) fn fork(&mut self) -> Self {
         Self(self.next())
     }

@@ -1,11 +1,10 @@
 //! Filling, draining and filling again: a zone takes exactly the same number of messages each time.
 //!
-//! Four zones at once, each filled in its own way, with and without all workers killed in the
-//! middle: while it fills, when it is full, while it drains.
+//! Four zones at once, each filled in its own way, with and without all workers killed: while it fills, when
+//! it is full, while it drains.
 //!
-//! Drained is a zone whose trash is empty too. Before that the trash's memory is on loan: a zone
-//! that is full of trash must take nearly as much, not exactly, since freed slots and freed pages come
-//! in another order then.
+//! A zone is drained when its trash is empty too. Before that the memory of the trash is lent: a zone full of
+//! trash must take nearly as much, but not exactly, because slots and pages become free in another order.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -17,7 +16,7 @@ use crate::random::Random;
 use crate::server::{Config, Nginx, PATIENCE, Place};
 use crate::statistics::{self, Summary};
 
-/// What is put into a zone.
+/// How a zone is filled.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Pattern {
     /// Small messages, one channel.
@@ -28,7 +27,7 @@ pub(crate) enum Pattern {
     MixedSizes,
 }
 
-/// One zone's story.
+/// The test of one zone.
 #[derive(Debug, Clone, Copy)]
 struct Story {
     name: &'static str,
@@ -44,9 +43,9 @@ const STORIES: [Story; 4] = [
 ];
 
 const TTL: Duration = Duration::from_secs(4);
-/// Time to live, idle time, time in the trash and three ticks make 27; the rest is for a slow machine.
+/// Time to live, idle time, time in the trash and three ticks are 27 s; the rest is for a slow machine.
 const DRAIN_MAX: Duration = Duration::from_secs(45);
-/// What a zone full of trash must take, of what an empty one takes.
+/// The share of an empty zone's messages that a zone full of trash must take.
 const LOAN_PERCENT: u64 = 90;
 
 fn config(workers: u64) -> Config {
@@ -83,7 +82,7 @@ impl Filler {
         Self { stream: None }
     }
 
-    /// One publish, on a new connection if the old one is gone. Only called while no worker dies.
+    /// One publish, on a new connection if the old one is gone. Called only while no worker is killed.
     pub(crate) fn publish(
         &mut self,
         nginx: &Nginx,
@@ -225,8 +224,8 @@ fn is_drained(now: &Summary) -> bool {
     now.stored + now.channels + now.messages_in_trash + now.channels_in_trash == 0
 }
 
-/// Waits until nothing is stored (and the trash is empty), then fills the zone; again if that took
-/// so long that the first messages may have expired before the last came.
+/// Waits until nothing is stored (and the trash is empty), then fills the zone. Does so again if it took so long
+/// that the first messages may have expired before the last one came.
 fn fill_in_time(
     nginx: &mut Nginx,
     pattern: Pattern,
@@ -257,7 +256,7 @@ struct Told {
     kills: usize,
 }
 
-/// Runs all stories at once; true if nothing was found.
+/// Runs all tests at once; true if nothing was found.
 pub(crate) fn run(place: &Place, seed: u64, workers: u64, rounds: u64) -> Result<bool, String> {
     let told = thread::scope(|scope| {
         let threads = STORIES.map(|story| {

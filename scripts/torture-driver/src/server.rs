@@ -1,4 +1,4 @@
-//! The nginx under test: started, reloaded, looked at, its workers killed.
+//! The nginx under test: starts it, reloads it, examines it, and kills its workers.
 
 use std::collections::HashSet;
 use std::fs;
@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::http::Response;
 
-/// Which nginx, which module, and where its files go.
+/// The nginx, the module, and the directory for its files.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     pub(crate) binary: PathBuf,
@@ -21,14 +21,14 @@ pub(crate) struct Place {
     pub(crate) prefix: PathBuf,
 }
 
-/// A configuration: what stands outside of `http`, and what stands in it. `%PORT%` is the port.
+/// A configuration: the text outside of `http` and the text in it. `%PORT%` is the port.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Config {
     pub(crate) main: String,
     pub(crate) http: String,
 }
 
-/// How long anything may take that takes a moment on an idle machine.
+/// Time limit for anything that takes a moment on an idle machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running nginx. Dropped, it is killed with its workers.
@@ -82,7 +82,7 @@ impl Nginx {
         self.place.prefix.join("logs")
     }
 
-    /// Its living workers, those included that are about to end after a reload.
+    /// Its living workers, including those that are about to end after a reload.
     pub(crate) fn all_workers(&self) -> Vec<i32> {
         let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
         let mut workers: Vec<i32> = processes
@@ -116,7 +116,7 @@ impl Nginx {
         parent == Some(self.master.id()) && state != Some("Z")
     }
 
-    /// SIGKILL. False: it was gone already.
+    /// Sends SIGKILL. False if the process was gone already.
     pub(crate) fn kill(&mut self, pid: i32) -> bool {
         let done = self.signal(pid, Signal::KILL);
         if done {
@@ -125,12 +125,12 @@ impl Nginx {
         done
     }
 
-    /// A signal for one of its own workers, and nobody else.
+    /// Sends a signal to one of its own workers, and to no other process.
     pub(crate) fn signal(&self, pid: i32, signal: Signal) -> bool {
         self.is_ours(pid) && Pid::from_raw(pid).is_some_and(|pid| kill_process(pid, signal).is_ok())
     }
 
-    /// Whether each of these is one of its workers still.
+    /// Whether each of these is still one of its workers.
     pub(crate) fn has_all(&self, workers: &[i32]) -> bool {
         workers.iter().all(|&pid| self.is_ours(pid))
     }
@@ -146,7 +146,7 @@ impl Nginx {
 
     fn signal_master(&self, signal: Signal) {
         if let Some(pid) = Pid::from_raw(self.master.id() as i32) {
-            // It is our child and not waited for: the number is its own.
+            // It is our child and has not been waited for, so the number is not reused.
             let _ = kill_process(pid, signal);
         }
     }
@@ -159,7 +159,7 @@ impl Nginx {
         Ok(())
     }
 
-    /// One answered request on a connection of its own; tries again when a worker dies over it.
+    /// One request on a connection of its own; tries again if a worker dies before it answers.
     pub(crate) fn ask(&self, method: &str, path: &str, body: &[u8]) -> Result<Response, String> {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -198,7 +198,7 @@ impl Nginx {
         }
     }
 
-    /// Ends it in the orderly way, and says what its logs hold that they must not; see
+    /// Stops it in the orderly way, and returns the lines that its logs must not have; see
     /// [`Nginx::bad_lines`].
     pub(crate) fn stop(&mut self, caused: &[&str]) -> Result<Vec<String>, String> {
         self.signal_master(Signal::QUIT);
@@ -212,21 +212,20 @@ impl Nginx {
         Ok(self.bad_lines(caused))
     }
 
-    /// Lines of the error log that tell of a fault which we did not cause: `caused` are texts of those
-    /// that we did.
+    /// Lines of the error log about faults that we did not cause. `caused` has texts of those that we did.
     pub(crate) fn bad_lines(&self, caused: &[&str]) -> Vec<String> {
         self.bad_lines_since(&mut 0, caused)
     }
 
-    /// The same for what came after the first `read` bytes, which go forward with it.
+    /// The same for the log after the first `read` bytes; moves `read` forward.
     pub(crate) fn bad_lines_since(&self, read: &mut u64, caused: &[&str]) -> Vec<String> {
         let mut log = Vec::new();
-        // A log that cannot be read has nothing to tell yet.
+        // A log that cannot be read does not exist yet.
         let _ = fs::File::open(self.logs().join("error.log")).and_then(|mut file| {
             file.seek(SeekFrom::Start(*read))?;
             file.read_to_end(&mut log)
         });
-        // The last line may be on its way still.
+        // The last line may be incomplete.
         log.truncate(log.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1));
         *read += log.len() as u64;
         let log = String::from_utf8_lossy(&log);
@@ -253,7 +252,7 @@ impl Drop for Nginx {
         if !matches!(self.master.try_wait(), Ok(None)) {
             return;
         }
-        // Stopped first: it starts no new workers, and still is the parent that `signal` looks for.
+        // It is stopped first: then it starts no new workers, and is still the parent that `signal` looks for.
         self.signal_master(Signal::STOP);
         for pid in self.all_workers() {
             let _ = self.signal(pid, Signal::KILL);
@@ -263,7 +262,7 @@ impl Drop for Nginx {
     }
 }
 
-/// What a worker holds: descriptors, and kilobytes of its own.
+/// The descriptors and the kilobytes of private memory of a worker.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WorkerState {
     pub(crate) files: usize,
@@ -291,7 +290,7 @@ pub(crate) fn worker_state(nginx: &Nginx) -> WorkerState {
 fn write_config(place: &Place, port: u16, config: &Config) -> io::Result<()> {
     let Config { main, http } = config;
     let module = place.module.display();
-    // As root the workers would run as somebody who may not reach a prefix in somebody's home.
+    // As root, the workers would run as a user who may not reach a prefix in a home directory.
     let user = if rustix::process::geteuid().is_root() { "user root root;" } else { "" };
     let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()

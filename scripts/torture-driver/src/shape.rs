@@ -1,10 +1,10 @@
-//! The configurations of the torture, from which each reload draws one.
+//! The configurations of the torture. Each reload draws one of them.
 
 use crate::items::TEMPLATES;
 use crate::random::Random;
 use crate::server::Config;
 
-/// What differs between two reloads.
+/// The settings that a reload may change.
 #[derive(Debug, Clone)]
 pub(crate) struct Shape {
     pub(crate) workers: u64,
@@ -12,7 +12,7 @@ pub(crate) struct Shape {
     template: usize,
     pub(crate) ttl_secs: u64,
     pub(crate) inactivity_secs: u64,
-    /// The most descriptors of a worker.
+    /// Largest number of descriptors of a worker.
     files_max: u64,
     channels_max: Option<u64>,
     subscribers_max: Option<u64>,
@@ -44,7 +44,7 @@ impl Shape {
         }
     }
 
-    /// The next one; with `scarce`, that may be all descriptors a worker may have.
+    /// The next one; with `scarce`, it may limit the descriptors of a worker.
     pub(crate) fn draw(&self, random: &mut Random, scarce: Option<u64>) -> Self {
         let calm = Self::calm(self.workers, self.reuseport);
         if random.one_in(4) {

@@ -1,7 +1,7 @@
-//! Sockets that never block, and the loop that says which one is ready.
+//! Sockets that never block, and the loop that says which of them is ready.
 //!
-//! Readiness is edge-triggered: an actor that is told of its socket reads until nothing is left, or
-//! deliberately does not (a slow reader).
+//! Readiness is edge-triggered: an actor that is told about its socket reads until nothing is left, or does not
+//! on purpose (a slow reader).
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -12,14 +12,14 @@ use rustix::event::Timespec;
 use rustix::event::epoll;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
-/// Whose socket, and which one of its sockets: an event of an earlier one must not reach it.
+/// The owner of a socket, and which of its sockets it is: an event of an earlier one must not reach it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Token {
     pub(crate) actor: u32,
     pub(crate) serial: u32,
 }
 
-/// Tells which sockets are ready.
+/// Finds the sockets that are ready.
 pub(crate) struct Poller {
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
@@ -32,7 +32,7 @@ impl Poller {
         Ok(Self { epoll, events: Vec::with_capacity(1024), serial: 0 })
     }
 
-    /// Waits for at most `limit`; the tokens of the sockets that have something to tell.
+    /// Waits for at most `limit`. Returns the tokens of the sockets that are ready.
     pub(crate) fn wait(&mut self, limit: Duration) -> io::Result<Vec<Token>> {
         let timeout =
             Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) };
@@ -57,7 +57,7 @@ impl Poller {
     }
 }
 
-/// What a read found.
+/// The result of a read.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Heard {
     Bytes(usize),
@@ -68,14 +68,14 @@ pub(crate) enum Heard {
     Broken,
 }
 
-/// How a socket is to be made.
+/// Options of a socket.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Manner {
     /// Bytes of the receive buffer; 0: the system's choice.
     pub(crate) receive_buffer: usize,
 }
 
-/// A connection to nginx, with the bytes that it has not taken yet.
+/// A connection to nginx, with the bytes that are still to be sent.
 pub(crate) struct Socket {
     stream: TcpStream,
     pub(crate) token: Token,
@@ -84,7 +84,7 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Begins to connect; bytes given to [`Socket::send`] leave when the connection stands.
+    /// Begins to connect. Bytes given to [`Socket::send`] leave when the connection is made.
     pub(crate) fn connect(
         poller: &mut Poller,
         actor: u32,
@@ -120,13 +120,13 @@ impl Socket {
         Ok(Self { stream: TcpStream::from(fd), token, out: Vec::new(), sent: 0 })
     }
 
-    /// Puts bytes in line and sends what the system takes now. False: the connection is broken.
+    /// Queues bytes and sends what the system takes now. False if the connection is broken.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> bool {
         self.out.extend_from_slice(bytes);
         self.flush()
     }
 
-    /// Sends what is in line. False: the connection is broken.
+    /// Sends queued bytes. False if the connection is broken.
     pub(crate) fn flush(&mut self) -> bool {
         while self.sent < self.out.len() {
             match self.stream.write(&self.out[self.sent..]) {
@@ -134,7 +134,7 @@ impl Socket {
                 Ok(count) => self.sent += count,
                 Err(error) => match error.kind() {
                     io::ErrorKind::Interrupted => {}
-                    // Not connected yet is the same story.
+                    // The same if it is not connected yet.
                     io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected => return true,
                     _ => return false,
                 },
@@ -159,15 +159,15 @@ impl Socket {
         }
     }
 
-    /// Tells the peer that no more bytes come; what it sends is still read.
+    /// Closes our sending half; bytes of the peer are still read.
     pub(crate) fn finish(&mut self) {
-        // A connection that is gone already needs to be told nothing.
+        // Nothing to do for a connection that is gone already.
         let _ = self.flush() && self.stream.shutdown(Shutdown::Write).is_ok();
     }
 
-    /// Ends the connection by a reset: no goodbye, and nothing stays in the system.
+    /// Ends the connection by a reset. Nothing of it stays in the system.
     pub(crate) fn reset(self) {
-        // Without it the close is an ordinary one, which is no worse than a test that proves less.
+        // If this fails, the close is an ordinary one, and the test only proves less.
         let _ = sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO));
     }
 }

@@ -1,6 +1,6 @@
-//! The stall: subscribers that do not read for a minute, while another channel is published to as fast
-//! as it goes. What they find when they read again is their own channel's, without a gap, or the end of
-//! their connection; and what they cost their worker is bounded.
+//! The stall: subscribers that do not read for a minute, while messages are published to another channel as
+//! fast as possible. When they read again, they must find the bytes of their own channel without a gap, or
+//! the end of their connection. The memory that they cost their worker is bounded.
 
 use std::time::{Duration, Instant};
 
@@ -9,15 +9,15 @@ use crate::server::{Config, Nginx, Place, worker_state};
 use crate::subscriber::{Habit, Mode, Pace, Resume, Subscriber};
 use crate::world::{Stage, World};
 
-/// Those who stand still, of each mode and channel.
+/// Subscribers that stand still, for each mode and channel.
 const STALLED: u64 = 8;
 const MODES: [Mode; 4] = [Mode::Streaming, Mode::Old, Mode::EventSource, Mode::WebSocket];
 /// `push_stream_subscriber_max_buffered`, and the longest message.
 const BUFFERED_KB: u64 = 256;
 const MESSAGE_KB: u64 = 64;
-/// What a worker may grow by for all else.
+/// Memory by which a worker may grow for everything else.
 const GROWTH_MAX_KB: u64 = 16 * 1024;
-/// Nothing more comes after so long.
+/// Nothing more comes after that long.
 const SILENCE: Duration = Duration::from_secs(5);
 
 fn config(workers: u64) -> Config {
@@ -63,15 +63,15 @@ fn subscribe(stage: &mut Stage, mode: Mode, pace: Pace, channel: usize) {
     stage.add(subscriber);
 }
 
-/// Runs it; true if nothing was found.
+/// Runs the stall; true if nothing was found.
 pub(crate) fn run(place: Place, seed: u64, workers: u64, seconds: u64) -> Result<bool, String> {
     let tell = |error: std::io::Error| error.to_string();
     let nginx = Nginx::start(place, &config(workers))?;
     let mut stage = Stage::new(World::new(nginx, seed).map_err(tell)?);
-    // A worker that is slower than the other publishes lets the zone fill.
+    // If a worker is slower than the publishers, the zone fills up.
     stage.world.may_refuse = true;
     let mut open = |name: &str| stage.world.ledger.open(name.to_owned(), false);
-    // So little that it waits within the bound; more than that; and what they have not asked for.
+    // Few bytes, which may wait within the bound; more than that; and bytes of a channel they did not ask for.
     let (quiet, loud, other) = (open("quiet"), open("loud"), open("other"));
     let time = Duration::from_secs(seconds);
     for mode in MODES {
@@ -80,7 +80,7 @@ pub(crate) fn run(place: Place, seed: u64, workers: u64, seconds: u64) -> Result
             subscribe(&mut stage, mode, Pace::Stall(time), loud);
         }
         subscribe(&mut stage, mode, Pace::Full, quiet);
-        // They may be cut off as well: we are slower than nginx.
+        // They may be disconnected as well, because we are slower than nginx.
         subscribe(&mut stage, mode, Pace::Stall(Duration::ZERO), other);
     }
     let before_kb = worker_state(&stage.world.nginx).own_kb;
@@ -118,7 +118,7 @@ pub(crate) fn run(place: Place, seed: u64, workers: u64, seconds: u64) -> Result
     stage.world.closing = true;
     let deliveries = |stage: &Stage| stage.world.ledger.deliveries;
     let before = deliveries(&stage);
-    // They read again; those who were cut off come back, and may stand still once more.
+    // They read again. Those that were disconnected come back, and may stand still once more.
     stage.run_until(SILENCE, deliveries, |_| false).map_err(tell)?;
     let afterwards = deliveries(&stage) - before;
     let Stage { mut world, mut actors, .. } = stage;

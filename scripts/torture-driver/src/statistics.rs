@@ -1,4 +1,4 @@
-//! What the server says about itself, read from its JSON.
+//! The server's statistics, read from their JSON.
 
 use crate::server::Nginx;
 
@@ -14,7 +14,7 @@ pub(crate) struct Summary {
     pub(crate) subscribers: u64,
 }
 
-/// The number of a field of one JSON object without nested ones; the first that has that name.
+/// The number in the first field of that name of a JSON object without nested objects.
 pub(crate) fn number(json: &str, name: &str) -> Option<u64> {
     let (_, rest) = json.split_once(&format!("\"{name}\": "))?;
     let digits = rest.find(|byte: char| !byte.is_ascii_digit()).unwrap_or(rest.len());
@@ -38,7 +38,7 @@ pub(crate) fn summary(nginx: &Nginx) -> Result<Summary, String> {
     })
 }
 
-/// A number that the server tells of one channel; `None`: there is no such channel.
+/// A number in the statistics of one channel; `None` if there is no such channel.
 pub(crate) fn of_channel(nginx: &Nginx, channel: &str, name: &str) -> Result<Option<u64>, String> {
     let response = nginx.ask("GET", &format!("/stats?id={channel}"), b"")?;
     if response.status == 404 {
@@ -48,7 +48,7 @@ pub(crate) fn of_channel(nginx: &Nginx, channel: &str, name: &str) -> Result<Opt
     number(&json, name).map(Some).ok_or(format!("no number in {json}"))
 }
 
-/// Messages published to one channel, as the server counts; `None`: there is no such channel.
+/// Messages published to one channel, as the server counts them; `None` if there is no such channel.
 pub(crate) fn published(nginx: &Nginx, channel: &str) -> Result<Option<u64>, String> {
     of_channel(nginx, channel, "published_messages")
 }

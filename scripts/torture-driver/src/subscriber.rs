@@ -1,4 +1,4 @@
-//! A subscriber that reads what it gets, checks it, and comes back where it was.
+//! A subscriber that reads and checks its messages, and resumes after a break.
 //!
 //! ```text
 //!   resting ──connect, request──► asked ──head──► attached ──messages──► …
@@ -6,7 +6,7 @@
 //!      └──────── broken, goodbye, answer complete ◄──┘
 //! ```
 //!
-//! A stream's messages count as they come; a poll's when its answer is complete.
+//! The messages of a stream count as they come, those of a poll when its answer is complete.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use crate::random::Random;
 use crate::socket::{Heard, Manner, Socket, Token};
 use crate::world::{Actor, World};
 
-/// How a subscriber listens.
+/// The mode of a subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Streaming,
@@ -70,36 +70,36 @@ impl Mode {
     }
 }
 
-/// How it goes on after a break.
+/// How it resumes after a break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Resume {
     /// By time and tag.
     Time,
     /// By Last-Event-Id.
     Event,
-    /// Not at all: with what is published while it is there.
+    /// Not at all: it gets only what is published while it is there.
     Never,
 }
 
 /// How fast it reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// All that has come.
+    /// Everything that has arrived.
     Full,
-    /// One byte from a tiny buffer each time so much has passed.
+    /// One byte from a tiny buffer, each time that long has passed.
     Drip(Duration),
-    /// Nothing for so long, then all.
+    /// Nothing for that long, then everything.
     Stall(Duration),
 }
 
-/// What a subscriber does.
+/// The behaviour of a subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Habit {
     pub(crate) mode: Mode,
     pub(crate) resume: Resume,
     /// It wants each channel from its first message on, not from now on.
     pub(crate) from_first: bool,
-    /// Messages may be gone when it comes back: expired, or pushed out by others.
+    /// Messages may be gone when it comes back: expired, or removed for newer ones.
     pub(crate) may_miss: bool,
     pub(crate) pace: Pace,
 }
@@ -111,7 +111,7 @@ impl Habit {
     }
 }
 
-/// What makes a WebSocket subscriber a publisher too: one message, the next when it came back.
+/// A WebSocket subscriber that publishes too: one message, and the next when it has got that one.
 struct Speaker {
     number: u32,
     count: u64,
@@ -124,15 +124,15 @@ struct Speaker {
 #[derive(Debug)]
 struct Cursor {
     channel: ChannelId,
-    /// The id that must come next; `None`: whatever comes first.
+    /// The id that must come next; `None` if any id may come first.
     next: Option<u64>,
     /// A later one may come instead, once.
     gap: bool,
-    /// (first id since an attachment, mark at that attachment) to be judged when all is known.
+    /// (first id since an attachment, mark at that attachment), to be judged at the end.
     firsts: Vec<(u64, u64)>,
 }
 
-/// A place in time: of the last message, or as the server said.
+/// A place: that of the last message, or that of the server's answer.
 #[derive(Debug, Clone, Default)]
 struct Place {
     time: String,
@@ -140,10 +140,10 @@ struct Place {
     event_id: String,
 }
 
-/// How long an answer may take: longer than a worker is stopped, or a poll waits.
+/// Time limit for an answer: longer than a worker is stopped, and than a poll waits.
 const ANSWER_MAX: Duration = Duration::from_secs(90);
 
-/// A time before all messages that nginx takes for one.
+/// A time before all messages that nginx still accepts as a time.
 const BEGINNING: &str = "Thu, 01 Jan 1970 00:00:01 GMT";
 
 /// See the file's head.
@@ -153,7 +153,7 @@ pub(crate) struct Subscriber {
     random: Random,
     cursors: Vec<Cursor>,
     place: Option<Place>,
-    /// The last answer's place may bring messages of that second again.
+    /// Messages of that second may come again after the last answer's place.
     may_repeat: bool,
     socket: Option<Socket>,
     response: Response,
@@ -210,7 +210,7 @@ impl Subscriber {
         }
     }
 
-    /// Publishes over its WebSocket as well, with such a rest after each message.
+    /// Publishes over its WebSocket as well, with this pause after each message.
     pub(crate) fn speaking(mut self, number: u32, rest: Duration, world: &World) -> Self {
         self.speaker = Some(Speaker { number, count: 0, open: None, rest, next_at: world.now });
         self
@@ -315,7 +315,7 @@ impl Subscriber {
         self.response = Response::new();
         self.frames = Frames::default();
         if let Some(speaker) = &mut self.speaker {
-            // Whether it was published, nobody tells.
+            // It is unknown whether it was published.
             speaker.open = None;
         }
         (self.asked, self.attached) = (true, false);
@@ -405,7 +405,7 @@ impl Subscriber {
         self.complete(world);
     }
 
-    /// Where the server says that the next poll should begin.
+    /// The place where the next poll should begin, as the server says.
     fn take_place(&mut self, world: &mut World) {
         let time = self.response.header("last-modified");
         let tag = self.response.header("etag").and_then(|tag| tag.strip_prefix("W/")?.parse().ok());
@@ -415,12 +415,12 @@ impl Subscriber {
             }
             return;
         };
-        // "W/0" is the whole second, with what this subscriber may have seen of it.
+        // "W/0" is the whole second, including messages that this subscriber may have seen.
         self.may_repeat = tag == Some(0);
         self.place = Some(Place { time: time.to_owned(), tag, event_id: String::new() });
     }
 
-    /// Reads what has come of the body.
+    /// Reads the part of the body that has arrived.
     fn digest(&mut self, world: &mut World) {
         let mut response = std::mem::replace(&mut self.response, Response::new());
         let mut event_id = None;
@@ -459,7 +459,7 @@ impl Subscriber {
                     break;
                 }
             }
-            // An event is taken as a whole: its `id:` line is read again with its data.
+            // An event is read as a whole: its `id:` line is read again with its data.
             at += len;
             if event_id.is_none() {
                 self.read = at;
@@ -495,7 +495,7 @@ impl Subscriber {
             world.wrong(wrong, &format!("{}: {text}", self.describe()));
         }
         match self.cursors[at].next {
-            // A poll's attachment is known too late, by its answer.
+            // A poll shows its attachment too late, by its answer.
             None if self.habit.mode.is_stream() => {
                 let mark = self.mark;
                 self.cursors[at].firsts.push((id, mark));
@@ -528,7 +528,7 @@ impl Subscriber {
         }
     }
 
-    /// Judges where live attachments began, now that all is known.
+    /// Judges where live attachments began, at the end, when everything is known.
     fn judge_firsts(&mut self, world: &mut World) {
         for at in 0..self.cursors.len() {
             let channel = self.cursors[at].channel;
@@ -551,7 +551,7 @@ impl Subscriber {
         }
     }
 
-    /// Reads what has come, at most so many bytes.
+    /// Reads the bytes that have arrived, but at most that many.
     fn take_in(&mut self, world: &mut World, limit: usize) {
         let mut scratch = std::mem::take(&mut world.scratch);
         let room = scratch.len().min(limit);

@@ -1,4 +1,4 @@
-//! The torture: all modes at once, everything that can go wrong, and at the end nothing may be missing.
+//! The torture: all modes at once, all faults, and at the end no message may be missing.
 //!
 //! ```text
 //!   start ──► load, faults from the seed ──► faults end ──► last messages ──► all leave ──► zone drains
@@ -30,7 +30,7 @@ use crate::{audit, statistics};
 const FAULTS: [&str; 10] =
     ["kill", "reload", "stop", "slow", "vanish", "hold", "churn", "storm", "full", "files"];
 
-/// Which faults there are.
+/// The faults that are switched on.
 #[derive(Debug, Clone)]
 pub(crate) struct Faults(HashSet<String>);
 
@@ -53,7 +53,7 @@ impl Faults {
     }
 }
 
-/// How it is to be done.
+/// The settings of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Task {
     pub(crate) seconds: u64,
@@ -61,24 +61,24 @@ pub(crate) struct Task {
     pub(crate) faults: Faults,
 }
 
-/// What a worker may hold more at the end than a fresh one, of its own memory.
+/// Private memory that a worker may have at the end, beyond that of a fresh one.
 const GROWTH_MAX_KB: u64 = 16 * 1024;
 
 /// Time for everything stored to expire, and to leave the trash, on a slow machine.
 const DRAIN_MAX: Duration = Duration::from_secs(120);
 
-/// Generations of workers that there are at once, at the most.
+/// Largest number of generations of workers at a time.
 const GENERATIONS_MAX: u64 = 16;
 
-/// Half-sent publishes at a time: most are cut by a kill before their time is over.
+/// Publishes sent in part at a time; a kill cuts most of them before their time is over.
 const HELD: usize = 24;
 
-/// Strikes at random.
+/// Causes faults at random.
 struct Injector {
     random: Random,
     faults: Faults,
     shape: Shape,
-    /// So few descriptors are too few for a worker.
+    /// Fewer descriptors than a worker needs.
     scarce: Option<u64>,
     next_kill: Instant,
     next_reload: Instant,
@@ -114,7 +114,7 @@ impl Injector {
         self.wake(&world.nginx, |until| until <= now);
         if self.faults.has("kill") && now >= self.next_kill {
             self.next_kill = self.after(200, 2500);
-            // Also those that are about to go after a reload.
+            // Also workers that are about to end after a reload.
             let workers = world.nginx.all_workers();
             if !workers.is_empty() {
                 world.nginx.kill(workers[self.random.index(workers.len())]);
@@ -141,7 +141,7 @@ impl Injector {
         Ok(())
     }
 
-    /// Lets stopped workers go on.
+    /// Lets stopped workers continue.
     fn wake(&mut self, nginx: &Nginx, due: impl Fn(Instant) -> bool) {
         self.stopped.retain(|&(pid, until)| {
             if due(until) {
@@ -152,7 +152,7 @@ impl Injector {
     }
 }
 
-/// The channels, by what they carry.
+/// The channels, by their messages.
 struct Channels {
     /// Published by HTTP, without line ends: for all modes.
     mixed: Vec<ChannelId>,
@@ -223,8 +223,8 @@ fn add_publishers(stage: &mut Stage, channels: &Channels, number: &mut u32) {
             Plan { location: "pub-live", ..plan(&channels.live, Alphabet::OneLine) },
         );
     }
-    // Something is always stored there: else it would be right to collect a channel that nobody could
-    // reach for some seconds, all workers being stopped or gone, and ids would begin anew.
+    // A message is always stored there. Otherwise a channel could rightly be removed while all workers are
+    // stopped or gone for some seconds, and its ids would begin again at 1.
     let rest = Duration::from_secs(2);
     add_publisher(stage, number, Plan { rest, ..plan(&channels.live, Alphabet::OneLine) });
 }
@@ -271,7 +271,7 @@ fn add_subscribers(stage: &mut Stage, channels: &Channels, number: &mut u32, slo
                 Pace::Stall(Duration::from_secs(5)),
                 Pace::Stall(Duration::from_secs(1 << 20)),
             ] {
-                // A poll that has waited for long has much to get.
+                // A poll that comes after a long time has many messages to get.
                 let resume = if mode.is_stream() { Resume::Never } else { Resume::Time };
                 let habit = Habit { pace, may_miss: true, ..Habit::new(mode, resume) };
                 add_subscriber(stage, habit, &[channels.busy[0]]);
@@ -294,21 +294,21 @@ fn add_subscribers(stage: &mut Stage, channels: &Channels, number: &mut u32, slo
     }
 }
 
-/// Runs it; true if nothing was found.
+/// Runs the torture; true if nothing was found.
 pub(crate) fn run(place: Place, seed: u64, task: &Task) -> Result<bool, String> {
     let tell = |error: std::io::Error| error.to_string();
     println!("torture: seed {seed}, {} workers, {} s", task.workers, task.seconds);
     let mut random = Random::new(seed);
     let calm = Shape::calm(task.workers, random.one_in(2));
 
-    // What a fresh zone takes, from one of its own, while the torture goes on.
+    // How much a fresh zone takes is measured with another nginx, while the torture runs.
     let mut fresh_place = place.clone();
     fresh_place.prefix = place.prefix.join("fresh");
     let fresh_calm = calm.clone();
     let fresh = thread::spawn(move || {
         let nginx = start(fresh_place, &fresh_calm)?;
         let count = capacity(&nginx)?;
-        // Not at once: the workers tell each other of their channels first.
+        // Not at once: the master first has to pass the workers' channels to each other.
         let idle = worker_state(&nginx);
         drop(nginx);
         Ok::<_, String>((count, idle))
@@ -336,7 +336,7 @@ pub(crate) fn run(place: Place, seed: u64, task: &Task) -> Result<bool, String> 
     let now = Instant::now();
     let mut injector = Injector::new(random.fork(), task.faults.clone(), calm.clone(), now);
     if task.faults.has("files") {
-        // Enough to start, while several generations are there, but not for their connections.
+        // Enough to start while there are several generations, but not enough for their connections.
         let own = worker_state(&stage.world.nginx).files as u64;
         injector.scarce = Some(own + 40 * task.workers);
     }
@@ -375,8 +375,8 @@ pub(crate) fn run(place: Place, seed: u64, task: &Task) -> Result<bool, String> 
             result = stage.turn().map_err(tell).and_then(|()| injector.strike(&mut stage.world));
         }
         shared.stop.store(true, Ordering::Relaxed);
-        // The threads may wait for a stopped worker, or for one that has no descriptor for them; and
-        // so may subscribers, for whom messages expire.
+        // Threads and subscribers may be waiting for a stopped worker, or for one without a descriptor for
+        // them, while the messages of the subscribers expire.
         injector.wake(&stage.world.nginx, |_| true);
         result?;
         let old = stage.world.nginx.all_workers();
@@ -459,10 +459,10 @@ pub(crate) fn run(place: Place, seed: u64, task: &Task) -> Result<bool, String> 
     Ok(clean && quiet)
 }
 
-/// An nginx that has had more workers than ever later.
+/// An nginx that had more workers in the beginning than it ever has later.
 ///
-/// A zone keeps what it needs for as many processes as there have been at once. Generations that
-/// overlap would make that another number in a zone that was tortured.
+/// A zone keeps the seats of as many processes as there have been at a time. Otherwise overlapping generations
+/// would make that number different in a zone that was tortured.
 fn start(place: Place, calm: &Shape) -> Result<Nginx, String> {
     let mut crowded = calm.clone();
     crowded.workers *= GENERATIONS_MAX;
@@ -491,17 +491,17 @@ fn caused(faults: &Faults) -> Vec<&'static str> {
     }
     if faults.has("files") {
         caused.push("Too many open files");
-        // nginx sends its workers descriptors. One that had no room hears nothing of its master any more.
+        // nginx sends descriptors to its workers. A worker without room for one gets no more messages of its master.
         caused.push("recvmsg() returned invalid ancillary data");
         caused.push("recvmsg() returned too small ancillary data");
         caused.push("recvmsg() truncated data");
-        // Nor does it know then which of its descriptors are gone.
+        // It then does not know either which of its descriptors are closed.
         caused.push("(9: Bad file descriptor)");
     }
     caused
 }
 
-/// Waits until only the workers of the last reload are there. `deaf`: those that may not hear of it.
+/// Waits until only the workers of the last reload are there. `deaf` are those that may not have been told.
 fn one_generation(stage: &mut Stage, workers: u64, deaf: &[i32]) -> Result<(), String> {
     let call = Instant::now() + Duration::from_secs(5);
     let mut called = false;
@@ -527,8 +527,8 @@ fn one_generation(stage: &mut Stage, workers: u64, deaf: &[i32]) -> Result<(), S
     Ok(())
 }
 
-/// The faults are over: publishers come to an end, and everybody must get the last messages. False: not
-/// everybody did.
+/// The faults are over: publishers come to an end, and all subscribers must get the last messages. False if one
+/// did not.
 fn settle(stage: &mut Stage, channels: &Channels, number: &mut u32) -> Result<bool, String> {
     let tell = |error: std::io::Error| error.to_string();
     let deliveries = |stage: &Stage| stage.world.ledger.deliveries;
@@ -539,7 +539,7 @@ fn settle(stage: &mut Stage, channels: &Channels, number: &mut u32) -> Result<bo
     if !stage.run_until(PATIENCE, deliveries, idle).map_err(tell)? {
         stage.world.odd("publishers do not come to an end");
     }
-    // The last message of each channel, which no later one and no break can bring to light.
+    // The last message of each channel: its loss would show neither by a later message nor by a break.
     let first = stage.actors.len();
     for (set, location) in [
         (&channels.mixed, "pub"),
@@ -573,7 +573,7 @@ fn settle(stage: &mut Stage, channels: &Channels, number: &mut u32) -> Result<bo
     let everybody =
         |stage: &mut Stage| stage.actors.iter().flatten().all(|actor| actor.is_done(&stage.world));
     let settled = stage.run_until(PATIENCE, deliveries, everybody).map_err(tell)?;
-    // Channels that only well-behaved subscribers have: each of them counts, and nobody else.
+    // Channels that only well-behaved subscribers have: exactly these are counted.
     for &channel in channels.binary.iter().chain(&channels.spoken) {
         let want =
             stage.actors.iter().flatten().filter(|actor| actor.counts_in(channel)).count() as u64;
@@ -581,7 +581,7 @@ fn settle(stage: &mut Stage, channels: &Channels, number: &mut u32) -> Result<bo
         let end = Instant::now() + PATIENCE;
         loop {
             stage.turn().map_err(tell)?;
-            // A poll that was answered is not there for a moment, so all are rarely there at once.
+            // A poll that was answered is away for a moment, so all of them are rarely there at once.
             let got =
                 statistics::of_channel(&stage.world.nginx, &name, "subscribers")?.unwrap_or(0);
             if got == want {
@@ -598,7 +598,7 @@ fn settle(stage: &mut Stage, channels: &Channels, number: &mut u32) -> Result<bo
     Ok(settled)
 }
 
-/// What a worker's descriptors are, for a report.
+/// The descriptors of a worker, for a report.
 fn descriptors(pid: i32) -> String {
     let mut links: Vec<String> = fs::read_dir(format!("/proc/{pid}/fd"))
         .into_iter()
@@ -611,7 +611,7 @@ fn descriptors(pid: i32) -> String {
     links.join(" ")
 }
 
-/// How many large and how many small messages fit until the first refusals.
+/// How many large and how many small messages fit before the first refusals.
 fn capacity(nginx: &Nginx) -> Result<(u64, u64), String> {
     let mut filler = Filler::new();
     let mut fill = |body: &[u8]| {
@@ -628,7 +628,7 @@ fn capacity(nginx: &Nginx) -> Result<(u64, u64), String> {
     Ok((fill(&[b'c'; 12_000])?, fill(b"c")?))
 }
 
-/// All have left: what remains that should not. The number of things found.
+/// All clients have left: counts what remains and should not.
 fn leaks(
     world: &mut World,
     channels: &Channels,
@@ -700,7 +700,7 @@ fn leaks(
     for what in
         fs::read_dir(logs.with_file_name("temp/client_body")).into_iter().flatten().flatten()
     {
-        // nginx makes a file and then takes its name away: a kill may come between the two.
+        // nginx makes a file and then removes its name. A kill may come between the two.
         let is_new = what.metadata().is_ok_and(|file| file.len() == 0);
         if !is_new || world.nginx.kills() == 0 {
             leak(format!("a body's file: {}", what.path().display()));

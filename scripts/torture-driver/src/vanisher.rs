@@ -1,4 +1,4 @@
-//! A client that goes away by a reset, at any point of its request or of the answer.
+//! A client that resets its connection at any point of its request or of the answer.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ pub(crate) struct Vanisher {
     channels: Vec<ChannelId>,
     count: u64,
     socket: Option<Socket>,
-    /// It reads its answer until it goes.
+    /// It reads its answer until it leaves.
     reads: bool,
     next_at: Instant,
 }
@@ -80,7 +80,7 @@ impl Actor for Vanisher {
             return;
         };
         if socket.flush() && reads {
-            // A single read: what it leaves is there when the reset comes.
+            // A single read, so that some bytes are unread when the reset comes.
             let _ = socket.read(&mut world.scratch);
         }
     }

@@ -6,8 +6,8 @@
 //!            seeds from t/
 //! ```
 //!
-//! In rounds, each with an nginx of its own, which is stopped in the orderly way and has to leave no
-//! open socket. The first finding ends it: the batches before it and the seed are written down.
+//! It works in rounds. Each round has its own nginx, which is stopped in the orderly way at the end and must not
+//! leave an open socket. The first finding ends the run: the batches before it and the seed go to a file.
 
 mod canary;
 mod grammar;
@@ -30,25 +30,25 @@ use grammar::Grammar;
 use player::Player;
 use script::Batch;
 
-/// What is to be done.
+/// The settings of a run.
 pub(crate) struct Task {
     pub(crate) seconds: u64,
     /// A folder of requests to begin with.
     pub(crate) corpus: PathBuf,
-    /// Where a finding is written down.
+    /// Directory for the file of a finding.
     pub(crate) artifacts: PathBuf,
-    /// Batches of an earlier finding, to be played instead of new ones.
+    /// Batches of an earlier finding, to play instead of new ones.
     pub(crate) replay: Option<PathBuf>,
 }
 
-/// Workers of the server: the fewest that can tell each other of messages.
+/// Workers of the server: the smallest number with deliveries between workers.
 const WORKERS: usize = 2;
-/// The longest that one nginx is fed.
+/// Longest time for which one nginx is fed.
 const ROUND: Duration = Duration::from_secs(30);
-/// Batches that a finding is written down with: what lingers is not older.
+/// Number of batches in the file of a finding: connections that stay open are not older.
 const WRITTEN_MAX: usize = 200;
 
-/// What was done.
+/// Counters of a run.
 #[derive(Default)]
 struct Figures {
     batches: u64,
@@ -56,7 +56,7 @@ struct Figures {
     rounds: u64,
 }
 
-/// One nginx, and what it was fed last.
+/// One nginx, and its last batches.
 struct Round {
     nginx: Nginx,
     player: Player,
@@ -72,19 +72,19 @@ impl Round {
         Ok(Self { nginx, player, canary, last: VecDeque::new() })
     }
 
-    /// Plays a batch and looks whether all is well.
+    /// Plays a batch and checks the server.
     fn play(&mut self, batch: Batch) -> Result<(), String> {
         let played = self.player.play(&self.nginx, &batch);
         self.last.push_back(batch);
         if self.last.len() > WRITTEN_MAX {
             self.last.pop_front();
         }
-        // A server that is not well is what explains bad answers.
+        // If the server is not well, that explains bad answers.
         self.canary.complaint(&self.nginx).map_or(Ok(()), Err)?;
         played?.into_iter().next().map_or(Ok(()), Err)
     }
 
-    /// Ends it. Every second nginx is stopped while there are connections in every state.
+    /// Stops it. Every second nginx is stopped while there are connections in every state.
     fn end(&mut self, early: bool) -> Result<(), String> {
         if !early {
             self.player.leave().into_iter().next().map_or(Ok(()), Err)?;
@@ -104,7 +104,7 @@ impl Round {
     }
 }
 
-/// Runs it. `Ok(false)`: something was found, and said.
+/// Runs the fuzzer. `Ok(false)` if something was found and reported.
 pub(crate) fn run(place: &Place, seed: u64, task: &Task) -> Result<bool, String> {
     let began = Instant::now();
     let mut figures = Figures::default();
@@ -140,12 +140,12 @@ pub(crate) fn run(place: &Place, seed: u64, task: &Task) -> Result<bool, String>
         figures.rounds,
         if found { "FOUND SOMETHING" } else { "nothing found" },
     );
-    // As libFuzzer says it.
+    // In the form that libFuzzer uses.
     println!("stat::number_of_executed_units: {}", figures.connections);
     Ok(!found)
 }
 
-/// One nginx from its start to its end, fed with what `next` gives. `Ok(true)`: something was found.
+/// One nginx from start to stop, fed with the batches of `next`. `Ok(true)` if something was found.
 fn round(
     place: &Place,
     seed: u64,

@@ -1,4 +1,4 @@
-//! What all actors share, and the loop that runs them.
+//! The state that all actors share, and the loop that runs them.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -8,33 +8,33 @@ use crate::random::Random;
 use crate::server::Nginx;
 use crate::socket::{Manner, Poller, Socket, Token};
 
-/// A client: it holds at most one connection, and says itself what to do when that is ready.
+/// A client with at most one connection. It decides what to do when the connection is ready.
 pub(crate) trait Actor {
-    /// Its socket, which has this token, may have something to tell.
+    /// Its socket with this token is ready.
     fn ready(&mut self, world: &mut World, token: Token);
     /// Some time has passed.
     fn tick(&mut self, world: &mut World);
-    /// It has nothing more to do and nothing to wait for.
+    /// It has nothing more to do and waits for nothing.
     fn is_done(&self, world: &World) -> bool;
     /// It has, or may soon have, a publish under way.
     fn publishes(&self) -> bool {
         false
     }
-    /// Sooner or later it is a subscriber of the channel, and counted.
+    /// It is a subscriber of the channel, now or soon, and counted as one.
     fn counts_in(&self, _channel: ChannelId) -> bool {
         false
     }
-    /// It listens, and the server has said so.
+    /// It is attached, and the server has confirmed it.
     fn is_attached(&self) -> bool {
         false
     }
-    /// All is over and everything is known: what can be judged only now.
+    /// The run is over and everything is known: judges what could not be judged before.
     fn finish(&mut self, _world: &mut World) {}
-    /// What it is and where it stands, for a report.
+    /// Its kind and its state, for a report.
     fn describe(&self) -> String;
 }
 
-/// What was counted on the way.
+/// Counters of the run.
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
     pub(crate) reconnects: u64,
@@ -48,7 +48,7 @@ pub(crate) struct Figures {
     pub(crate) mixed: u64,
     pub(crate) disorder: u64,
     pub(crate) cut: u64,
-    /// Other things that must not be: status codes, bytes that are no HTTP.
+    /// Other faults: wrong status codes, bytes that are not HTTP.
     pub(crate) odd: u64,
 }
 
@@ -58,10 +58,10 @@ impl Figures {
     }
 }
 
-/// Findings that are printed; the rest is counted.
+/// Number of findings that are printed; the others are only counted.
 const PRINTED_MAX: u64 = 30;
 
-/// What actors share.
+/// The state that actors share.
 pub(crate) struct World {
     pub(crate) nginx: Nginx,
     pub(crate) ledger: Ledger,
@@ -69,11 +69,11 @@ pub(crate) struct World {
     pub(crate) figures: Figures,
     pub(crate) now: Instant,
     pub(crate) began: Instant,
-    /// Connections that broke while their worker's death was not known: (worker, who, when).
+    /// Connections that broke before their worker's death was known: (worker, actor, time).
     pub(crate) cuts: Vec<(Option<i32>, String)>,
     /// Publishers stop.
     pub(crate) closing: bool,
-    /// The zone may be full, or descriptors used up: some may be refused.
+    /// The zone may be full, or there may be no descriptors: refusals are allowed.
     pub(crate) may_refuse: bool,
     pub(crate) scratch: Vec<u8>,
     poller: Poller,
@@ -133,16 +133,16 @@ impl World {
         }
     }
 
-    /// A connection ended without a goodbye. Judged when it is sure who was killed.
+    /// A connection ended without an orderly end. Judged when it is known which workers were killed.
     pub(crate) fn broke(&mut self, worker: Option<i32>, who: String) {
         self.figures.broken += 1;
         self.cuts.push((worker, who));
     }
 
-    /// Which of the broken connections had a worker that nobody killed.
+    /// The broken connections whose workers were not killed.
     pub(crate) fn judge_cuts(&mut self) {
         for (worker, who) in std::mem::take(&mut self.cuts) {
-            // A WebSocket's answer does not tell the worker.
+            // The answer of a WebSocket does not name the worker.
             let excused = match worker {
                 Some(pid) => self.nginx.has_killed(pid),
                 None => self.nginx.kills() > 0,
@@ -197,7 +197,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Turns until `done` or until nothing has changed for `patience`. False: the latter.
+    /// Runs turns until `done`, or until nothing has changed for `patience`, which gives false.
     pub(crate) fn run_until(
         &mut self,
         patience: Duration,

@@ -1,7 +1,8 @@
-//! Is the server well? Its workers live, it serves others as if nothing had been, and its zone is whole.
+//! Checks whether the server is well: its workers live, it serves other clients as usual, and its zone is
+//! consistent.
 //!
-//! The canary's channel has a name that cannot be guessed. On each worker one subscriber listens to it
-//! all the time, and must get each message of it, and nothing else.
+//! The canary's channel has a name that cannot be guessed. Each worker has one subscriber of it all the time,
+//! which must get every message of the channel, and nothing else.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -28,11 +29,11 @@ pub(crate) struct Canary {
     workers: Vec<i32>,
     watchers: Vec<Watcher>,
     count: u64,
-    /// How far the error log was read.
+    /// The part of the error log that was read.
     log_read: u64,
 }
 
-/// Connections until each worker has accepted one.
+/// Makes connections until each worker has accepted one.
 const ATTEMPTS_MAX: usize = 1000;
 
 impl Canary {
@@ -60,9 +61,9 @@ impl Canary {
         Err("a worker accepts no connection".to_owned())
     }
 
-    /// The first thing that is wrong with the server.
+    /// The first fault of the server.
     pub(crate) fn complaint(&mut self, nginx: &Nginx) -> Option<String> {
-        // A dead worker explains all else that is wrong, and the log explains its death.
+        // A dead worker explains all other faults, and the log explains its death.
         if !nginx.has_all(&self.workers) {
             return Some(format!("a worker died; {}", nginx.bad_lines(&[]).join("; ")));
         }
@@ -82,7 +83,7 @@ impl Canary {
             let response = nginx.ask("POST", &path, text.as_bytes())?;
             match response.status {
                 200 => break,
-                // The zone is full: that passes with the time to live of what fills it.
+                // The zone is full until the messages in it expire.
                 500 if Instant::now() < end && explains_memory(&response) => {
                     thread::sleep(Duration::from_millis(10));
                 }
@@ -93,7 +94,7 @@ impl Canary {
         self.watchers.iter_mut().try_for_each(|watcher| watcher.expect(rendered.as_bytes()))
     }
 
-    /// When all others are gone, only the watchers are subscribed, and nothing is in the making.
+    /// When all other clients are gone, only the watchers are subscribed, and no message is being published.
     pub(crate) fn is_alone(&self, nginx: &Nginx) -> Result<(), String> {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -151,7 +152,7 @@ impl Watcher {
         }
     }
 
-    /// Waits for the one message that ends so.
+    /// Waits for the message with this end.
     fn expect(&mut self, end: &[u8]) -> Result<(), String> {
         while !self.response.body.ends_with(b"]") {
             self.read().map_err(|error| format!("watcher of {}: {error}", self.worker))?;

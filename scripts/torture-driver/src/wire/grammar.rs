@@ -1,8 +1,8 @@
-//! Makes up what is sent: requests and frames by the rules, by nearly the rules, and by none.
+//! Makes up the bytes to send: requests and frames that keep all rules, most rules, or none.
 //!
-//! One batch is a handful of connections whose bytes are cut anywhere and interleaved. A connection
-//! keeps to the rules, or its bytes come from the grammar with wrong turns, or from a request that a
-//! suite in `t/` sends; those that do not keep to the rules are damaged once more, byte by byte.
+//! One batch is a handful of connections, whose bytes are cut anywhere and interleaved. A connection keeps the
+//! rules, or its bytes come from the grammar with errors in it, or from a request of a suite in `t/`. Bytes that
+//! do not keep the rules are damaged once more.
 
 use crate::random::Random;
 
@@ -14,7 +14,7 @@ use super::sockets::socket;
 /// Connections of one batch, at the most.
 const CONNECTIONS_MAX: u64 = 12;
 
-/// What damage puts in: where grammars turn.
+/// Bytes that damage inserts: those at which grammars branch.
 const TOKENS: [&[u8]; 28] = [
     b"\r\n",
     b"\r\n\r\n",
@@ -67,7 +67,7 @@ impl Grammar {
         let marks = random.between(0, 2);
         lines.extend((0..marks).map(|_| vec![Step::Publish(random.index(MARKED.len()))]));
         let mut steps = Vec::new();
-        // Each line keeps its order; which one goes on is drawn.
+        // Each connection keeps its order; chance decides which one continues.
         lines.iter_mut().for_each(|line| line.reverse());
         while !lines.is_empty() {
             let at = random.index(lines.len());
@@ -156,7 +156,7 @@ impl Grammar {
     }
 }
 
-/// Cuts bytes into what is sent at once: one piece mostly, sometimes single bytes.
+/// Cuts bytes into the pieces that are sent at once: mostly one piece, sometimes single bytes.
 fn cut(random: &mut Random, bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut pieces = Vec::new();
     let mut rest = bytes;

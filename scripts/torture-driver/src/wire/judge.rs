@@ -1,7 +1,8 @@
-//! What a connection may have got: well-formed answers if it kept to the rules, and nobody else's bytes.
+//! Judges the bytes that a connection got: well-formed answers if it kept the rules, and no bytes of another
+//! channel.
 //!
-//! A marked message is `MARK-<channel>-<number>;`. Only we publish such, each to the channel that it
-//! names. So whoever gets one must have named that channel: in clear, or percent-encoded once.
+//! A marked message is `MARK-<channel>-<number>;`. Only we publish such messages, each to the channel that it
+//! names. So a connection that gets one must have named that channel, plainly or percent-encoded once.
 
 use crate::frames::Frames;
 use crate::http::Response;
@@ -13,7 +14,7 @@ pub(crate) fn mark(channel: &str, number: u64) -> String {
     format!("MARK-{channel}-{number};")
 }
 
-/// The first thing that is wrong with what a connection got for what it sent.
+/// The first fault in the bytes that a connection got.
 pub(crate) fn complaint(manners: Manners, sent: &[u8], got: &[u8]) -> Option<String> {
     stranger(sent, got).or_else(|| match manners {
         Manners::Sound => malformed(got).map(|what| format!("a sound connection got {what}")),
@@ -56,8 +57,8 @@ fn percent_decoded(bytes: &[u8]) -> Vec<u8> {
     decoded
 }
 
-/// What is no HTTP, or after an upgrade no WebSocket, in the answers to well-formed requests. They may
-/// end anywhere: it is we who go.
+/// Bytes that are not HTTP, or after an upgrade not WebSocket, in the answers to well-formed requests. The
+/// answers may end anywhere, because we close the connection.
 fn malformed(got: &[u8]) -> Option<String> {
     let mut rest = got;
     while !rest.is_empty() {

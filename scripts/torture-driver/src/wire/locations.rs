@@ -1,15 +1,15 @@
-//! The server that is fed: every kind of location, small limits, a small zone.
+//! The configuration of the server that is fed: every kind of location, small limits, a small zone.
 
 use crate::server::Config;
 
-/// Channels to which only we publish: what they carry names them, see [`super::judge`].
+/// Channels to which only we publish. Their messages name them, see [`super::judge`].
 pub(crate) const MARKED: [&str; 4] = ["m0", "m1", "m2", "m3"];
-/// Messages that live this long; so does a full zone.
+/// Time to live of messages; a full zone stays full for that long.
 pub(crate) const TTL_SECS: u64 = 2;
 
 /// Locations that publish, with `?id=`.
 pub(crate) const PUBLISHERS: [&str; 5] = ["/pub", "/pub", "/pub-live", "/pub-file", "/pub-cors"];
-/// Locations that answer about channels.
+/// Locations with statistics of channels.
 pub(crate) const ABOUT: [&str; 3] = ["/stats", "/audit", "/pub"];
 /// Locations that deliver over HTTP, with `?id=` or a path below.
 pub(crate) const SUBSCRIBERS: [&str; 10] = [

@@ -1,4 +1,4 @@
-//! Plays batches against a server: opens, sends, listens and goes away as their steps say.
+//! Plays batches against a server: connects, sends, reads and leaves as their steps say.
 
 use std::io;
 use std::mem;
@@ -11,32 +11,32 @@ use super::judge;
 use super::locations::MARKED;
 use super::script::{Batch, Manners, Step};
 
-/// Silence after which nothing more is expected.
+/// Time without bytes after which nothing more is expected.
 const SILENCE: Duration = Duration::from_millis(2);
-/// The longest that one step waits: some answers come by a timer, some never.
+/// Longest time for which one step waits: some answers come by a timer, some never.
 const WAIT_MAX: Duration = Duration::from_millis(20);
-/// Connections that stay open while other batches go on.
+/// Connections that stay open during later batches.
 const LINGERING_MAX: usize = 60;
-/// Bytes of answers that are judged; more would only be more of the same.
+/// Bytes of answers that are judged; more bytes would show nothing new.
 const JUDGED_MAX: usize = 256 * 1024;
 /// Receive buffer of a peer that does not read.
 const DEAF_BUFFER: usize = 2048;
 
-/// One connection, with all that went over it.
+/// One connection, with all bytes that went over it.
 struct Peer {
     socket: Option<Socket>,
     manners: Manners,
     sent: Vec<u8>,
     got: Vec<u8>,
-    /// Bytes that came, also those that are not kept.
+    /// Bytes that have arrived, also those that are not kept.
     heard: u64,
 }
 
 impl Peer {
-    /// Sends and reads what can be.
+    /// Sends and reads as much as possible.
     fn pump(&mut self, scratch: &mut [u8]) {
         let Some(socket) = &mut self.socket else { return };
-        // A server that closed its side may have said why before.
+        // A server that has closed its side may have answered before.
         let _ = socket.flush();
         if self.manners == Manners::Deaf {
             return;
@@ -58,7 +58,7 @@ impl Peer {
 /// See the file's head.
 pub(crate) struct Player {
     poller: Poller,
-    /// By the number that their events have: those of this batch, then those that linger.
+    /// By the number of their events: those of this batch, then those that stay open.
     peers: Vec<Option<Peer>>,
     lingering: Vec<usize>,
     scratch: Vec<u8>,
@@ -80,7 +80,7 @@ impl Player {
         })
     }
 
-    /// Plays one batch; what was wrong with the answers, if anything.
+    /// Plays one batch. Returns the fault in the answers, if there is one.
     pub(crate) fn play(&mut self, nginx: &Nginx, batch: &Batch) -> Result<Vec<String>, String> {
         let tell = |error: io::Error| error.to_string();
         // Where the batch's connections are among the peers.
@@ -122,7 +122,7 @@ impl Player {
         Ok(mem::take(&mut self.complaints))
     }
 
-    /// Ends all that linger; what was wrong with their answers.
+    /// Ends all connections that stayed open. Returns the faults in their answers.
     pub(crate) fn leave(&mut self) -> Vec<String> {
         for slot in mem::take(&mut self.lingering) {
             self.end(Some(slot), false);
@@ -154,19 +154,19 @@ impl Player {
         let Some(peer) = self.peer(slot) else { return };
         peer.sent.extend_from_slice(bytes);
         if let Some(socket) = &mut peer.socket {
-            // What cannot be sent any more shows when it is read.
+            // If sending fails, reading will show why.
             let _ = socket.send(bytes);
         }
     }
 
-    /// The zone may be full, and the limits reached: then there is one message less.
+    /// If the zone is full or a limit reached, there is one message less.
     fn publish(&mut self, nginx: &Nginx, channel: &str) -> Result<(), String> {
         self.marks += 1;
         let text = judge::mark(channel, self.marks);
         nginx.ask("POST", &format!("/pub?id={channel}"), text.as_bytes()).map(|_| ())
     }
 
-    /// Reads what there is, for so long at the most. False: nothing came.
+    /// Reads what has arrived, for at most that long. False if nothing came.
     fn turn(&mut self, limit: Duration) -> io::Result<bool> {
         let tokens = self.poller.wait(limit)?;
         for token in &tokens {

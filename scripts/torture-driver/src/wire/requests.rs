@@ -1,4 +1,4 @@
-//! Made-up HTTP requests: by the rules, or with a wrong turn here and there.
+//! Made-up HTTP requests: right ones, or with some errors.
 
 use crate::random::Random;
 
@@ -81,7 +81,7 @@ fn chunked(random: &mut Random, body: &[u8], sound: bool) -> Vec<u8> {
     bytes
 }
 
-/// The channels of a request, with backtracks, as they stand in a query or a path.
+/// The channels of a request, with backtracks, as they are written in a query or a path.
 pub(super) fn channels(random: &mut Random, sound: bool) -> String {
     let mut text = String::new();
     for n in 0..if random.one_in(4) { random.between(1, 5) } else { 1 } {
@@ -108,7 +108,7 @@ pub(super) fn channels(random: &mut Random, sound: bool) -> String {
     text
 }
 
-/// Headers that the module reads, and some that others do.
+/// Headers that the module reads, and some that nginx reads.
 pub(super) fn headers(random: &mut Random, sound: bool) -> String {
     const READ: [&str; 17] = [
         "If-Modified-Since: Thu, 01 Jan 1970 00:00:01 GMT",
@@ -161,7 +161,7 @@ pub(super) fn headers(random: &mut Random, sound: bool) -> String {
     text
 }
 
-/// What comes after the path.
+/// The text after the path.
 pub(super) fn arguments(random: &mut Random) -> String {
     match random.index(12) {
         0 => "&callback=cb".to_owned(),

@@ -1,15 +1,15 @@
-//! What a batch does, step by step, and how it is written down, to be played again.
+//! The steps of a batch, and the text form from which it can be played again.
 //!
 //! ```text
 //!   # seed 1: what was found
 //!   batch 17
-//!   open 0 sound         a connection that keeps to the rules; "damaged": one that does not
+//!   open 0 sound         a connection that keeps the rules; "damaged": one that does not
 //!   send 0 GET /sub?id=a HTTP/1.1\r\n
 //!   publish 2            a marked message to the marked channel number 2
-//!   hear 0               until it was answered something, or for a moment
+//!   hear 0               until an answer came, or for a moment
 //!   pause                until nothing comes any more
-//!   shut 0               no more bytes from us; "reset 0", "close 0": the end
-//!   leave 0              stays open while other batches go on
+//!   shut 0               closes our sending half; "reset 0", "close 0": the end
+//!   leave 0              stays open during later batches
 //! ```
 
 use std::fmt;
@@ -17,7 +17,7 @@ use std::fmt;
 /// How a connection is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Manners {
-    /// It sends well-formed requests and frames, so all that it gets must be well formed.
+    /// It sends well-formed requests and frames, so all answers must be well formed.
     Sound,
     /// It sends anything.
     Damaged,
@@ -42,7 +42,7 @@ pub(crate) enum Step {
     Leave(usize),
 }
 
-/// What is played between two looks at the server.
+/// The steps that are played between two checks of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Batch {
     pub(crate) number: u64,
@@ -72,7 +72,7 @@ impl fmt::Display for Batch {
     }
 }
 
-/// Reads what was written down. The error names the line.
+/// Reads the text form. The error names the line.
 pub(crate) fn parse(text: &str) -> Result<Vec<Batch>, String> {
     let mut batches: Vec<Batch> = Vec::new();
     let lines = text.lines().enumerate().filter(|(_, line)| !line.starts_with('#'));

@@ -1,4 +1,4 @@
-//! Made-up WebSocket connections: a handshake, then frames, by the rules or not.
+//! Made-up WebSocket connections: a handshake, then frames that keep the rules or do not.
 
 use crate::frames;
 use crate::random::Random;
@@ -86,7 +86,7 @@ fn masked(random: &mut Random, first: u8, payload: &[u8]) -> Vec<u8> {
     frames::frame(first, payload, (random.next() as u32).to_be_bytes())
 }
 
-/// A frame with something wrong about its head.
+/// A frame with an error in its head.
 fn broken_frame(random: &mut Random, body: &[u8]) -> Vec<u8> {
     let first = if random.one_in(2) { 0x81 } else { random.next() as u8 };
     let mut frame = masked(random, first, body);

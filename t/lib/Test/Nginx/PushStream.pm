@@ -1,20 +1,21 @@
 package Test::Nginx::PushStream;
 
-# Starts a real nginx with the module, in a directory of its own, and talks to it.
+# Starts a real nginx with the module, in its own directory, and sends requests to it.
 #
 #   my $t = Test::Nginx::PushStream->new(workers => 2)->http(<<'EOC')->run();   # start
 #   $t->publish(...), $t->subscribe(...), $t->poll(...), $t->stats              # act
 #   $t->reload(...), $t->kill_worker(...), $t->stop                             # and disturb
-#   $t->done();                                                                 # audit
+#   $t->done();                                                                 # check
 #
-# `done` fails on an [alert], [emerg], "open socket" or died worker in the error log that the test
-# did not announce, on core files, on leftover body files, and on connections that nginx forgot.
+# `done` fails if the error log has an [alert], an [emerg], an "open socket" or a dead worker that the
+# test did not announce; and on core files, body files that are left, and connections that nginx has
+# not closed.
 #
 # Environment: TEST_NGINX_BINARY, TEST_NGINX_MODULE (path of the .so), TEST_NGINX_CATLOG (print the
 # error log at the end), TEST_NGINX_LEAVE (keep the directory), TEST_NGINX_TIMEOUT (seconds),
-# TEST_NGINX_SLOW (nginx is slowed down: the master may kill workers that take a second to end).
+# TEST_NGINX_SLOW (nginx runs under a checker: the master may kill workers that take a second to end).
 #
-# Waiting: every wait is for an event and has a generous end; nothing sleeps for luck.
+# Every wait is for an event and has a generous time limit. Nothing sleeps and hopes.
 
 use strict;
 use warnings;
@@ -38,8 +39,8 @@ my $CLIENT   = 'Test::Nginx::PushStream::Client';
 my $EXCHANGE = 'Test::Nginx::PushStream::Exchange';
 my $PORTS    = 'Test::Nginx::PushStream::Ports';
 
-# `use Test::Nginx::PushStream` turns on strict and warnings and brings Test::More, so that a test
-# begins with its own words.
+# `use Test::Nginx::PushStream` turns on strict and warnings and imports Test::More, so that a suite needs
+# no other lines for that.
 sub import {
     my $caller = caller;
     strict->import;
@@ -95,7 +96,7 @@ sub module_path {
 
 # workers, connections: numbers; master: 0 for "master_process off"; main, events, http_main: text for
 # these blocks; gzip: 1 switches it on for everything; module: 0 runs without the module; daemon: 1 for a
-# master that takes USR2 and WINCH, which one in the foreground does not.
+# master that obeys USR2 and WINCH, which a master in the foreground does not.
 sub new {
     my ($class, %o) = @_;
     my $dir = File::Temp::tempdir('push-stream-XXXXXXXX', TMPDIR => 1);
@@ -109,7 +110,7 @@ sub new {
     }, $class;
 }
 
-# What goes into the http block. %%PORT_8080%% becomes a free port, %%TESTDIR%% our directory.
+# The content of the http block. %%PORT_8080%% becomes a free port, %%TESTDIR%% our directory.
 sub http { my ($self, $text) = @_; $self->{http} = $text; return $self }
 
 sub dir { return $_[0]{dir} }
@@ -195,7 +196,7 @@ sub _spawn {
     exec @command or POSIX::_exit(127);
 }
 
-# The process we started has ended when the daemon is there, or nothing.
+# The process that we started ends when the daemon runs, or has failed to start.
 sub _follow_daemon {
     my ($self) = @_;
     waitpid $self->{pid}, 0;
@@ -210,8 +211,8 @@ sub _written_pid {
     return _slurp("$self->{dir}/nginx.pid") =~ /(\d+)/ ? $1 : undef;
 }
 
-# Starts another nginx with another zone on the same sockets, and goes on with that. Gives the pid of the
-# master before, which goes on as well.
+# Starts another nginx with another zone on the same sockets, and continues with that one. Returns the pid of
+# the former master, which continues to run.
 sub upgrade {
     my ($self) = @_;
     my $before = $self->{pid};
@@ -226,24 +227,24 @@ sub upgrade {
     return $self->follow($after);
 }
 
-# Goes on with another of our masters. Gives the one before.
+# Continues with another of our masters. Returns the former one.
 sub follow {
     my ($self, $pid) = @_;
     (my $before, $self->{pid}) = ($self->{pid}, $pid);
     return $before;
 }
 
-# Bytes of memory that a process has of its own.
+# Bytes of private memory of a process.
 sub memory_of {
     my (undef, $pid) = @_;
     my ($kb) = _slurp("/proc/$pid/smaps_rollup") =~ /^Private_Dirty:\s+(\d+) kB/m or croak "no memory of $pid";
     return $kb * 1024;
 }
 
-# Is there (still) such a process?
+# Does this process (still) run?
 sub is_running { my (undef, $pid) = @_; return _slurp("/proc/$pid/stat") =~ /\) [^ZX] / }
 
-# What nginx wrote to its terminal.
+# Everything that nginx wrote to its terminal.
 sub output { my ($self) = @_; return _slurp("$self->{dir}/output.log") }
 
 sub _alive {
@@ -262,7 +263,7 @@ sub _alive {
     return 1;
 }
 
-# An answer, or an orderly refusal, of anything that listens there.
+# True when something on the first port has answered, or has closed the connection in an orderly way.
 sub _answers {
     my ($self) = @_;
     return -s "$self->{dir}/nginx.pid" unless defined $self->{first_port};
@@ -281,8 +282,8 @@ sub _answers {
 
 sub _all_there { my ($self) = @_; return !$self->{master} || $self->worker_pids >= $self->{workers} }
 
-# Stops nginx (TERM; or the signal given, such as 'QUIT') and waits until it is gone, while all
-# subscribers go on reading. True if it ended by itself with status 0.
+# Stops nginx (with TERM, or the signal given, such as 'QUIT') and waits until it is gone, while all
+# subscribers continue to read. True if it ended by itself with status 0.
 sub stop {
     my ($self, $signal) = @_;
     return 1 unless $self->_alive;
@@ -312,7 +313,7 @@ sub _end_hard {
 }
 
 # `nginx -t` for this http block (or the whole file, with raw => 1): (ok, output).
-# Output is what nginx printed and what it logged.
+# The output has what nginx printed and what it logged.
 sub try_config {
     my ($self, $http, %o) = @_;
     my $dir = "$self->{dir}/try." . ++$self->{tries};
@@ -341,8 +342,8 @@ sub _children {
     return map { { pid => $_, title => $self->_title($_) } } @pids;
 }
 
-# Under valgrind a process keeps the command line it began with; its log says the same. It tells of a
-# worker before that has begun, which it has when it waits for events for the first time.
+# Under valgrind a process keeps the command line that it was started with, so the log has to say what it is. The
+# log names a worker before the worker is ready, which it is when it waits for events for the first time.
 sub _title {
     my ($self, $pid) = @_;
     my $title = _slurp("/proc/$pid/cmdline");
@@ -364,15 +365,15 @@ sub worker_pids {
     return @pids;
 }
 
-# Workers that a reload has told to end and that have not ended yet.
+# Workers of before a reload that have not ended yet.
 sub old_worker_pids {
     my ($self) = @_;
     return map { $_->{pid} } grep { $_->{title} =~ /shutting down/ } $self->_children;
 }
 
-# Takes another http block if one is given, sends HUP, waits until the new workers serve and the
-# old ones at least know. workers => number changes worker_processes; wait_old => 1 also waits
-# until the old workers are gone; fails => 1 expects the configuration to be refused.
+# Takes another http block if one is given, sends HUP, and waits until the new workers serve and the old
+# ones have been told to end. workers => number changes worker_processes; wait_old => 1 also waits until
+# the old workers are gone; fails => 1 expects the configuration to be refused.
 sub reload {
     my $self = shift;
     $self->{http} = shift if @_ % 2;
@@ -393,7 +394,7 @@ sub reload {
     }, 'new workers');
 }
 
-# Ends workers by SIGKILL, which `done` then forgives, and waits for their successors.
+# Kills workers with SIGKILL, which `done` then accepts, and waits for their successors.
 sub kill_worker {
     my ($self, @pids) = @_;
     my %gone = map { $_ => 1 } @pids;
@@ -405,7 +406,7 @@ sub kill_worker {
     }, 'successors of killed workers');
 }
 
-# Makes a worker stand still, as on a machine that is too busy, until `thaw`.
+# Stops a worker, as on a machine that is too busy, until `thaw`.
 sub freeze {
     my ($self, $pid) = @_;
     $self->{frozen}{$pid} = 1;
@@ -433,7 +434,7 @@ sub wait_log {
     return $CLIENT->until(sub { $self->log =~ $re }, "the log to say $re", $seconds);
 }
 
-# Lines that match are no failure: the test brings them about.
+# Lines that match are no failure, because the test causes them.
 sub expect_log { my ($self, @re) = @_; push @{ $self->{expected} }, @re; return $self }
 
 # Lines of the error log that no test should cause.
@@ -452,7 +453,7 @@ sub bad_log_lines {
 
 # ---- the end
 
-# Ends all clients, stops nginx and audits what it left behind; then the plan.
+# Ends all clients, stops nginx, checks what it left behind, and ends the plan.
 sub done {
     my ($self) = @_;
     $self->finish;
@@ -508,7 +509,7 @@ sub DESTROY {
     return unless $self->{owner} == $$;
     local ($@, $?, $!);
     if ($self->{pid}) {
-        # Only after a test that died: its log is what explains it.
+        # Only after a test that died, because the log explains why.
         Test::More::diag($self->log) if $ENV{TEST_NGINX_CATLOG};
         $self->_end_hard;
     }
@@ -533,13 +534,13 @@ sub _options {
     return (\%option, \@headers);
 }
 
-# Opens a connection. worker => pid: one that this worker has accepted.
+# Opens a connection. With worker => pid, this worker accepts it.
 sub client {
     my ($self, %o) = @_;
     $o{port} = $self->port($o{port});
     my $worker = delete $o{worker};
     return $CLIENT->new(%o) // croak 'nginx does not accept connections' unless $worker;
-    # The others stand still while this one accepts.
+    # The other workers are stopped while this one accepts.
     my @others = grep { $_ != $worker && !$self->{frozen}{$_} } $self->worker_pids;
     for my $try (1 .. 5) {
         kill 'STOP', @others;
@@ -570,7 +571,7 @@ sub worker_of {
     return;
 }
 
-# Sends a request and gives its Exchange at once. Options: port; client (reuse this connection);
+# Sends a request and returns its Exchange at once. Options: port; client (reuse this connection);
 # worker (pid); version ('1.1'); host (undef: no Host); body; close (0: keep the connection).
 sub start {
     my ($self, $method, $uri, @rest) = @_;
@@ -598,7 +599,7 @@ sub start {
     return $exchange;
 }
 
-# Sends a request and waits for the whole response. One connection each, unless told otherwise.
+# Sends a request and waits for the whole response, on a connection of its own unless `client` is given.
 sub request {
     my ($self, $method, $uri, @rest) = @_;
     my ($o) = _options(@rest);
@@ -615,7 +616,7 @@ sub delete  { my ($self, @rest) = @_; return $self->request('DELETE',  @rest) }
 sub post    { my ($self, $uri, $body, @rest) = @_; return $self->request('POST', $uri, body => $body, @rest) }
 sub put     { my ($self, $uri, $body, @rest) = @_; return $self->request('PUT',  $uri, body => $body, @rest) }
 
-# Publishes and dies if that is refused: for tests whose subject is what comes after.
+# Publishes, and dies if that is refused: for tests that are about what follows.
 sub publish {
     my ($self, $uri, $body, @rest) = @_;
     my $answer = $self->post($uri, $body, @rest);
@@ -631,7 +632,7 @@ sub subscribe {
     return $self->start('GET', $uri, @rest)->wait_subscribed;
 }
 
-# The same; it has its first bytes, and reads no more.
+# The same, but it reads nothing after its first bytes.
 sub subscribe_still {
     my ($self, $uri, @rest) = @_;
     my $subscriber = $self->subscribe($uri, rcvbuf => 4096, @rest);
@@ -658,9 +659,9 @@ sub websocket {
     return Test::Nginx::PushStream::WebSocket->new(exchange => $exchange, key => $key)->wait_subscribed;
 }
 
-# Publishes many messages over one connection, several requests on the way at a time. `bodies` is
-# a number (of equal messages, `body`), or a code that gives the next (uri, body) or nothing.
-# until => code called with each status: true ends it. Gives { status => how often }.
+# Publishes many messages over one connection, with several requests under way at a time. `bodies` is a
+# number (of equal messages, `body`), or code that returns the next (uri, body) or nothing. until => code
+# is called with each status; true ends it. Returns { status => how often }.
 sub publish_many {
     my ($self, $uri, $bodies, %o) = @_;
     my $left = ref $bodies ? undef : $bodies;
@@ -715,7 +716,7 @@ sub wait_subscribers {
         "$n subscribers at $uri", $seconds);
 }
 
-# Waits until a condition holds, which may itself make requests.
+# Waits until a condition holds. The condition may make requests.
 sub wait_for {
     my ($self, $condition, $what, $seconds) = @_;
     return $CLIENT->until($condition, $what, $seconds);
@@ -762,15 +763,15 @@ sub epoch {
     return Time::Local::timegm($s, $m, $h, $day, $month, $year);
 }
 
-# Waits for the beginning of the next second of the clock: what is then done at once is likely to
-# carry one time, and another time than what was done before.
+# Waits for the beginning of the next second of the clock. Messages that are then published at once are likely
+# to have the same time, and a later time than earlier ones.
 sub next_second {
     my ($self) = @_;
     my $now = int time;
     return $self->wait_for(sub { my $t = time; int $t > $now && $t - int $t > 0.05 }, 'the next second');
 }
 
-# True if nothing arrives at that client (or exchange) during so many seconds.
+# True if nothing arrives at that client (or exchange) during that many seconds.
 sub quiet_for {
     my ($self, $client, $seconds) = @_;
     $client = $client->client if $client->can('client');

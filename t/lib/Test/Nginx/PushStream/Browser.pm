@@ -60,7 +60,7 @@ sub _in_session { my ($self, $method, $path, $content) = @_; return $self->_call
 
 sub open { my ($self, $url) = @_; $self->_in_session(POST => '/url', { url => $url }); return $self }
 
-# What the script returns.
+# Runs a script in the page. Returns what the script returns.
 sub run { my ($self, $script) = @_; return $self->_in_session(POST => '/execute/sync', { script => $script, args => [] }) }
 
 sub quit {

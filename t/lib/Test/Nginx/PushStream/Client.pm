@@ -2,8 +2,8 @@ package Test::Nginx::PushStream::Client;
 
 # One TCP connection to nginx, and the event loop that all connections of a test share.
 #
-# Nothing here sleeps: whoever waits calls `until`, which selects over *all* open connections, so
-# that subscribers in the background go on reading while a publisher waits for its answer.
+# Nothing here sleeps. Every wait calls `until`, which selects over *all* open connections, so that
+# subscribers in the background continue to read while a publisher waits for its answer.
 #
 #   new ── send ──► {out} ── pump ──► socket ── pump ──► {in} ──► Exchange, WebSocket, or the test
 
@@ -50,10 +50,10 @@ sub new {
     return $open{ $self->{fd} } = $self;
 }
 
-# The number of the port at our end: what nginx sees as $remote_port.
+# The port number at our end, which nginx sees as $remote_port.
 sub local_port { return $_[0]{local_port} }
 
-# Queues bytes and writes what the socket takes at once; the rest leaves with the event loop.
+# Queues bytes and writes what the socket takes at once. The event loop writes the rest.
 sub send {
     my ($self, $bytes) = @_;
     $self->{out} .= $bytes;
@@ -61,20 +61,20 @@ sub send {
     return $self;
 }
 
-# Waits until everything queued has been handed to the kernel.
+# Waits until the kernel has taken all queued bytes.
 sub flushed {
     my ($self, $seconds) = @_;
     return $self->until(sub { $self->{out} eq '' || $self->{eof} }, 'request to be sent', $seconds);
 }
 
-# Stops and starts reading: a paused client is a reader that does not take its bytes.
+# Stops and starts reading. A paused client takes no bytes.
 sub pause  { $_[0]{paused} = 1; return $_[0] }
 sub resume { $_[0]{paused} = 0; return $_[0] }
 
 # True once the other side has ended the connection (and we have read up to that end).
 sub eof { return $_[0]{eof} }
 
-# Was it a reset, and no orderly end?
+# Was the connection reset, instead of closed in an orderly way?
 sub was_reset { return defined $_[0]{reset} }
 
 # Everything received and not yet taken.
@@ -95,8 +95,8 @@ sub wait_closed {
     return $self->until(sub { $self->{eof} }, 'the connection to be closed', $seconds);
 }
 
-# Takes `n` bytes, or all up to and with the match of a regex, or all up to the end of the
-# connection ('eof'). Gives undef if that did not come in time.
+# Takes `n` bytes, or all up to the end of a match of a regex, or all up to the end of the connection
+# ('eof'). Returns undef if that did not come in time.
 sub take {
     my ($self, $what, $seconds) = @_;
     my $end;
@@ -129,13 +129,13 @@ sub abort {
     return $self->close;
 }
 
-# Tells the server that no more bytes come, and goes on reading.
+# Closes our sending half, and continues to read.
 sub half_close { my ($self) = @_; $self->flushed; shutdown($self->{sock}, 1); return $self }
 
 sub close_all { $_->close for values %open; return }
 
-# Waits until the condition holds. Soft: says what it waited for and gives false when the time is
-# over, so that the test's own assertion shows the difference.
+# Waits until the condition holds. When the time is over, it only says what it waited for and returns false, so
+# that the test's own assertion shows the difference.
 sub until {
     my (undef, $condition, $what, $seconds) = @_;
     $seconds //= $LIMIT;
@@ -201,7 +201,7 @@ sub _read {
     return;
 }
 
-# A client nobody holds any more stays open on purpose (a subscriber may be wanted only for being
-# there); `close_all` at the end of the test ends it.
+# A client that no variable holds any more stays open on purpose, because a test may need a subscriber only to
+# be connected. `close_all` at the end of the test closes it.
 
 1;

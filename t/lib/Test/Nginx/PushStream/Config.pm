@@ -1,14 +1,14 @@
 package Test::Nginx::PushStream::Config;
 
-# Asks nginx what it thinks of a configuration.
+# Asks nginx whether it accepts a configuration.
 #
 #   my $c = Test::Nginx::PushStream::Config->new;
 #   $c->accepts('push_stream_publisher; ...', 'name');           # in one location
 #   $c->refuses({ http => ..., server => ..., location => ... }, qr/text/, 'name');
 #   my $said = $c->said({ ... });                                # what it printed, accepted or not
 #
-# Text alone stands for { location => text }. What a level does not say is what makes the rest
-# valid: a zone in `http`, a path in `server`; `bare => 1` leaves that out.
+# Text alone means { location => text }. Each level that is not given has what makes the rest valid: a zone in
+# `http`, a path in `server`. `bare => 1` leaves that out.
 
 use strict;
 use warnings;
@@ -23,7 +23,7 @@ sub new {
 
 sub t { return $_[0]{t} }
 
-# The http block that such a description stands for.
+# The http block for such a description.
 sub text {
     my ($what) = @_;
     my %level = ref $what ? %$what : (location => $what);

@@ -5,9 +5,9 @@ package Test::Nginx::PushStream::Exchange;
 #   head ──► body: none | length | chunked | eof | upgrade ──► complete
 #                └── connection ends too early, or the framing is wrong ──► broken
 #
-# Every accessor waits for just what it needs: `status` and `header` for the head, `body` for the
-# end of the response, `next_chunk` for one more chunk. Responses of one connection come in the order
-# of their requests, so whoever is asked for has those before it parsed first.
+# Every accessor waits only for what it needs: `status` and `header` for the header, `body` for the end of
+# the response, `next_chunk` for one more chunk. Responses of one connection come in the order of their
+# requests, so an exchange first has those before it parsed.
 
 use strict;
 use warnings;
@@ -43,7 +43,7 @@ sub reason  { my ($self) = @_; $self->wait_head; return $self->{reason} }
 sub version { my ($self) = @_; $self->wait_head; return $self->{version} }
 sub head    { my ($self) = @_; $self->wait_head; return $self->{head} }
 
-# First value of a header field, whatever its spelling; undef if it is absent.
+# First value of a header, in any case of letters; undef if it is absent.
 sub header {
     my ($self, $name) = @_;
     my ($value) = $self->header_all($name);
@@ -56,10 +56,10 @@ sub header_all {
     return map { $_->[1] } grep { lc $_->[0] eq lc $name } @{ $self->{headers} // [] };
 }
 
-# Why the module said no.
+# The reason of a refusal.
 sub explain { return $_[0]->header('X-Nginx-PushStream-Explain') }
 
-# Names as they were spelled on the wire.
+# Header names as they are spelled on the wire.
 sub header_names {
     my ($self) = @_;
     $self->wait_head;
@@ -76,12 +76,12 @@ sub wait_end {
     return $self->_until(sub { $self->_over }, 'the end of a response', $seconds);
 }
 
-# True if the response ended the way its framing says; asks for no more bytes.
+# True if the response has ended as its framing demands. Waits for nothing.
 sub complete { my ($self) = @_; $self->advance; return $self->{state} eq 'complete' }
 sub broken   { my ($self) = @_; $self->advance; return $self->{state} eq 'broken' ? $self->{why} : '' }
 sub framing  { my ($self) = @_; $self->wait_head; return $self->{framing} }
 
-# What has arrived of the body until now.
+# The part of the body that has arrived.
 sub so_far { my ($self) = @_; $self->advance; return $self->{body} }
 
 # Chunks as the server framed them, without the last empty one.
@@ -100,8 +100,8 @@ sub next_chunk {
     return $self->{chunks}[ $self->{next_chunk}++ ];
 }
 
-# Takes the body up to and with the match; what was taken is not matched again. undef if the
-# response ends, or the time is over, before.
+# Takes the body up to the end of the match; bytes that were taken are not matched again. undef if the
+# response ends, or the time is over, before that.
 sub read_until {
     my ($self, $re, $seconds) = @_;
     my $end;
@@ -118,7 +118,7 @@ sub read_until {
     return $text;
 }
 
-# Waits for that many chunks in all.
+# Waits until that many chunks have come in all.
 sub wait_chunks {
     my ($self, $n, $seconds) = @_;
     return $self->_until(sub { @{ $self->{chunks} } >= $n || $self->{state} eq 'broken' },
@@ -137,7 +137,7 @@ sub _until {
     return $self->{client}->until(sub { $self->advance; $condition->() }, $what, $seconds);
 }
 
-# ---- parsing, as far as the bytes go
+# ---- parsing, as far as bytes have come
 
 sub advance {
     my ($self) = @_;

@@ -1,12 +1,12 @@
 package Test::Nginx::PushStream::Http2;
 
-# A small HTTP/2 client for tests that need to own the flow-control windows: frames in and out,
-# one request after the other, header blocks without compression.
+# A small HTTP/2 client for tests that control the flow-control windows: frames in and out, one request
+# after the other, header blocks without compression.
 #
 #   my $h2 = Test::Nginx::PushStream::Http2->new($client, window => 100);
 #   my $id = $h2->request(GET => '/sub?id=a');
-#   $h2->data($id, 10);     # waits until so many bytes of the body have come
-#   $h2->widen($id, 500);   # lets so many more come
+#   $h2->data($id, 10);     # waits until that many bytes of the body have come
+#   $h2->widen($id, 500);   # lets that many more come
 
 use strict;
 use warnings;
@@ -14,7 +14,7 @@ use warnings;
 my %TYPE = (DATA => 0, HEADERS => 1, RST_STREAM => 3, SETTINGS => 4, PING => 6, GOAWAY => 7, WINDOW_UPDATE => 8);
 use constant { END_STREAM => 1, ACK => 1, END_HEADERS => 4, PADDED => 8 };
 
-# client: a connected Client; window: what each stream may send before it must wait.
+# client: a connected Client; window: bytes that each stream may send before it must wait.
 sub new {
     my ($class, $client, %o) = @_;
     my $self = bless { client => $client, next => 1, body => {}, ended => {}, head => {}, reset => {} }, $class;
@@ -34,7 +34,7 @@ sub _literal {
     return "\x10" . join '', map { pack('C', length $_) . $_ } $name, $value;    # RFC 7541, 6.2.3
 }
 
-# Sends a request and gives its stream; a body, if given, goes without a length.
+# Sends a request and returns its stream. A body, if given, is sent without a length.
 sub request {
     my ($self, $method, $path, %o) = @_;
     my $id = $self->{next};
@@ -56,7 +56,7 @@ sub widen { my ($self, $id, $more) = @_; return $self->frame('WINDOW_UPDATE', 0,
 
 sub reset { my ($self, $id) = @_; return $self->frame('RST_STREAM', 0, $id, pack 'N', 8) }
 
-# Takes in what has arrived.
+# Reads the frames that have arrived.
 sub advance {
     my ($self) = @_;
     my $in = \$self->{client}{in};
@@ -85,14 +85,14 @@ sub until {
     return $self->{client}->until(sub { $self->advance; $condition->() }, $what);
 }
 
-# Status 200? (Its index in the static table of RFC 7541.)
+# Is the status 200? (By its index in the static table of RFC 7541.)
 sub is_ok {
     my ($self, $id) = @_;
     $self->until(sub { defined $self->{head}{$id} }, 'the head of a response');
     return ($self->{head}{$id} // '') =~ /\A[\x20-\x3f]?\x88/;
 }
 
-# Body of a stream, once that many bytes of it, or a match, have come.
+# The body of a stream, as soon as that many bytes of it, or a match, have come.
 sub data {
     my ($self, $id, $want) = @_;
     $self->until(sub {

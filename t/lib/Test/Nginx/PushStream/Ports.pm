@@ -2,9 +2,9 @@ package Test::Nginx::PushStream::Ports;
 
 # Hands out TCP ports that nobody uses, also to tests that run at the same time (`prove -j`).
 #
-# A lock file per port keeps other tests away for as long as this process lives; a trial bind keeps
-# us away from everybody else. Below the range from which Linux takes ports for outgoing
-# connections, so no client of ours can sit on one by accident.
+# A lock file for each port keeps other tests away as long as this process lives. A trial bind finds ports
+# that other programs use. The ports are below the range that Linux uses for outgoing connections, so no
+# client can have one of them by accident.
 
 use strict;
 use warnings;

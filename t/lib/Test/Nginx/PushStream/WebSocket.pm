@@ -1,13 +1,13 @@
 package Test::Nginx::PushStream::WebSocket;
 
-# The client's end of a WebSocket (RFC 6455), able to send wrong frames as well as right ones.
+# The client's end of a WebSocket (RFC 6455). It can send wrong frames as well as right ones.
 
 use strict;
 use warnings;
 
 use Digest::SHA qw(sha1_base64);
 
-# exchange: the upgrade request and its answer; key: what the request sent.
+# exchange: the upgrade request and its answer; key: the Sec-WebSocket-Key of the request.
 sub new {
     my ($class, %o) = @_;
     return bless { exchange => $o{exchange}, client => $o{exchange}->client, key => $o{key} }, $class;
@@ -22,14 +22,14 @@ sub close    { $_[0]{client}->close; return }
 
 sub wait_subscribed { my ($self, @rest) = @_; $self->{exchange}->wait_head(@rest); return $self }
 
-# What Sec-WebSocket-Accept has to be for our key.
+# The right Sec-WebSocket-Accept for our key.
 sub expected_accept {
     my ($self) = @_;
     my $digest = sha1_base64($self->{key} . '258EAFA5-E914-47DA-95CA-C5AB0DC85B11');
     return $digest . '=' x (-length($digest) % 4);
 }
 
-# Bytes of one frame. fin, rsv, mask (4 bytes; absent: not masked), length_of (a lie about length).
+# The bytes of one frame. fin, rsv, mask (4 bytes; absent: not masked), length_of (another length to announce).
 sub frame_bytes {
     my ($opcode, $payload, %o) = @_;
     my $length = $o{length_of} // length $payload;
@@ -70,21 +70,21 @@ sub text {
     return $frame && $frame->{opcode} == 1 ? $frame->{payload} : undef;
 }
 
-# The next frame as it came, in hexadecimal; '' if there is none.
+# The bytes of the next frame, in hexadecimal; '' if there is none.
 sub raw {
     my ($self, $seconds) = @_;
     my $frame = $self->frame($seconds);
     return $frame ? unpack('H*', $frame->{raw}) : '';
 }
 
-# All that comes until the server ends the connection, in hexadecimal; undef if it does not.
+# All bytes until the server ends the connection, in hexadecimal; undef if it does not end it.
 sub rest {
     my ($self, $seconds) = @_;
     my $bytes = $self->{client}->take('eof', $seconds);
     return defined $bytes ? unpack('H*', $bytes) : undef;
 }
 
-# A close frame as `raw` and `rest` give it: with a code and a reason, or empty.
+# A close frame in the form of `raw` and `rest`: with a code and a reason, or empty.
 sub close_hex {
     my ($code, $reason) = @_;
     my $payload = defined $code ? pack('n', $code) . ($reason // '') : '';
