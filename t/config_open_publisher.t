@@ -1,6 +1,8 @@
 # A publisher location that the whole network can use brings one warning; no other location brings one.
 #
 # Proves directives.md: push_stream_open_publisher.
+# Nothing serves here: each is an nginx -t. The module reads the configuration files for this, so how they are
+# written is part of the cases.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";
@@ -42,6 +44,18 @@ is(warned({ location => 'location /x/y { push_stream_publisher; } location /x/z 
 is(warned({ location => $pub, http => "server { $everywhere server_name other; deny all; location / { } }" }), '/x',
     "what closes another server does not count");
 
+# what only looks like a directive that closes the location
+is(warned({ location => $_ }), '/x', "open: $_") for "# deny all;\n$pub", "$pub # deny all;\n", "$pub add_header X-Deny \"; deny all;\";",
+    "$pub add_header X-If '{ deny all; }'; add_header X-Y \${uri};", "push_stream_publisher\n\n  admin\n  ;";
+is(warned({ location => $pub, http => 'map $arg_a $b { deny 1; default 0; } types { text/html deny; }' }), '/x', 'nor in a block of another kind');
+
+# files that are included
+$t->write_file($_->[0], $_->[1]) for [ 'closed.inc', "\n deny all;\n" ], [ 'open.inc', "\nlimit_rate 10k;\n" ], [ 'pub.inc', "\n\n$pub" ],
+    [ 'two.inc', "include %%TESTDIR%%/closed.inc;" =~ s/%%TESTDIR%%/$t->dir/er ];
+is(warned({ location => "$pub include %%TESTDIR%%/open.inc;" }), '/x', 'an included file without a restriction');
+is(warned({ location => 'include %%TESTDIR%%/pub.inc;' }), '/x', 'the publisher in an included file');
+like($c->said({ server => $everywhere, location => 'include %%TESTDIR%%/p*.inc;' }), qr{open to everyone.* in \S+/pub\.inc:3$}m, 'has its line there');
+
 # ---- silenced, not open, or not certain
 
 my %closed = (
@@ -64,6 +78,11 @@ my %closed = (
     'a subscriber'        => { location => 'push_stream_subscriber;' },
     'statistics'          => { location => 'push_stream_channels_statistics;' },
     'a websocket'         => { location => 'push_stream_subscriber websocket; push_stream_websocket_allow_publish on;' },
+    'an included file'    => { location => "$pub include %%TESTDIR%%/closed.inc;" },
+    'a pattern'           => { location => "$pub include %%TESTDIR%%/clo*.inc;" },
+    'a pattern of http'   => { location => $pub, http => 'include %%TESTDIR%%/[c]losed.inc;' },
+    'includes in includes' => { location => "$pub include %%TESTDIR%%/two.inc;" },
+    'written otherwise'   => { location => qq{$pub\n"deny"\n  all\n;} },
     'loopback'            => { location => $pub, local => 1 },
     'loopback, further'   => { location => $pub, local => 1, server => 'listen 127.8.8.8:%%PORT_8083%%;' },
     'a file name'         => { location => $pub, local => 1, server => 'listen unix:%%TESTDIR%%/socket;' },

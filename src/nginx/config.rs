@@ -6,6 +6,7 @@
 //! and [`crate::nginx::location::Location`] is what requests see.
 
 use core::cell::Cell;
+use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
 use ngx::ffi::{
@@ -14,7 +15,6 @@ use ngx::ffi::{
 };
 
 use crate::hub::Rules;
-use crate::nginx::exposure::Publisher;
 use crate::nginx::location::{ChannelsPath, Delivery, Location, Mode, PaddingRule};
 use crate::nginx::parse::{Parse, Place};
 use crate::nginx::variables::LegacyVariables;
@@ -100,6 +100,21 @@ impl Default for MainConf {
             notes: Vec::new(),
             padding_max: 0,
         }
+    }
+}
+
+/// A location that publishes, by where nginx keeps the settings of all modules for it.
+pub(super) struct Publisher {
+    pub(super) location: *mut *mut c_void,
+    pub(super) server: *mut *mut c_void,
+    pub(super) place: Place,
+}
+
+impl Publisher {
+    /// The location whose directive is being read.
+    pub(super) fn new(parse: &Parse) -> Self {
+        let ctx = parse.ctx();
+        Self { location: ctx.loc_conf, server: ctx.srv_conf, place: parse.place() }
     }
 }
 

@@ -1,179 +1,215 @@
 //! Publisher locations that everyone can reach: worth one warning each, and never a false one.
 //!
-//! Who may reach a location is the business of other modules, whose settings nginx shows to nobody.
-//! So this looks only for certainty. Each of nginx's own modules that can restrict a location keeps
-//! nothing but zeros where its settings begin as long as none of its directives is in effect; a
-//! module that is not nginx's own may do anything, and one such is enough to say nothing at all.
+//! Other modules decide who may reach a location, and nginx does not tell what they were told. So this
+//! reads the configuration files once more, as the administrator wrote them, and looks for a directive
+//! that may keep somebody out: in the location, in what it stands in, or in its server.
+//!
+//! A directive keeps nobody out if it belongs to a module that keeps nobody out. Which directives a module
+//! has, nginx publishes in the module's table of commands; what nginx's own modules do, [`HARMLESS`]
+//! knows. A directive of any other module may do anything, and one such is enough to say nothing.
 
-use core::ffi::{CStr, c_void};
+use core::ffi::CStr;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::ptr::NonNull;
+use std::collections::HashMap;
+use std::ffi::{CString, OsStr};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
 
-#[cfg(ngx_feature = "http_ssl")]
-use ngx::ffi::ngx_http_ssl_srv_conf_t;
 use ngx::ffi::{
-    NGX_HTTP_MODULE, ngx_http_conf_addr_t, ngx_http_conf_port_t, ngx_http_core_loc_conf_t,
-    ngx_http_core_module, ngx_http_core_srv_conf_t, ngx_module_t, ngx_uint_t, sockaddr,
+    NGX_HTTP_MODULE, ngx_command_t, ngx_http_conf_addr_t, ngx_http_conf_port_t,
+    ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_core_srv_conf_t, ngx_module_t,
+    ngx_uint_t, sockaddr,
 };
 
-use crate::nginx::config::LocationConf;
+use crate::nginx::config::{LocationConf, Publisher};
 use crate::nginx::log::Level;
 use crate::nginx::parse::{Parse, Place};
 use crate::nginx::{ffi, identity};
+use crate::wire::unguarded::{self, Directives, File, Found};
 
-type Slots = *mut *mut c_void;
-
-/// Modules of nginx's that decide who gets in, and how many words their settings of a location begin
-/// with that are zero without a directive of theirs.
-///
-/// ```text
-///   access        rules, rules6, rules_un   pointers, null
-///   auth_basic    realm                     pointer, null
-///   auth_request  uri.len                   0
-///   rewrite       codes                     pointer, null: "return", "if", "set", "rewrite"
-/// ```
-const GATES: [(&str, usize); 4] =
-    [("access", 3), ("auth_basic", 1), ("auth_request", 1), ("rewrite", 1)];
-
-/// Modules of nginx's, by the middle of their name, that let everybody in or keep nobody out for who
-/// they are. With their variables something can be decided only by a gate.
-const OTHERS: &str = "core log header_count upstream v2 v3 static dav autoindex index mirror \
-    try_files limit_conn limit_req realip geo map split_clients referer proxy fastcgi uwsgi scgi \
-    grpc memcached empty_gif browser upstream_hash upstream_ip_hash upstream_least_conn \
-    upstream_random upstream_keepalive upstream_zone upstream_sticky stub_status write_filter \
-    header_filter chunked_filter v2_filter v3_filter range_header_filter gzip_filter postpone_filter \
-    ssi_filter charset_filter userid_filter headers_filter copy_filter range_body_filter \
-    not_modified_filter slice_filter addition_filter degradation flv geoip gunzip_filter gzip_static \
-    image_filter mp4 random_index secure_link sub_filter xslt_filter perl push_stream";
-
-/// The modules of this nginx that keep somebody out, by their numbers among the http modules.
-#[derive(Default)]
-struct Gates {
-    /// And how many words of their settings to look at.
-    by_location: Vec<(usize, usize)>,
-    ssl: Option<usize>,
-}
-
-/// A location that publishes.
-pub(super) struct Publisher {
-    location: Slots,
-    server: Slots,
-    place: Place,
-}
+/// Modules of nginx's, by the middle of their name, whose directives keep nobody out, but for those in
+/// [`is_guard_by_name`]. With their variables something can be decided only by another module.
+const HARMLESS: &str = "core log header_count upstream v2 v3 static dav autoindex index mirror \
+    try_files limit_conn limit_req realip geo map split_clients referer proxy proxy_v2 fastcgi uwsgi \
+    scgi grpc memcached empty_gif browser upstream_hash upstream_ip_hash upstream_least_conn \
+    upstream_least_time upstream_random upstream_keepalive upstream_zone upstream_sticky stub_status \
+    write_filter header_filter chunked_filter v2_filter v3_filter range_header_filter gzip_filter \
+    postpone_filter ssi_filter charset_filter userid_filter headers_filter copy_filter \
+    range_body_filter not_modified_filter slice_filter addition_filter degradation flv geoip \
+    gunzip_filter gzip_static image_filter mp4 random_index secure_link sub_filter xslt_filter perl \
+    ssl tunnel push_stream";
 
 impl Publisher {
-    /// The location whose directive is being read.
-    pub(super) fn new(parse: &Parse) -> Self {
-        let ctx = parse.ctx();
-        Self { location: ctx.loc_conf, server: ctx.srv_conf, place: parse.place() }
+    /// Nobody has said that it is open on purpose, and another machine can reach its server.
+    fn is_exposed(&self, parse: &Parse) -> bool {
+        // SAFETY: our `create_loc_conf` made what is in our slot.
+        let ours = unsafe { ffi::slot::<LocationConf>(self.location, identity::ctx_index()) };
+        // SAFETY: nobody writes to it during our callback.
+        let is_meant = ours.is_some_and(|ours| unsafe { ours.as_ref() }.open_publisher == 1);
+        // SAFETY: the core module made what is in its slot.
+        let server = unsafe { ffi::slot::<ngx_http_core_srv_conf_t>(self.server, core_index()) };
+        !is_meant && server.is_some_and(|server| is_in_network(parse, server))
     }
+
+    fn name(&self) -> String {
+        // SAFETY: the core module made what is in its slot.
+        let core = unsafe { ffi::slot::<ngx_http_core_loc_conf_t>(self.location, core_index()) };
+        // SAFETY: nobody writes to it during our callback.
+        let name = core.map(|core| unsafe { core.as_ref() }.name).unwrap_or_default();
+        String::from_utf8_lossy(name.as_bytes()).into_owned()
+    }
+}
+
+fn core_index() -> usize {
+    // SAFETY: a static of nginx's, set before any configuration is read.
+    unsafe { ngx_http_core_module.ctx_index }
 }
 
 /// Says which publisher locations anybody in the network can use, after all levels are merged.
 pub(super) fn warn(parse: &Parse) {
     let publishers = core::mem::take(&mut parse.main_conf().publishers);
-    let Some(gates) = gates(parse) else { return };
-    for publisher in publishers {
-        if let Some(name) = open_to_everyone(parse, &publisher, &gates) {
+    if !publishers.iter().any(|publisher| publisher.is_exposed(parse)) {
+        return;
+    }
+    let Some(found) = read_again(parse) else { return };
+    // nginx has read them in the same order, or the files have changed since.
+    let is_same = |(publisher, found): (&Publisher, &Found)| {
+        publisher.place == Place::new(&found.file, found.line)
+    };
+    if publishers.len() != found.len() || !publishers.iter().zip(&found).all(is_same) {
+        return;
+    }
+    for (publisher, found) in publishers.iter().zip(&found) {
+        if !found.is_guarded && publisher.is_exposed(parse) {
             parse.say_at(
                 Level::Warn,
                 &publisher.place,
                 format_args!(
-                    "push stream module: the publisher location \"{name}\" is open to everyone; \
+                    "push stream module: the publisher location \"{}\" is open to everyone; \
                      restrict it (allow/deny, auth_basic, auth_request, satisfy) or say \
-                     \"push_stream_open_publisher on\""
+                     \"push_stream_open_publisher on\"",
+                    publisher.name()
                 ),
             );
         }
     }
 }
 
-/// `None` if this nginx has a module whose doings are not known.
-fn gates(parse: &Parse) -> Option<Gates> {
-    let cycle = parse.cycle();
+/// All publishers of the configuration files, and whether a directive around them may keep somebody
+/// out. `None` if the files cannot be read again.
+fn read_again(parse: &Parse) -> Option<Vec<Found>> {
     // SAFETY: the cycle that is being built, which nobody changes during our callback.
-    let cycle = unsafe { cycle.as_ref() };
+    let main = unsafe { parse.cycle().as_ref() }.conf_file;
+    let main = read(main.as_bytes())?;
+    unguarded::find(&main, &Known { parse, guards: guards(parse) })
+}
+
+fn read(name: &[u8]) -> Option<File> {
+    let text = fs::read(OsStr::from_bytes(name)).ok()?;
+    Some(File { name: name.to_vec(), text })
+}
+
+/// What is known of the directives of this nginx.
+struct Known<'a> {
+    parse: &'a Parse,
+    /// For the name of each directive: may it keep somebody out?
+    guards: HashMap<&'static [u8], bool>,
+}
+
+impl Directives for Known<'_> {
+    fn is_wanted(&self, words: &[Vec<u8>]) -> bool {
+        words.first().is_some_and(|name| name == b"push_stream_publisher")
+    }
+
+    fn is_guard(&self, words: &[Vec<u8>]) -> bool {
+        let Some(name) = words.first() else { return true };
+        is_guard_by_name(name, words) || self.guards.get(name.as_slice()).copied().unwrap_or(true)
+    }
+
+    fn include(&self, argument: &[u8]) -> Option<Vec<File>> {
+        let pattern = self.parse.full_name(argument)?;
+        if pattern.iter().any(|byte| b"*?[".contains(byte)) {
+            matching(&pattern)?.iter().map(|name| read(name)).collect()
+        } else {
+            Some(vec![read(&pattern)?])
+        }
+    }
+}
+
+/// Directives of harmless modules that keep somebody out all the same.
+fn is_guard_by_name(name: &[u8], words: &[Vec<u8>]) -> bool {
+    match name {
+        b"internal" | b"limit_except" => true,
+        b"ssl_verify_client" => words.get(1).is_none_or(|word| !word.eq_ignore_ascii_case(b"off")),
+        _ => false,
+    }
+}
+
+/// The directives of all modules that handle HTTP.
+fn guards(parse: &Parse) -> HashMap<&'static [u8], bool> {
+    // SAFETY: the cycle that is being built, which nobody changes during our callback.
+    let cycle = unsafe { parse.cycle().as_ref() };
     // SAFETY: nginx's array of pointers to modules, of that length.
     let modules: &[*mut ngx_module_t] =
         unsafe { core::slice::from_raw_parts(cycle.modules, cycle.modules_n) };
-    let mut gates = Gates::default();
+    let mut guards = HashMap::new();
     for module in modules {
         // SAFETY: modules are statics.
         let Some(module) = (unsafe { module.as_ref() }) else { continue };
         if module.type_ != NGX_HTTP_MODULE as ngx_uint_t {
             continue;
         }
-        // SAFETY: nginx gave each module its name, before it read the configuration.
-        let name = unsafe { CStr::from_ptr(module.name) }.to_str().ok()?;
-        let name = name.strip_prefix("ngx_http_")?.strip_suffix("_module")?;
-        if let Some((_, words)) = GATES.iter().find(|(gate, _)| *gate == name) {
-            gates.by_location.push((module.ctx_index, *words));
-        } else if name == "ssl" {
-            gates.ssl = Some(module.ctx_index);
-        } else if !OTHERS.split_whitespace().any(|other| other == name) {
-            return None;
+        // SAFETY: nginx gave each module its name before it read the configuration.
+        let is_harmless = is_harmless(unsafe { CStr::from_ptr(module.name) });
+        for name in command_names(module.commands) {
+            // Two modules may have a directive of the same name.
+            *guards.entry(name).or_insert(false) |= !is_harmless;
         }
     }
-    Some(gates)
+    guards
 }
 
-/// The name of the location, if it is certain that no directive keeps anybody out of it.
-fn open_to_everyone(parse: &Parse, publisher: &Publisher, gates: &Gates) -> Option<String> {
-    // SAFETY: our `create_loc_conf` made what is in our slot.
-    let ours = unsafe { ffi::slot::<LocationConf>(publisher.location, identity::ctx_index()) }?;
-    // SAFETY: nobody writes to it during our callback.
-    if unsafe { ours.as_ref() }.open_publisher == 1 {
-        return None;
-    }
-    // SAFETY: a static of nginx's, set before any configuration is read.
-    let core = unsafe { ngx_http_core_module.ctx_index };
-    // SAFETY: the core module made what is in its slot.
-    let location = unsafe { ffi::slot::<ngx_http_core_loc_conf_t>(publisher.location, core) }?;
-    // SAFETY: as above.
-    let location = unsafe { location.as_ref() };
-    if location.internal != 0 || location.named() == 1 || location.limit_except != 0 {
-        return None;
-    }
-    // SAFETY: the core module made what is in its slot.
-    let server = unsafe { ffi::slot::<ngx_http_core_srv_conf_t>(publisher.server, core) }?;
-    // SAFETY: as above.
-    let context = unsafe { server.as_ref() }.ctx;
-    // SAFETY: a server knows its own context, which lives as long.
-    let of_server = unsafe { (*context).loc_conf };
-    let closed = gates.by_location.iter().any(|(index, words)| {
-        has_settings(publisher.location, *index, *words) || has_settings(of_server, *index, *words)
-    });
-    let reachable =
-        !closed && !asks_for_certificates(publisher, gates.ssl) && is_in_network(parse, server);
-    reachable.then(|| String::from_utf8_lossy(location.name.as_bytes()).into_owned())
+fn is_harmless(module: &CStr) -> bool {
+    let name = module.to_str().ok().and_then(|name| name.strip_prefix("ngx_http_"));
+    name.and_then(|name| name.strip_suffix("_module"))
+        .is_some_and(|name| HARMLESS.split_whitespace().any(|harmless| harmless == name))
 }
 
-/// A directive of this module is in effect; see [`GATES`].
-fn has_settings(slots: Slots, index: usize, words: usize) -> bool {
-    // SAFETY: a module of the table, whose settings begin with that many words.
-    let Some(settings) = (unsafe { ffi::slot::<usize>(slots, index) }) else { return false };
-    (0..words).any(|word| {
-        let word = settings.as_ptr().wrapping_add(word);
-        // SAFETY: as above.
-        let word = unsafe { word.read() };
-        word != 0
+/// The names in a module's table of commands.
+fn command_names(table: *mut ngx_command_t) -> impl Iterator<Item = &'static [u8]> {
+    let mut next = table;
+    core::iter::from_fn(move || {
+        // SAFETY: null without a table; a table ends with a command without a name.
+        let command = unsafe { next.as_ref() }?;
+        if command.name.len == 0 {
+            return None;
+        }
+        next = next.wrapping_add(1);
+        // SAFETY: tables are statics of modules that are loaded as long as the configuration is read.
+        Some(unsafe { core::slice::from_raw_parts(command.name.data, command.name.len) })
     })
 }
 
-/// The server wants a certificate of its clients.
-#[cfg(ngx_feature = "http_ssl")]
-fn asks_for_certificates(publisher: &Publisher, ssl: Option<usize>) -> bool {
-    let Some(index) = ssl else { return false };
-    // SAFETY: the ssl module of an nginx that has the signature of the one we are compiled for.
-    let ssl = unsafe { ffi::slot::<ngx_http_ssl_srv_conf_t>(publisher.server, index) };
-    // SAFETY: as above; nobody writes to it during our callback.
-    ssl.is_some_and(|ssl| unsafe { ssl.as_ref() }.verify != 0)
-}
-
-/// Compiled without TLS: an nginx that has it could not load us, and if it could, nothing is certain.
-#[cfg(not(ngx_feature = "http_ssl"))]
-fn asks_for_certificates(_publisher: &Publisher, ssl: Option<usize>) -> bool {
-    ssl.is_some()
+/// The files that a pattern stands for, in nginx's order; `None` if the system cannot say.
+fn matching(pattern: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let pattern = CString::new(pattern).ok()?;
+    // SAFETY: numbers and pointers, for which zero is "nothing".
+    let mut found: libc::glob_t = unsafe { core::mem::zeroed() };
+    // SAFETY: the pattern ends in a zero, and the record is ours.
+    let outcome = unsafe { libc::glob(pattern.as_ptr(), 0, None, &raw mut found) };
+    let mut names = Vec::new();
+    if outcome == 0 {
+        for number in 0..found.gl_pathc {
+            // SAFETY: that many names were found.
+            let name = unsafe { *found.gl_pathv.wrapping_add(number) };
+            // SAFETY: each is a string of C's.
+            names.push(unsafe { CStr::from_ptr(name) }.to_bytes().to_vec());
+        }
+    }
+    // SAFETY: filled in by `glob`, and nobody keeps a name of it.
+    unsafe { libc::globfree(&raw mut found) };
+    (outcome == 0 || outcome == libc::GLOB_NOMATCH).then_some(names)
 }
 
 /// Some listener of the server can be reached from another machine.

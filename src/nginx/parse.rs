@@ -4,9 +4,10 @@ use core::ffi::{c_char, c_void};
 use core::fmt::{self, Display};
 use core::mem;
 use core::ptr::{self, NonNull};
+use std::ffi::CString;
 
 use ngx::ffi::{
-    NGX_HTTP_MAIN_CONF, NGX_OK, ngx_conf_log_error, ngx_conf_t, ngx_cycle_t,
+    NGX_HTTP_MAIN_CONF, NGX_OK, ngx_conf_full_name, ngx_conf_log_error, ngx_conf_t, ngx_cycle_t,
     ngx_http_compile_complex_value, ngx_http_compile_complex_value_t, ngx_http_complex_value_t,
     ngx_http_conf_ctx_t, ngx_http_core_loc_conf_t, ngx_http_core_main_conf_t, ngx_http_core_module,
     ngx_http_variable_t, ngx_int_t, ngx_log_t, ngx_parse_offset, ngx_pcalloc, ngx_pool_t,
@@ -58,6 +59,13 @@ pub(crate) unsafe fn setter(
 pub(crate) struct Place {
     file: String,
     line: usize,
+}
+
+impl Place {
+    /// A line of a file, counted from 1.
+    pub(crate) fn new(file: &[u8], line: usize) -> Self {
+        Self { file: String::from_utf8_lossy(file).into_owned(), line }
+    }
 }
 
 impl Display for Place {
@@ -164,8 +172,20 @@ impl Parse {
     pub(crate) fn place(&self) -> Place {
         // SAFETY: null, or the file that the parser is reading.
         let Some(file) = (unsafe { self.cf().conf_file.as_ref() }) else { return Place::default() };
-        let name = String::from_utf8_lossy(file.file.name.as_bytes()).into_owned();
-        Place { file: name, line: file.line }
+        Place::new(file.file.name.as_bytes(), file.line)
+    }
+
+    /// A path as nginx's own directives take it: relative to the directory of the configuration. `None`
+    /// if memory is short, or for a path with a zero in it.
+    pub(crate) fn full_name(&self, path: &[u8]) -> Option<Vec<u8>> {
+        // nginx looks at the byte behind the name.
+        let path = CString::new(path).ok()?;
+        let mut name = ffi::borrowed_str(path.as_bytes());
+        // nginx does not write to the path, but lets `name` point to the absolute one in the cycle's
+        // pool.
+        // SAFETY: the cycle is the one that is being built; 1 asks for the configuration's directory.
+        let found = unsafe { ngx_conf_full_name(self.cycle().as_ptr(), &raw mut name, 1) };
+        (found == NGX_OK as ngx_int_t).then(|| name.as_bytes().to_vec())
     }
 
     /// Writes a line to which nginx adds ` in <file>:<line>`.

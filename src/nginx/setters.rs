@@ -5,12 +5,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::{fs, io};
 
-use ngx::ffi::{
-    NGX_OK, ngx_command_t, ngx_conf_full_name, ngx_conf_t, ngx_flag_t, ngx_int_t, ngx_str_t,
-};
+use ngx::ffi::{ngx_command_t, ngx_conf_t, ngx_flag_t, ngx_str_t};
 
-use crate::nginx::config::{UNSET, UNSET_SIZE};
-use crate::nginx::exposure::Publisher;
+use crate::nginx::config::{Publisher, UNSET, UNSET_SIZE};
 use crate::nginx::handlers;
 use crate::nginx::location::{Delivery, Mode};
 use crate::nginx::log::Level;
@@ -317,7 +314,11 @@ fn read_header_template(parse: &Parse) -> Result<(), Refused> {
         return Err(HEADER_GIVEN);
     }
     let path = parse.argument(0);
-    let template = match full_name(parse).and_then(|path| fs::read(OsStr::from_bytes(&path))) {
+    let template = parse
+        .full_name(path)
+        .ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))
+        .and_then(|path| fs::read(OsStr::from_bytes(&path)));
+    let template = match template {
         Ok(template) => template,
         Err(error) => {
             parse.say_errno(
@@ -335,20 +336,4 @@ fn read_header_template(parse: &Parse) -> Result<(), Refused> {
     let kept = unsafe { ngx_str_t::from_bytes(parse.pool().as_ptr(), &template) };
     parse.location_conf().header_template = kept.ok_or(Refused::Logged)?;
     Ok(())
-}
-
-/// The argument as a path, as nginx's own directives take it: relative to the directory of the
-/// configuration.
-fn full_name(parse: &Parse) -> io::Result<Vec<u8>> {
-    // The very word that nginx has read, which ends in a zero: it looks at the first byte of a name
-    // also if there is none.
-    let mut name = *parse.arguments().first().ok_or(io::ErrorKind::NotFound)?;
-    // nginx does not write to the word, but lets `name` point to the absolute name in the cycle's pool.
-    // SAFETY: the cycle is the one that is being built; 1 asks for the configuration's directory.
-    let found = unsafe { ngx_conf_full_name(parse.cycle().as_ptr(), &raw mut name, 1) };
-    if found == NGX_OK as ngx_int_t {
-        Ok(name.as_bytes().to_vec())
-    } else {
-        Err(io::ErrorKind::OutOfMemory.into())
-    }
 }
