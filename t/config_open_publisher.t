@@ -1,6 +1,7 @@
 # A publisher location that the whole network can use brings one warning; no other location brings one.
 #
 # Proves directives.md: push_stream_open_publisher.
+#
 # Nothing serves here: each is an nginx -t. The module reads the configuration files for this, so how they are
 # written is part of the cases.
 
