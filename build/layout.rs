@@ -82,6 +82,7 @@ fn facts() -> Vec<Fact> {
         ]
         ngx_file_t { fd name } []
         ngx_http_cleanup_t { handler data } []
+        ngx_http_compile_complex_value_t { cf value complex_value } []
         ngx_http_complex_value_t { value } []
         ngx_http_conf_addr_t { opt servers } []
         ngx_http_conf_ctx_t { main_conf srv_conf loc_conf } []
@@ -93,8 +94,8 @@ fn facts() -> Vec<Fact> {
         ngx_http_core_srv_conf_t { ctx } []
         ngx_http_headers_in_t { headers content_length_n } [ set_chunked ]
         ngx_http_headers_out_t {
-            headers status content_encoding content_type_len content_type content_type_lowcase
-            content_length_n
+            headers status expires content_encoding cache_control content_type_len content_type
+            content_type_lowcase content_length_n
         } []
         ngx_http_listen_opt_t { sockaddr } []
         ngx_http_module_t { preconfiguration merge_loc_conf } []
