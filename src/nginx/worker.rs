@@ -15,6 +15,7 @@
 use core::cell::{Cell, RefCell};
 use core::ptr::NonNull;
 use std::io;
+use std::rc::Rc;
 
 use ngx::ffi::{
     ngx_core_conf_t, ngx_core_module, ngx_cycle_t, ngx_event_t, ngx_exiting, ngx_last_process,
@@ -25,7 +26,8 @@ use crate::hub::{Hub, Rules, Tick};
 use crate::model::Seconds;
 use crate::nginx::config::MainConf;
 use crate::nginx::event::Event;
-use crate::nginx::{ffi, log, subscriber, wake, zone};
+use crate::nginx::zone::{self, Mapping};
+use crate::nginx::{ffi, log, subscriber, wake};
 use crate::store::Store;
 
 /// Between two full ticks; statistics show the rhythm.
@@ -42,6 +44,8 @@ const HELPERS: usize = 2;
 /// What one worker has for the length of its life.
 pub(crate) struct Worker {
     hub: RefCell<Hub>,
+    /// The memory that the hub works in: it stays mapped as long as somebody can come here.
+    _memory: Rc<Mapping>,
     rules: Rules,
     /// Runs [`deliver`].
     delivery: Event,
@@ -190,12 +194,20 @@ pub(crate) fn start(conf: &MainConf) {
     }
     // SAFETY: a static of nginx's; 0 in a single process.
     let slot = usize::try_from(unsafe { ngx_process_slot }).unwrap_or(0);
-    let Some(store) = seat(conf, slot) else { return };
+    let Some(memory) = conf.mapping() else {
+        log::alert!(
+            log::cycle_log(),
+            "the zone has no memory, all requests will be answered with 500"
+        );
+        return;
+    };
+    let Some(store) = seat(&memory, slot) else { return };
     let rules = conf.rules();
     let mut hub = Hub::attach(store, std::process::id(), now());
     hub.configure(&rules, now());
     let worker = Box::leak(Box::new(Worker {
         hub: RefCell::new(hub),
+        _memory: memory,
         rules,
         delivery: Event::new(on_delivery),
         is_delivering: Cell::new(false),
@@ -219,12 +231,9 @@ pub(crate) fn start(conf: &MainConf) {
     after_operation();
 }
 
-fn seat(conf: &MainConf, slot: usize) -> Option<Store> {
+fn seat(memory: &Mapping, slot: usize) -> Option<Store> {
     let log = log::cycle_log();
-    let Some((base, len)) = conf.arena() else {
-        log::alert!(log, "the zone has no memory, all requests will be answered with 500");
-        return None;
-    };
+    let (base, len) = memory.arena();
     let seat = u32::try_from(slot).ok()?;
     // SAFETY: the master has formatted these bytes before it started us; nginx gives a slot to one
     // live process at a time.
