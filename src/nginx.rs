@@ -26,6 +26,7 @@ mod loans;
 mod location;
 mod log;
 mod log_variables;
+mod mapping;
 mod module;
 mod parse;
 mod peer;

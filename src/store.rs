@@ -14,6 +14,7 @@ pub(crate) mod lock;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod memory;
 pub(crate) mod message;
+pub(crate) mod occupied;
 pub(crate) mod pages;
 pub(crate) mod slab;
 pub(crate) mod trash;

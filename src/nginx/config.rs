@@ -5,9 +5,10 @@
 //! Nobody serves a request from them: when all is read, [`crate::nginx::validation`] checks them,
 //! and [`crate::nginx::location::Location`] is what requests see.
 
-use core::cell::Cell;
+use core::cell::RefCell;
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
+use std::rc::Rc;
 
 use ngx::ffi::{
     NGX_CONF_UNSET, ngx_flag_t, ngx_http_complex_value_t, ngx_http_handler_pt, ngx_int_t,
@@ -16,6 +17,7 @@ use ngx::ffi::{
 
 use crate::hub::Rules;
 use crate::nginx::location::{ChannelsPath, Delivery, Location, Mode, PaddingRule};
+use crate::nginx::mapping::Mapping;
 use crate::nginx::parse::{Parse, Place};
 use crate::nginx::variables::LegacyVariables;
 use crate::nginx::{ffi, identity};
@@ -55,8 +57,10 @@ pub(crate) struct MainConf {
 
     /// The zone, once `push_stream_shared_memory_size` was given.
     pub(super) zone: Option<NonNull<ngx_shm_zone_t>>,
+    /// Bytes of it.
+    pub(super) zone_size: usize,
     /// The zone's memory; set by nginx's call of `zone::on_init`.
-    pub(super) arena: Cell<Option<(NonNull<u8>, usize)>>,
+    pub(super) mapping: RefCell<Option<Rc<Mapping>>>,
     /// All locations of ours, and their `if` and `limit_except` copies, in the order of merging.
     pub(super) locations: Vec<NonNull<LocationConf>>,
     /// Locations that publish, in the order of the file.
@@ -90,7 +94,8 @@ impl Default for MainConf {
             wildcard_channel_prefix: ngx_str_t::empty(),
             events_channel_id: ngx_str_t::empty(),
             zone: None,
-            arena: Cell::new(None),
+            zone_size: 0,
+            mapping: RefCell::new(None),
             locations: Vec::new(),
             publishers: Vec::new(),
             enabled: false,
@@ -186,9 +191,9 @@ impl MainConf {
         self.padding_max
     }
 
-    /// The memory of the zone: where it begins, how many bytes. `None` before nginx has mapped it.
-    pub(crate) fn arena(&self) -> Option<(NonNull<u8>, usize)> {
-        self.arena.get()
+    /// The memory of the zone. `None` before it is mapped.
+    pub(super) fn mapping(&self) -> Option<Rc<Mapping>> {
+        self.mapping.borrow().clone()
     }
 
     pub(super) fn apply_defaults(&mut self) {

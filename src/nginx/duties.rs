@@ -20,6 +20,7 @@ use ngx::ffi::{
 use crate::hub::{Hub, Tick};
 use crate::nginx::config::MainConf;
 use crate::nginx::event::Event;
+use crate::nginx::mapping::Mapping;
 use crate::nginx::subscriber;
 use crate::nginx::worker::{self, Events, MESSAGES_TICK_MSEC, Worker};
 use crate::nginx::zone::{self, Failed};
@@ -84,7 +85,14 @@ pub(super) fn start(conf: &MainConf) {
     }
     // SAFETY: a static of nginx's; 0 in a single process.
     let slot = usize::try_from(unsafe { ngx_process_slot }).unwrap_or(0);
-    let Some(store) = seat(conf, slot) else { return };
+    let Some(memory) = conf.mapping() else {
+        log::alert!(
+            log::cycle_log(),
+            "the zone has no memory, all requests will be answered with 500"
+        );
+        return;
+    };
+    let Some(store) = seat(&memory, slot) else { return };
     let rules = conf.rules();
     let mut hub = Hub::attach(store, std::process::id(), clock::now());
     hub.configure(&rules, clock::now());
@@ -98,7 +106,7 @@ pub(super) fn start(conf: &MainConf) {
         messages_tick: Event::new(on_messages_tick),
         messages_tick_more: Event::new(on_messages_tick_more),
     };
-    let worker = worker::set(Worker::new(hub, rules, events));
+    let worker = worker::set(Worker::new(hub, memory, rules, events));
     if !wake::listen(slot, wake::Calls { woken: on_woken, exiting: on_exiting }) {
         log::alert!(
             log::cycle_log(),
@@ -110,12 +118,9 @@ pub(super) fn start(conf: &MainConf) {
     worker.after_operation();
 }
 
-fn seat(conf: &MainConf, slot: usize) -> Option<Store> {
+fn seat(memory: &Mapping, slot: usize) -> Option<Store> {
     let log = log::cycle_log();
-    let Some((base, len)) = conf.arena() else {
-        log::alert!(log, "the zone has no memory, all requests will be answered with 500");
-        return None;
-    };
+    let (base, len) = memory.arena();
     let seat = u32::try_from(slot).ok()?;
     // SAFETY: the master has formatted these bytes before it started us; nginx gives a slot to one
     // live process at a time.

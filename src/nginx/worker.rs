@@ -10,12 +10,14 @@
 //! [`crate::nginx::duties`]; what its subscribers ask of it in [`crate::nginx::host`].
 
 use core::cell::{Cell, RefCell, RefMut};
+use std::rc::Rc;
 
 use ngx::ffi::{ngx_exiting, ngx_terminate};
 
 use crate::hub::{Hub, Rules};
 use crate::model::{Seconds, Token};
 use crate::nginx::event::Event;
+use crate::nginx::mapping::Mapping;
 use crate::nginx::{clock, log, wake};
 use crate::session::audience::Audience;
 
@@ -25,6 +27,8 @@ pub(super) const MESSAGES_TICK_MSEC: usize = 5000;
 /// What one worker has for the length of its life.
 pub(crate) struct Worker {
     hub: RefCell<Hub>,
+    /// The memory that the hub works in: it stays mapped as long as somebody can come here.
+    _memory: Rc<Mapping>,
     rules: Rules,
     pub(super) audience: Audience<Self>,
     pub(super) events: Events,
@@ -66,9 +70,10 @@ thread_local! {
 }
 
 impl Worker {
-    pub(super) fn new(hub: Hub, rules: Rules, events: Events) -> Self {
+    pub(super) fn new(hub: Hub, memory: Rc<Mapping>, rules: Rules, events: Events) -> Self {
         Self {
             hub: RefCell::new(hub),
+            _memory: memory,
             rules,
             audience: Audience::default(),
             events,

@@ -1,23 +1,30 @@
 //! The shared memory zone: how large, what it is called, and what is in it after a reload.
 //!
-//! nginx maps the zone in the master, before the first worker, and keeps it over reloads as long as
-//! name, owner and size stay the same. Its slab allocator hands us everything it has as one block;
-//! inside that block the store rules ([`prepare`]).
+//! ```text
+//!   zone of nginx (name, owner) ─data─► MainConf ──┐
+//!   its successor after a reload ─data─► MainConf ──┴─► Mapping: the memory, where the store lies
+//! ```
+//!
+//! The master maps the memory before the first worker, and keeps it over reloads as long as a zone of
+//! this name is ours. nginx's zone says whose the name is and hands the memory on from one
+//! configuration to the next; it holds nothing. For in a zone nginx writes a table with an entry for
+//! each page, at the start and at each test of a configuration: 24 MB for 4 GB.
 
 use core::ffi::{c_char, c_void};
 use core::ptr::NonNull;
+use std::rc::Rc;
 
 use ngx::ffi::{
     NGX_ERROR, NGX_OK, ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_int_t, ngx_pagesize,
-    ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_page_t, ngx_slab_pool_t,
+    ngx_shared_memory_add, ngx_shm_zone_t,
 };
 
 use crate::model::Seconds;
 use crate::nginx::config::MainConf;
-use crate::nginx::ffi;
-use crate::nginx::identity;
 use crate::nginx::log::{self, Level};
+use crate::nginx::mapping::Mapping;
 use crate::nginx::parse::{self, Parse, Refused};
+use crate::nginx::{ffi, identity};
 use crate::store::Store;
 
 /// Below this many pages there is no room for the store's own tables.
@@ -26,6 +33,8 @@ const PAGES_MIN: usize = 32;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Failed;
 
+/// Pages of nginx's zone, which holds nothing: the fewest that it makes.
+const TOKEN_PAGES: usize = 8;
 /// What the zone is called if nobody names it.
 const NAME: &[u8] = b"push_stream_module";
 
@@ -74,10 +83,11 @@ pub(super) fn add(parse: &Parse) -> Result<(), Refused> {
         size = mapped;
     }
     let mut name = ffi::borrowed_str(name);
+    let token = TOKEN_PAGES * page_size();
     // SAFETY: the name is a word of the configuration, which lives as long as the cycle, or static;
     // nginx reads it only.
     let zone =
-        unsafe { ngx_shared_memory_add(parse.as_ptr(), &raw mut name, size, identity::tag()) };
+        unsafe { ngx_shared_memory_add(parse.as_ptr(), &raw mut name, token, identity::tag()) };
     let Some(zone) = NonNull::new(zone) else { return Err(Refused::Logged) };
     let main = parse.main_conf();
     // SAFETY: nginx has just given it to us; nobody else looks at it while we read.
@@ -85,6 +95,7 @@ pub(super) fn add(parse: &Parse) -> Result<(), Refused> {
     record.init = Some(on_init);
     record.data = NonNull::from(&mut *main).as_ptr().cast();
     main.zone = Some(zone);
+    main.zone_size = size;
     main.notes.push(format!(
         "Using {}KiB of shared memory for push stream module on zone: {printed}",
         size / 1024
@@ -103,9 +114,8 @@ fn page_size() -> usize {
     unsafe { ngx_pagesize }
 }
 
-/// How large our zone of this name is in the cycle that is being replaced.
-///
-/// nginx would map a fresh zone if we asked for another size, and everything stored would be gone.
+/// How large our zone of this name is in the cycle that is being replaced: what is stored in it is
+/// worth more than another size.
 fn size_before_reload(parse: &Parse, name: &[u8]) -> Option<usize> {
     // SAFETY: the cycle that is being built names the one before it, which is still alive.
     let old: *mut ngx_cycle_t = unsafe { parse.cycle().as_ref() }.old_cycle;
@@ -113,50 +123,40 @@ fn size_before_reload(parse: &Parse, name: &[u8]) -> Option<usize> {
     let old = unsafe { old.as_ref() }?;
     // SAFETY: this list of nginx's holds zones and does not change while we look.
     let mut zones = unsafe { ffi::list_items::<ngx_shm_zone_t>(&old.shared_memory) };
-    zones
-        .find(|zone| zone.tag == identity::tag() && zone.shm.name.as_bytes() == name)
-        .map(|zone| zone.shm.size)
+    let zone =
+        zones.find(|zone| zone.tag == identity::tag() && zone.shm.name.as_bytes() == name)?;
+    // SAFETY: `add` put our settings there, which live as long as their cycle.
+    let before = unsafe { zone.data.cast::<MainConf>().as_ref() }?;
+    before.mapping().map(|mapping| mapping.arena().1)
 }
 
-/// nginx calls this when the zone is mapped: at the start, and again for each reload.
+/// nginx calls this when it has its zone: at the start, and again for each reload.
 ///
 /// # Safety
 ///
-/// `zone` is the record that [`add`] made.
-unsafe extern "C" fn on_init(zone: *mut ngx_shm_zone_t, _data: *mut c_void) -> ngx_int_t {
+/// `zone` is the record that [`add`] made. `data` is the one of the same zone in the configuration
+/// before, which is still alive, or null.
+unsafe extern "C" fn on_init(zone: *mut ngx_shm_zone_t, data: *mut c_void) -> ngx_int_t {
     ffi::guard("zone::on_init", NGX_ERROR as ngx_int_t, || {
         // SAFETY: see above; nobody else looks at it during the call.
         let Some(zone) = (unsafe { zone.as_ref() }) else { return NGX_ERROR as ngx_int_t };
-        match take_arena(zone) {
+        // SAFETY: see above.
+        let before = unsafe { data.cast::<MainConf>().as_ref() };
+        match take_memory(zone, before.and_then(MainConf::mapping)) {
             Ok(()) => NGX_OK as ngx_int_t,
             Err(Failed) => NGX_ERROR as ngx_int_t,
         }
     })
 }
 
-fn take_arena(zone: &ngx_shm_zone_t) -> Result<(), Failed> {
-    let log = NonNull::new(zone.shm.log).unwrap_or_else(log::cycle_log);
+fn take_memory(zone: &ngx_shm_zone_t, before: Option<Rc<Mapping>>) -> Result<(), Failed> {
     // SAFETY: `add` put our settings here, and they live as long as the cycle.
     let main = unsafe { &*zone.data.cast::<MainConf>() };
-    // SAFETY: nginx puts its slab allocator at the beginning of each zone, and only the master runs.
-    let pool = unsafe { &mut *zone.shm.addr.cast::<ngx_slab_pool_t>() };
-    let len = slab_bytes(pool);
-    // At a reload all pages are ours already: they begin where the allocator's pages begin, and hold
-    // the store, unless the module was not in use so far.
-    let base = match pool.pfree {
-        0 => pool.start,
-        _ => {
-            // A refusal here is reported below, with more to say than "no memory".
-            pool.set_log_nomem(0);
-            // SAFETY: the allocator is fresh, so all its pages are one run.
-            unsafe { ngx_slab_alloc(pool, len) }.cast::<u8>()
-        }
+    let mapping = match before {
+        Some(before) => before,
+        None => Rc::new(Mapping::new(zone, main.zone_size).ok_or(Failed)?),
     };
-    let Some(base) = NonNull::new(base) else {
-        log::alert!(log, "zone \"{}\" does not give its {len} bytes", printed_name(zone));
-        return Err(Failed);
-    };
-    main.arena.set(Some((base, len)));
+    *main.mapping.borrow_mut() = Some(mapping);
     Ok(())
 }
 
@@ -165,16 +165,14 @@ fn take_arena(zone: &ngx_shm_zone_t) -> Result<(), Failed> {
 ///
 /// Only the first can fail: more workers than there are seats is no reason to lose those that serve.
 pub(super) fn prepare(conf: &MainConf, seats: u32, now: Seconds) -> Result<(), Failed> {
-    let (Some(zone), Some((base, len))) = (conf.zone, conf.arena()) else { return Ok(()) };
-    // SAFETY: the record is the cycle's, and nginx has mapped its memory.
+    let (Some(zone), Some(mapping)) = (conf.zone, conf.mapping()) else { return Ok(()) };
+    let (base, len) = mapping.arena();
+    // SAFETY: the record is the cycle's.
     let zone = unsafe { zone.as_ref() };
     let log = NonNull::new(zone.shm.log).unwrap_or_else(log::cycle_log);
-    let pool = zone.shm.addr.cast::<ngx_slab_pool_t>();
-    // SAFETY: nginx's slab allocator is at the beginning of each zone.
-    let made = unsafe { (*pool).data };
-    if made.is_null() {
-        // SAFETY: the block is ours, page aligned, mapped for the life of this master and its
-        // workers, and no worker has it yet.
+    if !mapping.is_made.get() {
+        // SAFETY: the memory is ours, page aligned, mapped for the life of this master and its
+        // workers, all zeroes, and no worker has it yet.
         if let Err(reason) = unsafe { Store::create(base, len, seats, random_key(), now) } {
             log::write(
                 Level::Emerg,
@@ -186,8 +184,7 @@ pub(super) fn prepare(conf: &MainConf, seats: u32, now: Seconds) -> Result<(), F
             );
             return Err(Failed);
         }
-        // SAFETY: as above; from now on the store counts as made.
-        unsafe { (*pool).data = base.as_ptr().cast() };
+        mapping.is_made.set(true);
         return Ok(());
     }
     // SAFETY: an earlier configuration of this master has made the store there.
@@ -207,14 +204,6 @@ fn random_key() -> [u8; 16] {
     // SAFETY: room for so many bytes. Without randomness the key is zero, which works too.
     unsafe { libc::getrandom(key.as_mut_ptr().cast(), key.len(), 0) };
     key
-}
-
-/// All that nginx's allocator has: every page of the zone except its own bookkeeping.
-///
-/// The number of pages never changes, so this need not be stored to be known after a reload.
-fn slab_bytes(pool: &ngx_slab_pool_t) -> usize {
-    let pages = (pool.last.addr() - pool.pages.addr()) / size_of::<ngx_slab_page_t>();
-    pages * page_size()
 }
 
 fn printed_name(zone: &ngx_shm_zone_t) -> String {

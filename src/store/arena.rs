@@ -267,6 +267,13 @@ impl Arena {
         ours == bytes
     }
 
+    /// Is the memory as the system has mapped it, filled with zeroes? Looks at both ends: memory that
+    /// somebody has filled is filled from one end to the other.
+    pub(crate) fn is_blank(&self) -> bool {
+        let last = self.len - size_of::<u64>();
+        self.word64(0).get() == 0 && self.word64(last).get() == 0
+    }
+
     /// Fills the arena with zeroes; only while it is being made.
     pub(crate) fn clear(&self) {
         // SAFETY: the whole arena is ours while it is being made.

@@ -60,6 +60,8 @@ impl<'s> Auditor<'s> {
             let first = shard * self.store.buckets_per_shard();
             for bucket in first..first + self.store.buckets_per_shard() {
                 let link = &self.store.bucket(bucket).first;
+                let is_occupied = self.store.is_occupied(bucket);
+                self.need(is_occupied == link.get().is_some(), "a bucket is not what its bit says");
                 for channel in self.list(link, "bucket", |channel: &Channel| &channel.hash_next) {
                     self.need(!self.get(channel).has(DELETED), "a deleted channel is in the index");
                     channels.push(channel);
@@ -312,7 +314,9 @@ impl<'s> Auditor<'s> {
                 return;
             }
         }
-        self.need(free.len() == header.commons.free_pages.get() as usize, "free_pages is wrong");
+        let never_used = header.pages.get().saturating_sub(header.commons.never_used.get());
+        let figure = header.commons.free_pages.get();
+        self.need(free.len() as u32 + never_used == figure, "free_pages is wrong");
         let mut listed = vec![false; header.pages.get() as usize];
         for class in 0..CLASSES {
             let mut at = header.commons.partial[class].get();
@@ -328,7 +332,14 @@ impl<'s> Auditor<'s> {
         }
         let mut used = 0;
         let mut free_interests = 0;
-        for page in 0..header.pages.get() {
+        let never_used = header.commons.never_used.get();
+        self.need(never_used <= header.pages.get(), "more pages are used than there are");
+        for page in never_used..header.pages.get() {
+            let d = self.store.descriptor(page);
+            let is_blank = [d.state.get(), d.next.get(), d.prev.get()] == [0; 3];
+            self.need(is_blank && d.free.get() == 0, "a page that was never used is in use");
+        }
+        for page in 0..never_used.min(header.pages.get()) {
             let descriptor = self.store.descriptor(page);
             match descriptor.state.get() {
                 FREE => self.need(free.contains(&page), "a free page is lost"),

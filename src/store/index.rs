@@ -26,7 +26,8 @@ impl Store {
         self.header().buckets.get() as usize / SHARDS
     }
 
-    fn bucket_number(&self, hash: u64) -> usize {
+    /// Number of the bucket that a hash belongs to.
+    pub(crate) fn bucket_number(&self, hash: u64) -> usize {
         // The number of buckets is a power of two.
         (hash % u64::from(self.header().buckets.get())) as usize
     }
@@ -53,20 +54,30 @@ impl Section<'_> {
     /// Puts a new channel into the index.
     pub(crate) fn index_insert(&self, handle: Handle<Channel>) {
         let channel = self.get(handle);
-        let bucket = self.store.bucket_of(channel.hash.get());
-        self.link(&channel.hash_next, bucket.first.get());
+        let number = self.store.bucket_number(channel.hash.get());
+        let bucket = self.store.bucket(number);
+        let first = bucket.first.get();
+        self.link(&channel.hash_next, first);
         self.link(&bucket.first, Some(handle));
+        if first.is_none() {
+            self.mark_occupied(number, true);
+        }
     }
 
     /// Takes a channel out of the index.
     pub(crate) fn index_remove(&self, handle: Handle<Channel>) {
         let channel = self.get(handle);
-        let mut link = &self.store.bucket_of(channel.hash.get()).first;
+        let number = self.store.bucket_number(channel.hash.get());
+        let bucket = self.store.bucket(number);
+        let mut link = &bucket.first;
         while let Some(at) = link.get() {
             let other = self.get(at);
             if at == handle {
                 self.link(link, other.hash_next.get());
                 self.link(&channel.hash_next, None);
+                if bucket.first.get().is_none() {
+                    self.mark_occupied(number, false);
+                }
                 return;
             }
             link = &other.hash_next;

@@ -26,7 +26,7 @@ mod records;
 
 /// Pages that one stop looks at: 256 records at the most, some tens of microseconds.
 const PAGES_PER_STOP: u32 = 4;
-/// Buckets of the index that one stop looks at.
+/// Buckets with channels that one stop looks at.
 const BUCKETS_PER_STOP: usize = 256;
 /// Different violations that are told apart; there are fewer kinds.
 const KINDS_OF_VIOLATION: usize = 64;
@@ -183,7 +183,8 @@ impl Store {
         walk.seats_at_rest();
         let changes = walk.changes();
         walk.found.began_at.get_or_insert(changes);
-        let (pages, buckets) = (self.header().pages.get(), self.header().buckets.get() as usize);
+        // Behind it nothing was ever written.
+        let pages = self.header().commons.never_used.get();
         if walk.found.next_page < pages {
             let end = pages.min(walk.found.next_page + PAGES_PER_STOP);
             for page in walk.found.next_page..end {
@@ -192,14 +193,15 @@ impl Store {
             walk.found.next_page = end;
             return true;
         }
-        let end = buckets.min(walk.found.next_bucket + BUCKETS_PER_STOP);
-        for bucket in walk.found.next_bucket..end {
+        for _ in 0..BUCKETS_PER_STOP {
+            let Some(bucket) = self.next_occupied(walk.found.next_bucket) else { break };
             walk.bucket(bucket);
+            walk.found.next_bucket = bucket + 1;
         }
-        walk.found.next_bucket = end;
-        if end < buckets {
+        if self.next_occupied(walk.found.next_bucket).is_some() {
             return true;
         }
+        walk.found.free_pages += self.header().pages.get().saturating_sub(pages);
         if walk.found.began_at == Some(changes) {
             walk.found.compared = true;
             walk.compare();
@@ -279,7 +281,7 @@ impl<'s> Walk<'s, '_> {
                 self.found.free_list.there(page + 1);
                 self.found.free_list.pointed(next);
                 let is_free = |next: u32| {
-                    next < self.store.header().pages.get()
+                    next < self.store.header().commons.never_used.get()
                         && self.store.descriptor(next).state.get() == FREE
                 };
                 let holds = next.checked_sub(1).is_none_or(is_free);
@@ -368,7 +370,9 @@ impl<'s> Walk<'s, '_> {
     }
 
     fn bucket(&mut self, number: usize) {
-        let Some(first) = self.store.bucket(number).first.get() else { return };
+        let Some(first) = self.store.bucket(number).first.get() else {
+            return self.need(false, "occupied");
+        };
         self.found.index.pointed(first.unit());
         let is_channel = self.peek(first).is_some_and(records::is_live);
         self.need(is_channel, "bucket");

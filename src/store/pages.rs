@@ -1,7 +1,14 @@
-//! Pages: the arena's memory in pieces of 4 KiB, the free ones in one list.
+//! Pages: the arena's memory in pieces of 4 KiB.
+//!
+//! ```text
+//!   | used | free | used | used | free |    never used     |
+//!             └──── in one list ────┘   ▲ Commons::never_used
+//! ```
 //!
 //! Each page has a descriptor outside of it, so a page's own bytes are all the user's. Free pages
-//! are taken and given back in constant time; no allocation ever needs two adjacent ones.
+//! are taken and given back in constant time; no allocation ever needs two adjacent ones. A page is
+//! used for the first time only when no other one is free, so a zone takes as much of the machine's
+//! memory as it once needed, however large it may grow.
 
 use crate::store::arena::{PAGE, Record, W32, W64};
 use crate::store::slab::VITAL;
@@ -29,7 +36,7 @@ unsafe impl Record for Descriptor {
 
 pub(crate) const DESCRIPTOR_SIZE: usize = size_of::<Descriptor>();
 
-/// In the list of free pages.
+/// Free: in the list of free pages, or never used.
 pub(crate) const FREE: u32 = 0;
 /// Holds seats, for ever.
 pub(crate) const SEATS: u32 = 1;
@@ -37,17 +44,6 @@ pub(crate) const SEATS: u32 = 1;
 pub(crate) const SLAB: u32 = 2;
 
 impl Store {
-    /// Links all pages into the free list; while the zone is made.
-    pub(crate) fn make_pages(&self) {
-        let pages = self.header().pages.get();
-        for page in 0..pages {
-            let next = if page + 1 < pages { page + 2 } else { 0 };
-            self.arena.put32(&self.descriptor(page).next, next);
-        }
-        self.arena.put32(&self.header().commons.free_first, 1);
-        self.arena.put32(&self.header().commons.free_pages, pages);
-    }
-
     /// May one of so many free pages go to something other than an interest?
     ///
     /// So much stays that interests find room in a full zone. Room in the pages that interests have
@@ -63,12 +59,10 @@ impl Store {
     /// Takes the first page; while the zone is made, before there is a log.
     pub(crate) fn take_page_unlogged(&self) -> u32 {
         let commons = &self.header().commons;
-        let page = commons.free_first.get() - 1;
-        let descriptor = self.descriptor(page);
-        self.arena.put32(&commons.free_first, descriptor.next.get());
+        let page = commons.never_used.get();
+        self.arena.put32(&commons.never_used, page + 1);
         self.arena.put32(&commons.free_pages, commons.free_pages.get() - 1);
-        self.arena.put32(&descriptor.state, SEATS);
-        self.arena.put32(&descriptor.next, 0);
+        self.arena.put32(&self.descriptor(page).state, SEATS);
         page
     }
 }
@@ -82,11 +76,16 @@ impl Section<'_> {
         if free == 0 || (!vital && !self.store.may_spare(free)) {
             return None;
         }
-        let page = commons.free_first.get().checked_sub(1)?;
+        self.set32(&commons.free_pages, free - 1);
+        // One that was used before, if there is one: its memory is there already.
+        let Some(page) = commons.free_first.get().checked_sub(1) else {
+            let page = commons.never_used.get();
+            self.set32(&commons.never_used, page + 1);
+            return Some(page);
+        };
         let descriptor = self.store.descriptor(page);
         assert!(descriptor.state.get() == FREE, "push stream: a page in use is in the free list");
         self.set32(&commons.free_first, descriptor.next.get());
-        self.set32(&commons.free_pages, free - 1);
         Some(page)
     }
 

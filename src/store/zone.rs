@@ -3,9 +3,14 @@
 //! ```text
 //!   0            header: magic, version, sizes, commons, shards, directory of seats
 //!   buckets      one link each: the index of channels
+//!   occupied     bits: which buckets are not empty
 //!   descriptors  one a page
 //!   first_page   pages, from here to the end
 //! ```
+//!
+//! The memory comes filled with zeroes, and all of it is right like that: an empty bucket, no bucket
+//! occupied, a page that was never used. So making a zone writes the header and the seats, and nothing
+//! that grows with the zone.
 
 use core::cell::Cell;
 use core::fmt;
@@ -18,6 +23,7 @@ use crate::store::arena::{Arena, Link, PAGE, Record, UNIT, W32, W64};
 use crate::store::channel::Channel;
 use crate::store::lock::{LockCell, Locking};
 use crate::store::message::{EXPIRY_QUEUES, ExpiryQueue, Message};
+use crate::store::occupied::Shape;
 use crate::store::pages::{DESCRIPTOR_SIZE, Descriptor};
 use crate::store::slab::CLASSES;
 use crate::store::undo::{SEAT_SIZE, Seat};
@@ -35,7 +41,7 @@ const LEN_MIN: usize = 16 * PAGE;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"pushstrm");
 /// Counts up when the meaning of a byte changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The first bytes of the zone.
 #[repr(C)]
@@ -48,6 +54,7 @@ pub(crate) struct Header {
     len: W64,
     buckets_at: W32,
     pub(crate) buckets: W32,
+    pub(crate) occupied_at: W32,
     descriptors_at: W32,
     pub(crate) pages: W32,
     /// Number of the first page, counted from the base.
@@ -76,9 +83,13 @@ unsafe impl Record for Header {
 #[repr(C)]
 pub(crate) struct Commons {
     pub(crate) lock: LockCell,
-    /// First free page, its number + 1.
+    /// First page in the list of free ones, its number + 1.
     pub(crate) free_first: W32,
+    /// Pages that are free, in the list or never used.
     pub(crate) free_pages: W32,
+    /// Pages from this one to the last were never used: they are free, in no list, and nothing was
+    /// ever written to them or their descriptors.
+    pub(crate) never_used: W32,
     /// Free slots in the pages of the interests.
     pub(crate) free_interests: W32,
     /// Per size class, first page with a free slot, its number + 1.
@@ -210,7 +221,8 @@ impl Store {
     /// # Safety
     ///
     /// `base..base + len` is page aligned memory, shared by all processes that will open it,
-    /// mapped for as long as they live, and nobody else uses it.
+    /// mapped for as long as they live, and nobody else uses it. It is as the system has mapped it, all
+    /// zeroes, or all of it was filled with something else.
     pub unsafe fn create(
         base: NonNull<u8>,
         len: usize,
@@ -272,7 +284,10 @@ impl Store {
         }
         // SAFETY: the caller's promise.
         let arena = unsafe { Arena::new(base, len) };
-        arena.clear();
+        if !arena.is_blank() {
+            // An nginx that was built for debugging fills new memory.
+            arena.clear();
+        }
         let plan = Plan::of(len);
         let key = split_key(hash_key);
         let header = arena.at::<Header>(0);
@@ -281,10 +296,12 @@ impl Store {
             (&header.version, VERSION),
             (&header.buckets_at, word(plan.buckets_at)),
             (&header.buckets, word(plan.buckets)),
+            (&header.occupied_at, word(plan.occupied_at)),
             (&header.descriptors_at, word(plan.descriptors_at)),
             (&header.pages, word(plan.pages)),
             (&header.first_page, word(plan.first_page)),
             (&header.reserve, word((plan.pages / 128).max(1))),
+            (&header.commons.free_pages, word(plan.pages)),
         ] {
             arena.put32(word, value);
         }
@@ -304,7 +321,6 @@ impl Store {
             shard.lock.make(locking);
         }
         let store = Self::new(arena, locking, MASTER, key);
-        store.make_pages();
         store.make_seat_page();
         store.add_seats(seats);
         // Last: an image without its magic is not a zone.
@@ -338,6 +354,7 @@ impl Store {
         let same = header.len.get() == len as u64
             && header.buckets_at.get() == word(plan.buckets_at)
             && header.buckets.get() == word(plan.buckets)
+            && header.occupied_at.get() == word(plan.occupied_at)
             && header.descriptors_at.get() == word(plan.descriptors_at)
             && header.pages.get() == word(plan.pages)
             && header.first_page.get() == word(plan.first_page);
@@ -481,6 +498,7 @@ pub(crate) const MASTER: u32 = 0;
 struct Plan {
     buckets_at: usize,
     buckets: usize,
+    occupied_at: usize,
     descriptors_at: usize,
     first_page: usize,
     pages: usize,
@@ -491,9 +509,12 @@ impl Plan {
         let total = len / PAGE;
         let buckets = (len / BYTES_PER_BUCKET).next_power_of_two().max(SHARDS);
         let buckets_at = size_of::<Header>().next_multiple_of(UNIT);
-        let descriptors_at = (buckets_at + buckets * 4).next_multiple_of(UNIT);
+        let occupied_at = buckets_at + buckets * size_of::<Bucket>();
+        let occupied = Shape::bytes(buckets / SHARDS);
+        let descriptors_at = (occupied_at + occupied).next_multiple_of(UNIT);
         let first_page = (descriptors_at + total * DESCRIPTOR_SIZE).div_ceil(PAGE);
-        Self { buckets_at, buckets, descriptors_at, first_page, pages: total - first_page }
+        let pages = total - first_page;
+        Self { buckets_at, buckets, occupied_at, descriptors_at, first_page, pages }
     }
 }
 

@@ -5,7 +5,7 @@ use super::{SEATS, World};
 use crate::model::Audit;
 use crate::store::arena::{Handle, W32, W64};
 use crate::store::channel::Channel;
-use crate::store::message::Message;
+use crate::store::message::{Content, Message};
 use crate::store::{Inspection, Store};
 
 /// A world with something of everything: stored, expired and large messages, live and deleted
@@ -59,6 +59,9 @@ fn it_counts_what_there_is() {
 #[test]
 fn others_may_work_between_its_stops() {
     let mut world = populated();
+    for _ in 0..80 {
+        world.publish(0, &[b"large"], &[b'y'; 4000], true).expect("room");
+    }
     let store = world.open(SEATS);
     let mut inspection = Inspection::default();
     let mut round = 0_u32;
@@ -147,6 +150,11 @@ fn message(store: &Store) -> &Message {
 fn each_broken_rule_has_a_name() {
     let mut world = populated();
     world.publish(0, &[b"idle"], b"to nobody", false).expect("room");
+    // Pages that were used, and are free again.
+    let text: &[&[u8]] = &[&[b'x'; 30_000]];
+    let content = Content { event_id: None, event_type: None, text, flags: 0 };
+    let staged = world.hub(0).store.stage(content).expect("room");
+    world.hub(0).store.unstage(staged);
     let world = world;
     world.check("populated");
 
@@ -187,9 +195,18 @@ fn each_broken_rule_has_a_name() {
         Narrow(&s.bucket_of(hash).first.0, 0)
     });
     expect(&world, "bucket", |s| {
-        let free = (0..s.header().buckets.get() as usize).map(|number| s.bucket(number));
-        let free = free.map(|bucket| &bucket.first).find(|first| first.get().is_none());
-        Narrow(&free.expect("an empty bucket").0, 12_345)
+        let hash = channel(s, b"channel 0").1.hash.get();
+        Narrow(&s.bucket_of(hash).first.0, 12_345)
+    });
+    expect(&world, "occupied", |s| {
+        let hash = channel(s, b"channel 0").1.hash.get();
+        Narrow(&s.bucket_of(hash).first.0, 0)
+    });
+    expect(&world, "occupied", |s| {
+        // The bits of a shard are its own: without them its channels cannot be listed.
+        let at = s.header().occupied_at.get() as usize;
+        let words = (at..).step_by(4).map(|at| s.arena.word32(at));
+        Narrow(words.into_iter().find(|word| word.get() != 0).expect("a channel"), 0)
     });
 
     // Pages.

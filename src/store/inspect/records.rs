@@ -181,9 +181,12 @@ impl<'s> Walk<'s, '_> {
             *(if channel.has(WILDCARD) { &mut found.wildcard } else { &mut found.normal }) += 1;
             found.index.there(handle.unit());
             found.index.pointed(channel.hash_next.0.get());
-            let bucket = &self.store.bucket_of(channel.hash.get()).first;
+            let number = self.store.bucket_number(channel.hash.get());
+            let bucket = &self.store.bucket(number).first;
             let is_found = self.in_list(bucket, |c| &c.hash_next, |other, _| other == handle);
             self.need(is_found, "channel_index");
+            let is_occupied = self.store.is_occupied(number);
+            self.need(is_occupied, "occupied");
         }
         if !channel.has(EVENTS) {
             self.found.shards[shard].stored_by_channels += channel.stored.get();
