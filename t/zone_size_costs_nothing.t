@@ -1,5 +1,5 @@
-# The size of the zone costs nothing: neither `nginx -t` nor a start, a reload or an audit uses memory in
-# which nothing was stored.
+# The size of the zone costs nothing: neither `nginx -t` nor a start, a reload, an audit or a list of all
+# channels uses memory in which nothing was stored.
 #
 # Proves directives.md: push_stream_shared_memory_size.
 
@@ -18,6 +18,7 @@ my $conf = <<'EOC';
     server {
         listen 127.0.0.1:%%PORT_8080%%;
         location /pub   { push_stream_publisher; push_stream_store_messages on; }
+        location /stats { push_stream_channels_statistics; }
         location /audit { push_stream_audit on; }
     }
 EOC
@@ -72,7 +73,8 @@ ok($t->reload, 'reload');
 used_little('after a reload');
 
 is($t->post("/pub?id=channel$_", 'x' x 1000)->status, 200, "message $_") for 1 .. 20;
-used_little('after some messages');
+is($t->stats('/stats?id=ALL')->{channels}, 20, 'a list of all channels');
+used_little('after some messages and a list');
 like($t->get('/audit')->body, qr/"violations": *\[\]/, 'an audit');
 used_little('after an audit');
 

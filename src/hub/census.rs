@@ -4,44 +4,77 @@ use crate::hub::Hub;
 use crate::model::{Audit, ChannelInfo, Seconds, Summary, Totals, WorkerInfo};
 use crate::store::Inspection;
 use crate::store::arena::Handle;
-use crate::store::channel::Channel;
+use crate::store::channel::{CHANNEL_ID_LEN_MAX, Channel};
 use crate::store::undo::Section;
 use crate::store::zone::SHARDS;
 
-/// Buckets of the index that one section looks at. A channel never changes its bucket, so a list
-/// made bucket by bucket has each channel once that exists all the while.
-const BUCKETS_PER_SECTION: usize = 64;
+/// Channels that one section looks at, a bucket more or less.
+const CHANNELS_PER_SECTION: usize = 64;
+/// Bytes of ids that a portion of a list has room for at first.
+const IDS_LEN: usize = 16 * 1024;
 
 impl Hub {
     /// One channel, if it exists.
     pub fn info(&self, id: &[u8]) -> Option<ChannelInfo> {
         let hash = self.store.hash(id);
+        let owned = id.to_vec(); // Not while others wait.
         let section = self.store.section(self.store.shard_of(hash));
-        section.find(hash, id).map(|handle| describe(&section, handle))
+        let figures = section.find(hash, id).map(|handle| Figures::of(&section, handle))?;
+        Some(figures.into_info(owned))
     }
 
     /// All live channels whose id begins with `prefix`, in order of creation.
+    ///
+    /// Costs what there is of channels, in bounded sections. So it is not the zone of one moment: each
+    /// channel that exists all the while is there once, with its figures of some moment between.
     pub fn list(&self, prefix: &[u8]) -> Vec<ChannelInfo> {
+        self.list_in(Portion::new(CHANNELS_PER_SECTION, IDS_LEN), prefix)
+    }
+
+    fn list_in(&self, mut portion: Portion, prefix: &[u8]) -> Vec<ChannelInfo> {
         let mut found = Vec::new();
         for shard in 0..SHARDS {
-            let first = shard * self.store.buckets_per_shard();
-            let end = first + self.store.buckets_per_shard();
-            for start in (first..end).step_by(BUCKETS_PER_SECTION) {
-                let section = self.store.section(shard);
-                for bucket in start..end.min(start + BUCKETS_PER_SECTION) {
-                    let mut at = self.store.bucket(bucket).first.get();
-                    while let Some(handle) = at {
-                        let info = describe(&section, handle);
-                        if info.id.starts_with(prefix) {
-                            found.push(info);
-                        }
-                        at = section.get(handle).hash_next.get();
-                    }
+            let mut next = Some(0);
+            while let Some(from) = next {
+                next = self.list_some(shard, from, prefix, &mut portion);
+                if next == Some(from) {
+                    portion.grow();
                 }
+                portion.move_to(&mut found);
             }
         }
         found.sort_unstable_by_key(|info| info.created);
         found
+    }
+
+    /// One section: some of the shard's channels, from the bucket `from` on, as far as there is room for
+    /// them. Answers from which bucket to go on.
+    fn list_some(
+        &self,
+        shard: usize,
+        from: usize,
+        prefix: &[u8],
+        portion: &mut Portion,
+    ) -> Option<usize> {
+        let section = self.store.section(shard);
+        let first = shard * self.store.buckets_per_shard();
+        let (mut next, mut seen) = (from, 0);
+        while seen < CHANNELS_PER_SECTION {
+            let bucket = self.store.next_occupied_of(shard, next)?;
+            let mut at = self.store.bucket(first + bucket).first.get();
+            let before = portion.len();
+            while let Some(handle) = at {
+                seen += 1;
+                if !portion.take(&section, handle, prefix) {
+                    portion.truncate(before);
+                    // As a whole, or not at all: a bucket is a place to go on from, a channel is not.
+                    return Some(bucket);
+                }
+                at = section.get(handle).hash_next.get();
+            }
+            next = bucket + 1;
+        }
+        Some(next)
     }
 
     /// What the head of a list says.
@@ -95,15 +128,134 @@ fn since(then: Seconds, now: Seconds) -> u64 {
     u64::try_from(now.saturating_sub(then)).unwrap_or(0)
 }
 
-fn describe(section: &Section<'_>, handle: Handle<Channel>) -> ChannelInfo {
-    let channel = section.get(handle);
-    let mut id = Vec::new();
-    section.store.read_channel_id(handle, &mut id);
-    ChannelInfo {
-        id,
-        published: channel.published.get(),
-        stored: channel.stored.get(),
-        subscribers: section.subscribers(channel),
-        created: channel.created.get(),
+/// What is listed of a channel, but for its id.
+struct Figures {
+    published: u64,
+    stored: u64,
+    subscribers: u64,
+    created: u64,
+}
+
+impl Figures {
+    fn of(section: &Section<'_>, handle: Handle<Channel>) -> Self {
+        let channel = section.get(handle);
+        Self {
+            published: channel.published.get(),
+            stored: channel.stored.get(),
+            subscribers: section.subscribers(channel),
+            created: channel.created.get(),
+        }
+    }
+
+    fn into_info(self, id: Vec<u8>) -> ChannelInfo {
+        let Self { published, stored, subscribers, created } = self;
+        ChannelInfo { id, published, stored, subscribers, created }
+    }
+}
+
+/// What one section has found: in memory that was there before, since others wait for the lock.
+struct Portion {
+    /// Length of each id, and the rest.
+    channels: Vec<(usize, Figures)>,
+    ids: Vec<u8>,
+}
+
+impl Portion {
+    fn new(channels: usize, ids_len: usize) -> Self {
+        let ids_len = ids_len.max(CHANNEL_ID_LEN_MAX);
+        Self { channels: Vec::with_capacity(channels), ids: Vec::with_capacity(ids_len) }
+    }
+
+    const fn len(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// Notes the channel if its id begins with `prefix`. False: there is no room for it.
+    fn take(&mut self, section: &Section<'_>, handle: Handle<Channel>, prefix: &[u8]) -> bool {
+        if !section.store.channel_id_begins_with(handle, prefix) {
+            return true;
+        }
+        let len = section.get(handle).id_len();
+        if self.channels.len() == self.channels.capacity()
+            || self.ids.capacity() - self.ids.len() < len
+        {
+            return false;
+        }
+        section.store.read_channel_id(handle, &mut self.ids);
+        self.channels.push((len, Figures::of(section, handle)));
+        true
+    }
+
+    /// Forgets all but the first channels.
+    fn truncate(&mut self, len: usize) {
+        let dropped: usize = self.channels.drain(len..).map(|(len, _)| len).sum();
+        self.ids.truncate(self.ids.len() - dropped);
+    }
+
+    /// Twice as much room, for a bucket that does not fit.
+    fn grow(&mut self) {
+        if self.channels.is_empty() {
+            self.channels.reserve_exact(2 * self.channels.capacity());
+            self.ids.reserve_exact(2 * self.ids.capacity());
+        }
+    }
+
+    fn move_to(&mut self, found: &mut Vec<ChannelInfo>) {
+        let mut ids = self.ids.as_slice();
+        for (len, figures) in self.channels.drain(..) {
+            let (id, rest) = ids.split_at(len);
+            ids = rest;
+            found.push(figures.into_info(id.to_vec()));
+        }
+        self.ids.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::sim::World;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "thousands of channels take Miri minutes")]
+    fn a_list_is_made_in_bounded_sections_and_costs_what_there_is() {
+        let mut looks = Vec::new();
+        // As many channels in a small zone and in a large one.
+        for len in [1 << 20, 64 << 20] {
+            let mut world = World::new(len, 1);
+            for n in 0..500 {
+                let id = format!("channel {n}");
+                world.publish(0, &[id.as_bytes()], b"text", false).expect("room");
+            }
+            let store = &world.hub(0).store;
+            store.longest_section.set(0);
+            let before = store.arena.looks.get();
+            assert_eq!(world.hub(0).list(b"").len(), 500);
+            let store = &world.hub(0).store;
+            let longest = store.longest_section.get();
+            assert!(longest < 1500, "a section looks at {longest} records");
+            looks.push(store.arena.looks.get() - before);
+        }
+        assert!(looks[1] < 2 * looks[0], "{looks:?} looks in a zone 64 times as large");
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "hundreds of channels take Miri minutes")]
+    fn a_list_is_whole_however_small_its_portions_are() {
+        let mut world = World::new(1 << 20, 1);
+        let mut ids: Vec<Vec<u8>> = (0..400).map(|n| format!("channel {n}").into_bytes()).collect();
+        ids.extend((0..20).map(|n| vec![b'a' + n; CHANNEL_ID_LEN_MAX]));
+        for id in &ids {
+            world.publish(0, &[id], b"text", false).expect("room");
+        }
+        world.publish(0, &[b"other"], b"text", false).expect("room");
+        for channels in [1, 2, 64] {
+            let hub = world.hub(0);
+            let all = hub.list_in(Portion::new(channels, 0), b"");
+            assert!(all.iter().map(|info| &info.id).eq(ids.iter().chain([&b"other".to_vec()])));
+            let some = hub.list_in(Portion::new(channels, 0), b"channel 39");
+            assert_eq!(some.len(), 11);
+            assert!(hub.list_in(Portion::new(channels, 0), &[b'x'; 5000]).is_empty());
+        }
     }
 }

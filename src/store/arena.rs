@@ -113,6 +113,9 @@ pub(crate) struct Arena {
     /// This worker has "died": nothing that it does reaches the arena any more.
     #[cfg(any(test, fuzzing))]
     pub(crate) dead: core::cell::Cell<bool>,
+    /// Records that this worker has looked at; tests and fuzzers only.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) looks: core::cell::Cell<u64>,
 }
 
 /// What a test's worker "dies" of.
@@ -132,6 +135,8 @@ impl Arena {
             fuse: core::cell::Cell::new(None),
             #[cfg(any(test, fuzzing))]
             dead: core::cell::Cell::new(false),
+            #[cfg(any(test, fuzzing))]
+            looks: core::cell::Cell::new(0),
         }
     }
 
@@ -143,6 +148,8 @@ impl Arena {
     /// The record at `offset`, checked for bounds and alignment but not for its kind: for the
     /// parts with a fixed place, and for memory about to become a record.
     pub(crate) fn at<T: Record>(&self, offset: usize) -> &T {
+        #[cfg(any(test, fuzzing))]
+        self.looks.set(self.looks.get() + 1);
         let end = offset.checked_add(size_of::<T>());
         assert!(end.is_some_and(|end| end <= self.len), "push stream: offset outside the zone");
         assert!(offset.is_multiple_of(align_of::<T>()), "push stream: crooked offset in the zone");

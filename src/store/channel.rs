@@ -95,6 +95,12 @@ impl Store {
         self.arena.read_bytes(handle.unit() as usize * UNIT + CHANNEL_HEAD, len, out);
     }
 
+    /// Does the channel's id begin like this?
+    pub(crate) fn channel_id_begins_with(&self, handle: Handle<Channel>, prefix: &[u8]) -> bool {
+        self.arena.get(handle).id_len() >= prefix.len()
+            && self.arena.bytes_are(handle.unit() as usize * UNIT + CHANNEL_HEAD, prefix)
+    }
+
     /// Is this the channel's id?
     pub(crate) fn channel_id_is(&self, handle: Handle<Channel>, id: &[u8]) -> bool {
         self.arena.get(handle).id_len.get() as usize == id.len()

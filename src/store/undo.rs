@@ -158,6 +158,8 @@ impl Store {
 
     fn open_section(&self, shard: Option<usize>) -> Section<'_> {
         assert!(!self.in_section.replace(true), "push stream: a section inside a section");
+        #[cfg(any(test, fuzzing))]
+        self.section_begins();
         let seat = self.my_seat();
         Section { store: self, seat, shard, commons: Cell::new(false), committed: false }
     }

@@ -184,6 +184,11 @@ pub struct Store {
     /// Sections left until this worker "dies", holding no lock; tests and fuzzers only.
     #[cfg(any(test, fuzzing))]
     pub(crate) sections_left: Cell<Option<u64>>,
+    /// Looks before the section that is open or was last, and looks of the longest one so far.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) looks_before: Cell<u64>,
+    #[cfg(any(test, fuzzing))]
+    pub(crate) longest_section: Cell<u64>,
 }
 
 /// What a test does between two sections of a worker.
@@ -369,9 +374,17 @@ impl Store {
         Ok(store)
     }
 
+    /// A section begins: what it looks at is counted.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn section_begins(&self) {
+        self.looks_before.set(self.arena.looks.get());
+    }
+
     /// A section has ended: a test's others may work now, or this worker "dies".
     #[cfg(any(test, fuzzing))]
     pub(crate) fn section_ended(&self) {
+        let looks = self.arena.looks.get() - self.looks_before.get();
+        self.longest_section.set(self.longest_section.get().max(looks));
         if std::thread::panicking() {
             return;
         }
@@ -396,6 +409,10 @@ impl Store {
             between: Between::default(),
             #[cfg(any(test, fuzzing))]
             sections_left: Cell::new(None),
+            #[cfg(any(test, fuzzing))]
+            looks_before: Cell::new(0),
+            #[cfg(any(test, fuzzing))]
+            longest_section: Cell::new(0),
         }
     }
 

@@ -22,6 +22,8 @@ use backlog::Pending;
 /// Places for workers; not all are taken.
 const WORKERS: usize = 5;
 const STEPS: usize = 400;
+/// Records that one section may look at: bounds how long all others wait.
+const LOOKS_MAX: u64 = 500;
 /// Times to live: as many as there are queues, so that all expire in order.
 const TTLS: [Seconds; 4] = [5, 20, 60, 300];
 
@@ -664,6 +666,10 @@ impl Sim {
 
     /// The channels and all figures are as the model says.
     fn compare(&mut self) {
+        for worker in self.living() {
+            let looks = self.world.hub(worker).store.longest_section.get();
+            assert!(looks < LOOKS_MAX, "a section looks at {looks} records");
+        }
         let real = self.sync();
         let living = self.living();
         for (id, real) in &real {
