@@ -245,9 +245,13 @@ impl<H: Host> Audience<H> {
         token: Token,
         how: impl FnOnce(&mut Subscriber<H>) -> How,
     ) -> Option<Departure<H::Link>> {
-        let mut subscriber = self.take_out(host, token)?;
-        let is_answer = subscriber.is_answer();
-        let how = how(&mut subscriber);
+        // First of all, for this may panic: then the subscriber is still there to be cut off.
+        let (how, is_answer) = {
+            let records = &mut *self.records.borrow_mut();
+            let subscriber = records.slots.get(token)?;
+            (how(subscriber), subscriber.is_answer())
+        };
+        let subscriber = self.take_out(host, token)?;
         Some(Departure { link: subscriber.link, how, is_answer })
     }
 

@@ -245,3 +245,32 @@ impl<H: Host> Audience<H> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::departure::Cut;
+    use crate::session::sim::link::{End, Fault};
+    use crate::session::sim::solo::{Solo, message, reason};
+
+    /// At whatever call it panics, the client is not left waiting for ever.
+    #[test]
+    fn a_panic_over_an_answer_ends_the_poll() {
+        for number in 0.. {
+            let worker = Solo::new();
+            let (token, link) = worker.poll(false, Poll::new(None, true));
+            worker.give(&[token], &[message("a", 1, "one")]);
+            link.fails_at(number, Fault::Panic);
+            worker.write();
+            worker.assert_empty();
+            assert!(worker.has_left(token));
+            if reason(&link) == Some(Reason::Answered) {
+                assert!(matches!(link.end(), Some(End::Answered(..))));
+                assert!(number > 0, "an answer is made by the layout");
+                return;
+            }
+            assert_eq!(reason(&link), Some(Reason::Error), "{number}");
+            assert_eq!(link.end(), Some(End::Cut(Cut::Lost)), "{number}");
+        }
+    }
+}
