@@ -259,8 +259,8 @@ impl<H: Host> Audience<H> {
     fn take_out(&self, host: &H, token: Token) -> Option<Subscriber<H>> {
         let subscriber = self.records.borrow_mut().remove(token)?;
         let entry = Entry { reason: Some(subscriber.reason), ..subscriber.entry() };
-        host.write_down(&subscriber.link, entry);
         host.leave(token);
+        host.write_down(&subscriber.link, entry);
         Some(subscriber)
     }
 
@@ -445,5 +445,21 @@ impl Forms {
     /// The form of this number; `None` for a number that was never given.
     pub(super) fn get(&self, number: u32) -> Option<&Rc<Form>> {
         self.forms.get(number as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::sim::solo::Solo;
+
+    #[test]
+    fn a_panic_over_the_last_entry_leaves_nobody_registered() {
+        let worker = Solo::new();
+        let (token, _) = worker.stream();
+        worker.panics_writing_down.set(true);
+        worker.serve_event(|| worker.audience.forget(&worker, token));
+        worker.assert_empty();
+        assert!(worker.has_left(token));
     }
 }
