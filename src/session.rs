@@ -20,6 +20,8 @@ pub mod outbox;
 pub mod paging;
 pub mod poll;
 pub mod polling;
+#[cfg(test)]
+mod sim;
 pub mod socket;
 pub mod stream;
 pub mod streaming;

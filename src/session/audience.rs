@@ -245,9 +245,13 @@ impl<H: Host> Audience<H> {
         token: Token,
         how: impl FnOnce(&mut Subscriber<H>) -> How,
     ) -> Option<Departure<H::Link>> {
-        let mut subscriber = self.take_out(host, token)?;
-        let is_answer = subscriber.is_answer();
-        let how = how(&mut subscriber);
+        // First of all, for this may panic: then the subscriber is still there to be cut off.
+        let (how, is_answer) = {
+            let records = &mut *self.records.borrow_mut();
+            let subscriber = records.slots.get(token)?;
+            (how(subscriber), subscriber.is_answer())
+        };
+        let subscriber = self.take_out(host, token)?;
         Some(Departure { link: subscriber.link, how, is_answer })
     }
 
@@ -255,8 +259,8 @@ impl<H: Host> Audience<H> {
     fn take_out(&self, host: &H, token: Token) -> Option<Subscriber<H>> {
         let subscriber = self.records.borrow_mut().remove(token)?;
         let entry = Entry { reason: Some(subscriber.reason), ..subscriber.entry() };
-        host.write_down(&subscriber.link, entry);
         host.leave(token);
+        host.write_down(&subscriber.link, entry);
         Some(subscriber)
     }
 
@@ -441,5 +445,21 @@ impl Forms {
     /// The form of this number; `None` for a number that was never given.
     pub(super) fn get(&self, number: u32) -> Option<&Rc<Form>> {
         self.forms.get(number as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::sim::solo::Solo;
+
+    #[test]
+    fn a_panic_over_the_last_entry_leaves_nobody_registered() {
+        let worker = Solo::new();
+        let (token, _) = worker.stream();
+        worker.panics_writing_down.set(true);
+        worker.serve_event(|| worker.audience.forget(&worker, token));
+        worker.assert_empty();
+        assert!(worker.has_left(token));
     }
 }

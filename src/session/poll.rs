@@ -174,22 +174,43 @@ impl<H: Host> Audience<H> {
         matches!(records.slots.get(token).map(|s| &s.mode), Some(Mode::Poll(_)))
     }
 
-    /// Answers polls that have found their message, a bounded number of them. Those of several channels
-    /// wait for the hub if it has an older one. `true`: there are more.
+    /// Answers polls that have found their message, a bounded number of them, but for those that wait for
+    /// the hub. `true`: there are more.
     pub(super) fn answer_ready(&self, host: &H) -> bool {
         let count = self.records.borrow().answered.len();
         for _ in 0..count.min(ANSWERS_MAX) {
             let Some(token) = self.records.borrow_mut().answered.pop_front() else { break };
             self.at_work.set(Some(token));
-            match self.found_among_many(token) {
-                Some(order) if host.has_older(token, order) => {
-                    self.records.borrow_mut().answered.push_back(token);
-                }
-                _ => self.answer(host, token, false),
+            if self.is_overtaken(host, token) {
+                self.records.borrow_mut().answered.push_back(token);
+            } else if self.has_found(token) {
+                self.answer(host, token);
             }
             self.at_work.set(None);
         }
         count > ANSWERS_MAX
+    }
+
+    /// The time of a poll that waits is over: answers it, whether it has found something or not.
+    pub(super) fn end_poll(&self, host: &H, token: Token) {
+        if self.is_overtaken(host, token) {
+            if host.has_rounds() {
+                // In one of them the hub hands out the older message, which is then the answer.
+                return;
+            }
+            // Its next request gets both.
+            self.change(token, |subscriber| {
+                if let Mode::Poll(poll) = &mut subscriber.mode {
+                    poll.found = None;
+                }
+            });
+        }
+        self.answer(host, token);
+    }
+
+    /// Has a poll found a message, and has the hub an older one for it? Then it has several channels.
+    fn is_overtaken(&self, host: &H, token: Token) -> bool {
+        self.found_among_many(token).is_some_and(|order| host.has_older(token, order))
     }
 
     /// Time and tag of what a poll of several channels has found.
@@ -202,19 +223,16 @@ impl<H: Host> Audience<H> {
         }
     }
 
-    /// Answers a poll that waits, with what it has found. `is_over`: in any case, with what is known.
-    pub(super) fn answer(&self, host: &H, token: Token, is_over: bool) {
-        if (is_over || self.has_found(token))
-            && let Some(departure) = self.answer_now(host, token)
-        {
-            host.depart(departure);
-        }
-    }
-
     fn has_found(&self, token: Token) -> bool {
         let records = &mut *self.records.borrow_mut();
         let subscriber = records.slots.get(token);
         matches!(subscriber.map(|s| &s.mode), Some(Mode::Poll(poll)) if poll.found.is_some())
+    }
+
+    fn answer(&self, host: &H, token: Token) {
+        if let Some(departure) = self.answer_now(host, token) {
+            host.depart(departure);
+        }
     }
 
     /// The answer of a poll with what it has found, else as for one whose time is over. Also in the
@@ -243,5 +261,65 @@ impl<H: Host> Audience<H> {
             }
             Mode::Stream(_) => How::Cut(Cut::Lost),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::departure::Cut;
+    use crate::session::sim::link::{End, Fault};
+    use crate::session::sim::solo::{Solo, message, reason};
+
+    /// Its answer would announce the place of what it has found, beyond the older message.
+    #[test]
+    fn a_poll_whose_time_is_over_passes_over_no_older_message() {
+        for has_rounds in [true, false] {
+            let worker = Solo::new();
+            let (token, link) = worker.poll(true, Poll::new(None, false));
+            let newer = Message { time: 7, ..message("b", 1, "newer") };
+            let older = Message { time: 6, ..message("a", 1, "older") };
+            worker.give(&[token], &[newer]);
+            worker.oldest.set(Some((6, 1)));
+            worker.resume_from.set(6);
+            worker.write();
+            assert_eq!(link.end(), None, "it waits for the older one");
+            worker.has_rounds.set(has_rounds);
+            worker.audience.dismiss(&worker, token, Reason::Ttl);
+            if !has_rounds {
+                assert_eq!(link.end(), Some(End::Answered(Announced::now(6), None)));
+                assert_eq!(reason(&link), Some(Reason::Ttl));
+                continue;
+            }
+            assert_eq!(link.end(), None, "it still waits");
+            worker.give(&[token], &[older]);
+            worker.oldest.set(None);
+            worker.write();
+            let body = b"[a 1 older]<foot>".to_vec();
+            assert_eq!(link.end(), Some(End::Answered(Announced::message(&older), Some(body))));
+            assert_eq!(reason(&link), Some(Reason::Answered));
+            worker.assert_empty();
+        }
+    }
+
+    /// At whatever call it panics, the client is not left waiting for ever.
+    #[test]
+    fn a_panic_over_an_answer_ends_the_poll() {
+        for number in 0.. {
+            let worker = Solo::new();
+            let (token, link) = worker.poll(false, Poll::new(None, true));
+            worker.give(&[token], &[message("a", 1, "one")]);
+            link.fails_at(number, Fault::Panic);
+            worker.write();
+            worker.assert_empty();
+            assert!(worker.has_left(token));
+            if reason(&link) == Some(Reason::Answered) {
+                assert!(matches!(link.end(), Some(End::Answered(..))));
+                assert!(number > 0, "an answer is made by the layout");
+                return;
+            }
+            assert_eq!(reason(&link), Some(Reason::Error), "{number}");
+            assert_eq!(link.end(), Some(End::Cut(Cut::Lost)), "{number}");
+        }
     }
 }

@@ -305,7 +305,7 @@ impl<H: Host> Audience<H> {
         self.at_work.set(Some(token));
         self.records.borrow_mut().begin_end(token, reason, frames);
         if self.is_poll(token) {
-            self.answer(host, token, true);
+            self.end_poll(host, token);
             self.at_work.set(None);
         } else {
             // Statistics stop counting it before anybody can read the last byte.
