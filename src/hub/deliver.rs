@@ -1,7 +1,7 @@
 //! Delivering: what a worker's inbox holds, in bounded batches, to its own subscribers.
 
 use crate::hub::{Hub, Rules};
-use crate::model::{Group, Listener, Message, Seconds, Token};
+use crate::model::{Group, Message, Seconds, Token};
 use crate::store::arena::Handle;
 use crate::store::channel::DELETED;
 use crate::store::interest::Interest;
@@ -13,6 +13,8 @@ use crate::store::zone::SHARDS;
 const BATCH: usize = 64;
 /// Bytes of text of one batch, unless a single message is larger.
 const BATCH_BYTES: usize = 256 * 1024;
+/// Subscriptions of a deleted channel that one call ends. Few in tests, which have few subscribers.
+const ENDS_PER_CALL: u32 = if cfg!(any(test, fuzzing)) { 2 } else { 64 };
 
 /// What [`Hub::deliver`] hands out.
 #[derive(Debug)]
@@ -28,7 +30,8 @@ pub enum News<'a> {
         /// notice belongs among the messages of the others. `None`: it is not deleted.
         deleted_at: Option<(Seconds, u64)>,
     },
-    /// This subscription ended, for its channel was deleted; the notice came before.
+    /// This subscription ended, for its channel was deleted; the notice came before, perhaps in a call
+    /// of its own.
     Ended {
         /// Whose.
         token: Token,
@@ -59,58 +62,78 @@ struct Batch {
 }
 
 impl Hub {
-    /// Hands out one batch; true if there is more, so call again after the event loop has run.
+    /// Hands out one batch, or ends some subscriptions of a deleted channel; true if there is more, so
+    /// call again after the event loop has run.
     ///
     /// `each` must not call back into the hub: it queues bytes, to be sent afterwards.
     pub fn deliver(&mut self, rules: &Rules, now: Seconds, each: &mut dyn FnMut(News<'_>)) -> bool {
         let Some(batch) = self.next_news() else { return false };
-        let ended = batch.deleted_at.is_some() && !batch.more;
-        if let Some(local) = self.roster.local(batch.token, batch.interest) {
-            let mut scratch = core::mem::take(&mut self.scratch);
-            let (entries, has_notice) = self.read_batch(&batch, &mut scratch);
-            let mut messages = Vec::with_capacity(entries.len() + 1);
-            let mut rest = scratch.as_slice();
-            for entry in &entries {
-                let mut take = |len: Option<usize>| {
-                    let (part, after) = rest.split_at(len.unwrap_or(0));
-                    rest = after;
-                    len.map(|_| part)
-                };
-                messages.push(Message {
-                    id: entry.id,
-                    channel: &local.id,
-                    time: entry.time,
-                    tag: entry.tag,
-                    event_id: take(entry.lengths.event_id),
-                    event_type: take(entry.lengths.event_type),
-                    text: take(Some(entry.lengths.text)).unwrap_or(b""),
-                    binary: entry.binary,
-                });
-                if entry.id == crate::model::DELETED_ID {
-                    let text = messages.pop().map_or(&b""[..], |notice| notice.text);
-                    messages.push(Message::deleted(&local.id, text));
+        let is_ended = batch.deleted_at.is_some() && !batch.more;
+        match self.roster.local(batch.token, batch.interest).map(|local| local.is_ending) {
+            Some(false) => {
+                self.hand_out(&batch, is_ended, rules, each);
+                self.finish(&batch, now);
+                if is_ended {
+                    self.roster.begin_end(batch.token);
+                    self.end_some(&batch, rules, now, each);
                 }
             }
-            if ended && !has_notice {
-                messages.push(Message::deleted(&local.id, &rules.deleted_text));
-            }
-            if !messages.is_empty() {
-                each(News::Messages {
-                    groups: &local.groups,
-                    messages: &messages,
-                    deleted_at: batch.deleted_at,
-                });
-            }
-            drop(messages);
-            scratch.clear();
-            scratch.shrink_to(BATCH_BYTES);
-            self.scratch = scratch;
-        }
-        self.finish(&batch, now);
-        if ended {
-            self.end_channel(&batch, rules, now, each);
+            Some(true) => self.end_some(&batch, rules, now, each),
+            // Nobody here listens to it, and its number may be another channel's.
+            None if is_ended => self.store.retire(batch.shard, batch.interest, now),
+            None => self.finish(&batch, now),
         }
         self.has_news()
+    }
+
+    /// Gives the listeners what the batch holds, and at its end, if it is the channel's, the notice.
+    fn hand_out(
+        &mut self,
+        batch: &Batch,
+        is_ended: bool,
+        rules: &Rules,
+        each: &mut dyn FnMut(News<'_>),
+    ) {
+        let Some(local) = self.roster.local(batch.token, batch.interest) else { return };
+        let mut scratch = core::mem::take(&mut self.scratch);
+        let (entries, has_notice) = self.read_batch(batch, &mut scratch);
+        let mut messages = Vec::with_capacity(entries.len() + 1);
+        let mut rest = scratch.as_slice();
+        for entry in &entries {
+            let mut take = |len: Option<usize>| {
+                let (part, after) = rest.split_at(len.unwrap_or(0));
+                rest = after;
+                len.map(|_| part)
+            };
+            messages.push(Message {
+                id: entry.id,
+                channel: &local.id,
+                time: entry.time,
+                tag: entry.tag,
+                event_id: take(entry.lengths.event_id),
+                event_type: take(entry.lengths.event_type),
+                text: take(Some(entry.lengths.text)).unwrap_or(b""),
+                binary: entry.binary,
+            });
+            if entry.id == crate::model::DELETED_ID {
+                let text = messages.pop().map_or(&b""[..], |notice| notice.text);
+                messages.push(Message::deleted(&local.id, text));
+            }
+        }
+        if is_ended && !has_notice {
+            messages.push(Message::deleted(&local.id, &rules.deleted_text));
+        }
+        if !messages.is_empty() {
+            each(News::Messages {
+                groups: &local.groups,
+                messages: &messages,
+                deleted_at: batch.deleted_at,
+            });
+        }
+        drop(messages);
+        scratch.clear();
+        scratch.shrink_to(BATCH_BYTES);
+        self.scratch = scratch;
     }
 
     /// Have the subscriber's channels a message that this worker has not handed out yet, and that was
@@ -247,23 +270,26 @@ impl Hub {
         }
     }
 
-    /// All is read of a deleted channel: its subscriptions end.
-    fn end_channel(
+    /// All is read of a deleted channel: some of its subscriptions end. The others have their turn when
+    /// this is the first interest of the inbox again.
+    fn end_some(
         &mut self,
         batch: &Batch,
         rules: &Rules,
         now: Seconds,
         each: &mut dyn FnMut(News<'_>),
     ) {
-        let local = self.roster.local(batch.token, batch.interest);
-        let Some(id) = local.map(|local| local.id.clone()) else {
-            // Nobody here listens to it, and its number may be another channel's.
-            self.store.retire(batch.shard, batch.interest, now);
-            return;
-        };
-        for Listener { token, .. } in self.roster.listeners(batch.token) {
+        let Some(local) = self.roster.local(batch.token, batch.interest) else { return };
+        let id = local.id.clone();
+        let mut ended = 0;
+        let is_over = loop {
+            if ended == ENDS_PER_CALL {
+                break false;
+            }
+            let Some(token) = self.roster.some_listener(batch.token) else { break true };
             let announced = self.roster.is_announced(token);
-            let Some(left) = self.roster.leave_local(token, batch.token) else { continue };
+            let left = self.roster.leave_local(token, batch.token).unwrap_or(0);
+            ended += 1;
             if left == 0 {
                 self.roster.remove(token);
                 if announced {
@@ -274,9 +300,17 @@ impl Hub {
                 self.notify("client_unsubscribed", &id, rules, now);
             }
             each(News::Ended { token, left });
+        };
+        if is_over {
+            self.store.retire(batch.shard, batch.interest, now);
+            self.roster.close(batch.token);
+            return;
         }
-        self.store.retire(batch.shard, batch.interest, now);
-        self.roster.close(batch.token);
+        let section = self.store.section(batch.shard);
+        let subscribers = &section.get(batch.interest).subscribers;
+        section.set32(subscribers, subscribers.get().saturating_sub(ended));
+        section.rotate_inbox(batch.interest);
+        section.commit();
     }
 }
 

@@ -14,6 +14,8 @@ pub(super) struct Local {
     pub(super) shard: usize,
     pub(super) id: Box<[u8]>,
     pub(super) groups: Vec<Group>,
+    /// It is deleted, its listeners have all that there was, and their subscriptions are ending.
+    pub(super) is_ending: bool,
 }
 
 /// One subscription of a subscriber: where its listener stands.
@@ -213,14 +215,18 @@ impl Roster {
         }
     }
 
-    /// All who listen to a channel.
-    pub(super) fn listeners(&self, number: u32) -> Vec<Listener> {
-        let local = self.locals.get(number as usize).and_then(Option::as_ref);
-        local
-            .into_iter()
-            .flat_map(|l| &l.groups)
-            .flat_map(|g| g.listeners.iter().copied())
-            .collect()
+    /// From now on the subscriptions of this channel end.
+    pub(super) fn begin_end(&mut self, number: u32) {
+        if let Some(Some(local)) = self.locals.get_mut(number as usize) {
+            local.is_ending = true;
+        }
+    }
+
+    /// One of those who listen to a channel.
+    pub(super) fn some_listener(&self, number: u32) -> Option<Token> {
+        let local = self.locals.get(number as usize)?.as_ref()?;
+        let listener = local.groups.iter().find_map(|group| group.listeners.last())?;
+        Some(listener.token)
     }
 
     /// All who are registered.

@@ -321,7 +321,8 @@ impl Hub {
         if let Some(interest) = attached.interest {
             let local = attached.local.unwrap_or_else(|| {
                 let shard = attached.shard;
-                self.roster.open(Local { interest, shard, id: id.into(), groups: Vec::new() })
+                let (id, groups) = (id.into(), Vec::new());
+                self.roster.open(Local { interest, shard, id, groups, is_ending: false })
             });
             let listener = Listener { token: request.token, after: attached.newest };
             self.roster.join(local, request.form, listener);

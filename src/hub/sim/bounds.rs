@@ -2,8 +2,9 @@
 //!
 //! Pins known-defects.md R3, R13.
 
-use super::World;
-use crate::hub::Tick;
+use super::{World, token};
+use crate::hub::{News, Tick};
+use crate::model::DELETED_ID;
 
 /// Channels that are all alive.
 const CHANNELS: u32 = 2000;
@@ -39,4 +40,59 @@ fn one_call_does_a_bounded_part_and_says_so() {
     world.tick(0);
     world.tick(0);
     assert_eq!(world.hub(0).totals(now).channels, 0, "in the end all of it is done");
+}
+
+/// However many listen to a deleted channel, one call ends some of them, and other channels of its shard
+/// have their turn in between.
+#[test]
+#[cfg_attr(miri, ignore = "hundreds of subscribers take Miri minutes")]
+fn a_deleted_channel_ends_in_portions() {
+    const SUBSCRIBERS: usize = 300;
+    let mut world = World::new(1 << 20, 1);
+    let store = &world.hub(0).store;
+    let shard = |id: &[u8]| store.shard_of(store.hash(id));
+    let mut ids = (0..).map(|n| format!("other {n}").into_bytes());
+    let other = ids.find(|id| shard(id) == shard(b"deleted")).expect("one of eight");
+    for number in 0..SUBSCRIBERS {
+        world.subscribe(0, &[(b"deleted", None), (&other, None)], number).expect("room");
+    }
+    world.delete(0, b"deleted", b"bye");
+    let (rules, now) = (world.rules.clone(), world.now);
+    let (mut calls, mut ended, mut notices) = (0, 0, 0);
+    loop {
+        world.publish(0, &[&other], b"in between", false).expect("room");
+        let (mut ends, mut others) = (0, 0);
+        let mut each = |news: News<'_>| match news {
+            News::Ended { left, .. } => {
+                assert_eq!(left, 1);
+                ends += 1;
+            }
+            News::Messages { messages, .. } if messages[0].id == DELETED_ID => notices += 1,
+            News::Messages { .. } => others += 1,
+        };
+        // A turn of the worker.
+        for _ in 0..4 {
+            world.hub(0).deliver(&rules, now, &mut each);
+        }
+        assert!(ends <= 4 * 64, "{ends} subscriptions end in one turn");
+        assert!(others > 0, "another channel starves");
+        calls += 1;
+        ended += ends;
+        if ended == SUBSCRIBERS {
+            break;
+        }
+        // Some leave by themselves before their turn.
+        if calls == 3 {
+            for number in 0..10 {
+                if world.hub(0).channels_of(token(number)).len() == 2 {
+                    ended += 1;
+                }
+                world.hub(0).leave(token(number), &rules, now);
+            }
+            world.check("ending");
+        }
+    }
+    assert_eq!(notices, 1, "the notice comes once");
+    assert!(calls > 1, "all at once");
+    world.check("ended");
 }

@@ -40,6 +40,8 @@ struct Subscriber {
     worker: usize,
     announced: bool,
     subscriptions: Vec<Subscription>,
+    /// Subscriptions that it was told the end of: after their notices.
+    ends: usize,
 }
 
 struct Sim {
@@ -431,7 +433,8 @@ impl Sim {
                         Subscription { channel, next, ended: false }
                     });
                     let subscriptions = subscriptions.collect();
-                    let subscriber = Subscriber { worker, announced: false, subscriptions };
+                    let subscriber =
+                        Subscriber { worker, announced: false, subscriptions, ends: 0 };
                     self.subscribers.insert(token, subscriber);
                 }
                 let backtracked = backtrack.is_some();
@@ -733,8 +736,11 @@ fn take(news: News<'_>, model: &Model, subscribers: &mut BTreeMap<Token, Subscri
             }
         }
         News::Ended { token, left } => {
-            let subscriber = subscribers.get(&token).expect("it was subscribed");
-            let others = subscriber.subscriptions.iter().filter(|s| !s.ended).count();
+            let subscriber = subscribers.get_mut(&token).expect("it was subscribed");
+            subscriber.ends += 1;
+            let ended = subscriber.subscriptions.iter().filter(|s| s.ended).count();
+            assert!(subscriber.ends <= ended, "an end without a notice");
+            let others = subscriber.subscriptions.len() - subscriber.ends;
             assert_eq!(left, others, "its other subscriptions");
             if left == 0 {
                 subscribers.remove(&token);
