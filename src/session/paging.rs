@@ -77,8 +77,9 @@ impl Portion {
         self.messages
     }
 
-    /// All of it.
-    pub fn into_piece(self) -> Piece {
+    /// All of it, as the first that the client is sent.
+    pub(super) fn into_opening(mut self) -> Piece {
+        self.rendering.make_opening();
         Piece::all(self.rendering)
     }
 }

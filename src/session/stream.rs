@@ -123,7 +123,7 @@ impl<H: Host> Audience<H> {
             subscriber.count(portion.messages());
             if let Mode::Stream(stream) = &mut subscriber.mode {
                 (stream.way, stream.frames_chunks) = (way, frames_chunks);
-                stream.outbox.push(portion.into_piece());
+                stream.outbox.push(portion.into_opening());
                 stream.outbox.mark_backlog();
                 stream.unread = rest.map(|rest| Box::new(Unread::new(rest)));
             }
@@ -487,5 +487,41 @@ impl<H: Host> Drop for Turn<'_, H> {
                 stream.outbox.append(new);
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::sim::link::End;
+    use crate::session::sim::solo::{Solo, message, reason};
+
+    /// However much of its header and of a message it has taken.
+    #[test]
+    fn a_websocket_that_is_too_slow_ends_at_a_frames_end_with_1013() {
+        let frame = b"\x81\x07a 1 one".as_slice();
+        let close = b"\x88\x02\x03\xf5".as_slice();
+        let head = b"<head>".len();
+        for taken in 0..=head + frame.len() + 1 {
+            let worker = Solo::new();
+            let (token, link) = worker.websocket();
+            link.room.set(taken);
+            link.buffered_max.set(20);
+            for _ in 0..6 {
+                worker.give(&[token], &[message("a", 1, "one")]);
+                worker.write();
+            }
+            assert_eq!(worker.state(token), Some(State::Ending), "{taken}");
+            assert!(worker.has_left(token));
+            worker.grant(token, &link, usize::MAX);
+            let received = link.received();
+            let rest = received.strip_prefix(b"<head>".as_slice()).expect("the head");
+            let frames = rest.strip_suffix(close).expect("the close frame");
+            let begun = taken.saturating_sub(head).div_ceil(frame.len());
+            assert_eq!(frames, frame.repeat(begun), "{taken}");
+            assert_eq!((link.end(), reason(&link)), (Some(End::Closed), Some(Reason::Slow)));
+            assert_eq!(worker.too_slow.get(), 1);
+            worker.assert_empty();
+        }
     }
 }
