@@ -456,7 +456,23 @@ impl Forms {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::sim::solo::Solo;
+    use crate::session::sim::solo::{Solo, message};
+
+    #[test]
+    fn a_subscriber_stands_in_the_queue_once() {
+        let worker = Solo::new();
+        let (token, _) = worker.stream();
+        for _ in 0..3 {
+            worker.give(&[token], &[message("a", 1, "one")]);
+            assert_eq!(worker.audience.dirty(), 1);
+            worker.audience.flush(&worker, token);
+        }
+        worker.write();
+        assert_eq!(worker.audience.dirty(), 0);
+        assert!(!worker.audience.is_waiting(token));
+        worker.give(&[token], &[message("a", 2, "two")]);
+        assert!(worker.audience.is_waiting(token));
+    }
 
     #[test]
     fn a_panic_over_the_last_entry_leaves_nobody_registered() {

@@ -196,7 +196,7 @@ impl<H: Host> Audience<H> {
             let token = records.dirty.pop_front()?;
             *budget -= 1;
             self.at_work.set(Some(token));
-            match records.write_plain(token) {
+            match records.write_plain(token, true) {
                 Some(Written::Gone) => {}
                 Some(Written::Open) if !records.has_unread(token) => {}
                 written => return Some((token, written)),
@@ -285,7 +285,7 @@ impl<H: Host> Audience<H> {
     }
 
     fn write_waiting(&self, token: Token) -> Written {
-        let plain = self.records.borrow_mut().write_plain(token);
+        let plain = self.records.borrow_mut().write_plain(token, false);
         plain.unwrap_or_else(|| {
             let Some(mut turn) = Turn::begin(self, token) else { return Written::Gone };
             let flushed = turn.link.flush(turn.way, &mut turn.outbox);
@@ -326,10 +326,11 @@ impl<H: Host> Records<H> {
         matches!(&subscriber.mode, Mode::Stream(stream) if stream.unread.is_some())
     }
 
-    /// Writes what waits if the link takes it just so. `None`: it does not.
-    fn write_plain(&mut self, token: Token) -> Option<Written> {
+    /// Writes what waits if the link takes it just so. `None`: it does not. `was_dirty`: it stands in the
+    /// queue no more.
+    fn write_plain(&mut self, token: Token, was_dirty: bool) -> Option<Written> {
         let Some(subscriber) = self.slots.get(token) else { return Some(Written::Gone) };
-        subscriber.is_dirty = false;
+        subscriber.is_dirty &= !was_dirty;
         match subscriber.state {
             State::Broken => return Some(Written::Broken),
             State::TooSlow => return Some(Written::TooSlow),
