@@ -25,6 +25,7 @@ use crate::session::departure::{Cut, Departure, Entry, How, Reason};
 use crate::session::due::{Kind, Place, Places, Wheels};
 use crate::session::fanout::Round;
 use crate::session::link::{Host, Link};
+use crate::session::paging::Gaps;
 use crate::session::poll::Poll;
 use crate::session::stream::Stream;
 use crate::session::{Form, Framing};
@@ -51,6 +52,8 @@ pub(super) struct Records<H: Host> {
     pub(super) scratch: Vec<u8>,
     /// What subscribers of several channels get when the hub has handed out all it has.
     pub(super) round: Round,
+    /// Who has lost old messages of a deleted channel, and not had the notice of it.
+    pub(super) gaps: Gaps,
     /// Streams without a subscription, which may still have messages in the round.
     pub(super) ended: Vec<Token>,
     /// Streams whose sockets take old messages as fast as they are read; each once.
@@ -117,6 +120,7 @@ impl<H: Host> Default for Audience<H> {
             dirty: VecDeque::new(),
             scratch: Vec::new(),
             round: Round::default(),
+            gaps: Gaps::default(),
             ended: Vec::new(),
             reading: VecDeque::new(),
             portions: 0,
@@ -293,6 +297,7 @@ impl<H: Host> Records<H> {
     fn remove(&mut self, token: Token) -> Option<Subscriber<H>> {
         self.slots.get(token)?;
         self.quit(token);
+        self.gaps.forget(token);
         self.slots.remove(token)
     }
 
@@ -451,7 +456,23 @@ impl Forms {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::sim::solo::Solo;
+    use crate::session::sim::solo::{Solo, message};
+
+    #[test]
+    fn a_subscriber_stands_in_the_queue_once() {
+        let worker = Solo::new();
+        let (token, _) = worker.stream();
+        for _ in 0..3 {
+            worker.give(&[token], &[message("a", 1, "one")]);
+            assert_eq!(worker.audience.dirty(), 1);
+            worker.audience.flush(&worker, token);
+        }
+        worker.write();
+        assert_eq!(worker.audience.dirty(), 0);
+        assert!(!worker.audience.is_waiting(token));
+        worker.give(&[token], &[message("a", 2, "two")]);
+        assert!(worker.audience.is_waiting(token));
+    }
 
     #[test]
     fn a_panic_over_the_last_entry_leaves_nobody_registered() {

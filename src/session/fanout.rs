@@ -33,6 +33,8 @@ pub struct Fanout<'a> {
     now_msec: usize,
     /// The listener that is next: its group, and its place there.
     next: (usize, usize),
+    /// Some listener has lost old messages of the channel.
+    has_gaps: bool,
     renderings: Renderings,
     /// The channel's name, once somebody needs it.
     channel: Option<Rc<[u8]>>,
@@ -48,14 +50,23 @@ impl<'a> Fanout<'a> {
         deleted_at: Option<(Seconds, u64)>,
         now_msec: usize,
     ) -> Self {
-        let renderings = Renderings::default();
-        let (channel, batch) = (None, None);
-        Self { groups, messages, deleted_at, now_msec, next: (0, 0), renderings, channel, batch }
+        Self {
+            groups,
+            messages,
+            deleted_at,
+            now_msec,
+            next: (0, 0),
+            has_gaps: false,
+            renderings: Renderings::default(),
+            channel: None,
+            batch: None,
+        }
     }
 
     /// Gives each subscriber that has not had its turn what it gets.
     pub fn run<H: Host>(&mut self, audience: &Audience<H>) {
         let records = &mut *audience.records.borrow_mut();
+        self.has_gaps = self.messages.first().is_some_and(|first| records.gaps.has(first.channel));
         while let Some(group) = self.groups.get(self.next.0) {
             if let Some(form) = records.forms.get(group.form).cloned() {
                 while let Some(listener) = group.listeners.get(self.next.1) {
@@ -71,7 +82,10 @@ impl<'a> Fanout<'a> {
     }
 
     fn give<H: Host>(&mut self, records: &mut Records<H>, form: &Form, listener: &Listener) {
-        let due = listener.due(self.messages);
+        let mut due = listener.due(self.messages);
+        if self.has_gaps {
+            due = records.gaps.due(listener.token, due);
+        }
         let Some(first) = due.first() else { return };
         let skipped = self.messages.len() - due.len();
         let token = listener.token;

@@ -29,6 +29,8 @@ pub struct Rendering {
     bytes: Vec<u8>,
     /// Where each message ends in `bytes`.
     ends: Vec<usize>,
+    /// Without its first message the client understands nothing.
+    is_opening: bool,
 }
 
 impl Rendering {
@@ -51,6 +53,11 @@ impl Rendering {
     /// Has it no bytes?
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
+    }
+
+    /// Its first message goes out in any case.
+    pub fn make_opening(&mut self) {
+        self.is_opening = true;
     }
 
     /// From now on all of it goes out as one message.
@@ -108,7 +115,8 @@ impl Piece {
     /// Bytes that nobody else is sent, as one message.
     pub fn of(bytes: Vec<u8>) -> Self {
         let to = bytes.len();
-        Self { rendering: Rc::new(Rendering { ends: vec![to], bytes }), from: 0, to }
+        let rendering = Rendering { ends: vec![to], bytes, is_opening: false };
+        Self { rendering: Rc::new(rendering), from: 0, to }
     }
 
     /// What it shows.
@@ -218,12 +226,14 @@ impl Outbox {
         first + self.more.as_ref().map_or(0, |more| more.len)
     }
 
-    /// Drops all that waits, but for the rest of a message of which the socket has a part already.
+    /// Drops all that waits, but for the rest of a message of which the socket has a part already, and for
+    /// what opens the connection.
     pub fn cut(&mut self) {
         self.more = None;
         self.first = self.first.take().and_then(|first| {
-            let is_whole = first.rendering.is_border(first.from);
-            (!is_whole).then(|| first.head(first.first_message_len()))
+            let is_opening = first.rendering.is_opening && first.from == 0;
+            let stays = is_opening || !first.rendering.is_border(first.from);
+            stays.then(|| first.head(first.first_message_len()))
         });
     }
 

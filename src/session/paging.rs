@@ -15,7 +15,7 @@ use core::mem;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crate::model::{Message, Token};
+use crate::model::{DELETED_ID, Message, Token};
 use crate::session::Form;
 use crate::session::audience::{Audience, Mode, State, Subscriber};
 use crate::session::departure::Reason;
@@ -77,8 +77,9 @@ impl Portion {
         self.messages
     }
 
-    /// All of it.
-    pub fn into_piece(self) -> Piece {
+    /// All of it, as the first that the client is sent.
+    pub(super) fn into_opening(mut self) -> Piece {
+        self.rendering.make_opening();
         Piece::all(self.rendering)
     }
 }
@@ -160,6 +161,45 @@ impl<R> Unread<R> {
         });
         self.len = self.later.iter().map(|later| later.piece.len()).sum();
         forgotten
+    }
+
+    fn has_notice(&self, channel: &[u8]) -> bool {
+        self.later.iter().any(|later| later.is_notice && *later.channel == *channel)
+    }
+}
+
+/// Channels that were deleted before some subscribers had all old messages of them. Behind that gap the
+/// subscriber gets the notice of it alone, though the worker may still have live messages to hand out.
+/// Nearly always empty.
+#[derive(Default)]
+pub(super) struct Gaps(Vec<(Token, Box<[u8]>)>);
+
+impl Gaps {
+    /// Has anybody a gap in this channel?
+    pub(super) fn has(&self, channel: &[u8]) -> bool {
+        self.0.iter().any(|(_, gone)| **gone == *channel)
+    }
+
+    /// What the subscriber gets of these messages of one channel, of which the last may be the notice.
+    pub(super) fn due<'m, 'a>(
+        &mut self,
+        token: Token,
+        messages: &'m [Message<'a>],
+    ) -> &'m [Message<'a>] {
+        let Some(last) = messages.last() else { return messages };
+        let is_gap =
+            |(other, gone): &(Token, Box<[u8]>)| *other == token && **gone == *last.channel;
+        let Some(at) = self.0.iter().position(is_gap) else { return messages };
+        if last.id != DELETED_ID {
+            return &[];
+        }
+        self.0.swap_remove(at);
+        core::slice::from_ref(last)
+    }
+
+    /// The subscriber is given nothing more.
+    pub(super) fn forget(&mut self, token: Token) {
+        self.0.retain(|(other, _)| *other != token);
     }
 }
 
@@ -245,22 +285,31 @@ impl<'a, H: Host> Refiller<'a, H> {
             }
             portion.rendering.join();
         }
-        let is_last = self.rest.is_none();
-        self.audience.change(self.token, |subscriber| {
-            subscriber.count(portion.messages);
-            let Mode::Stream(stream) = &mut subscriber.mode else { return };
-            stream.outbox.push(Piece::all(portion.rendering));
-            stream.outbox.mark_backlog();
-            let mut forgotten = 0;
-            if let Some(unread) = &mut stream.unread {
-                forgotten = gone.iter().map(|channel| unread.forget(channel)).sum();
-            }
-            if is_last {
-                stream.go_live();
-            }
-            subscriber.uncount(forgotten);
-        });
+        self.give(portion, gone);
         Refill::Done
+    }
+
+    /// The portion waits now, and if it was the last one, what comes behind it.
+    fn give(&self, portion: Portion, gone: Vec<Box<[u8]>>) {
+        let records = &mut *self.audience.records.borrow_mut();
+        let Some(subscriber) = records.slots.get(self.token) else { return };
+        subscriber.count(portion.messages);
+        let Mode::Stream(stream) = &mut subscriber.mode else { return };
+        stream.outbox.push(Piece::all(portion.rendering));
+        stream.outbox.mark_backlog();
+        let mut forgotten = 0;
+        if let Some(unread) = &mut stream.unread {
+            for channel in gone {
+                forgotten += unread.forget(&channel);
+                if !unread.has_notice(&channel) {
+                    records.gaps.0.push((self.token, channel));
+                }
+            }
+        }
+        if self.rest.is_none() {
+            stream.go_live();
+        }
+        subscriber.uncount(forgotten);
     }
 
     /// The place to read from, if it is this subscriber's turn.
@@ -364,5 +413,52 @@ impl<H: Host> Audience<H> {
             subscriber.state = State::Ending;
             subscriber.mode = Mode::Stream(Stream::answer(outbox, unread));
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Framing;
+    use crate::session::link::Way;
+    use crate::session::sim::solo::{Old, Solo, message};
+
+    fn text(bytes: &[u8]) -> String {
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    /// Its old messages were not read when its channel was deleted, and its last ones are still to come:
+    /// to get those would be a gap.
+    #[test]
+    fn behind_lost_old_messages_of_a_deleted_channel_comes_the_notice_alone() {
+        for has_many_channels in [false, true] {
+            let worker = Solo::new();
+            let rest = Old::of(&[("a", 2000)]);
+            let (token, link) = worker.open(
+                Framing::EventSource,
+                Way::Filtered,
+                has_many_channels,
+                None,
+                Some(rest),
+            );
+            link.room.set(100);
+            worker.audience.flush(&worker, token);
+            link.take_received();
+            worker.gone.borrow_mut().push(b"a".to_vec());
+            worker.grant(token, &link, usize::MAX);
+            let before = worker.audience.entry(token).expect("it is there").messages_sent;
+            link.take_received();
+
+            let notice = Message { channel: b"a", ..Message::deleted(b"a", b"gone") };
+            worker.give(&[token], &[message("a", 2001, "late")]);
+            worker.give(&[token], &[message("a", 2002, "later"), notice]);
+            worker.give(&[token], &[message("b", 1, "other")]);
+            worker.write();
+            let received = text(&link.take_received());
+            assert!(!received.contains("late"), "{received}");
+            assert!(received.contains("a -2 gone") && received.contains("b 1 other"), "{received}");
+            let after = worker.audience.entry(token).expect("it is there").messages_sent;
+            assert_eq!(after - before, 2);
+        }
     }
 }

@@ -123,7 +123,7 @@ impl<H: Host> Audience<H> {
             subscriber.count(portion.messages());
             if let Mode::Stream(stream) = &mut subscriber.mode {
                 (stream.way, stream.frames_chunks) = (way, frames_chunks);
-                stream.outbox.push(portion.into_piece());
+                stream.outbox.push(portion.into_opening());
                 stream.outbox.mark_backlog();
                 stream.unread = rest.map(|rest| Box::new(Unread::new(rest)));
             }
@@ -196,7 +196,7 @@ impl<H: Host> Audience<H> {
             let token = records.dirty.pop_front()?;
             *budget -= 1;
             self.at_work.set(Some(token));
-            match records.write_plain(token) {
+            match records.write_plain(token, true) {
                 Some(Written::Gone) => {}
                 Some(Written::Open) if !records.has_unread(token) => {}
                 written => return Some((token, written)),
@@ -285,7 +285,7 @@ impl<H: Host> Audience<H> {
     }
 
     fn write_waiting(&self, token: Token) -> Written {
-        let plain = self.records.borrow_mut().write_plain(token);
+        let plain = self.records.borrow_mut().write_plain(token, false);
         plain.unwrap_or_else(|| {
             let Some(mut turn) = Turn::begin(self, token) else { return Written::Gone };
             let flushed = turn.link.flush(turn.way, &mut turn.outbox);
@@ -326,10 +326,11 @@ impl<H: Host> Records<H> {
         matches!(&subscriber.mode, Mode::Stream(stream) if stream.unread.is_some())
     }
 
-    /// Writes what waits if the link takes it just so. `None`: it does not.
-    fn write_plain(&mut self, token: Token) -> Option<Written> {
+    /// Writes what waits if the link takes it just so. `None`: it does not. `was_dirty`: it stands in the
+    /// queue no more.
+    fn write_plain(&mut self, token: Token, was_dirty: bool) -> Option<Written> {
         let Some(subscriber) = self.slots.get(token) else { return Some(Written::Gone) };
-        subscriber.is_dirty = false;
+        subscriber.is_dirty &= !was_dirty;
         match subscriber.state {
             State::Broken => return Some(Written::Broken),
             State::TooSlow => return Some(Written::TooSlow),
@@ -487,5 +488,41 @@ impl<H: Host> Drop for Turn<'_, H> {
                 stream.outbox.append(new);
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::sim::link::End;
+    use crate::session::sim::solo::{Solo, message, reason};
+
+    /// However much of its header and of a message it has taken.
+    #[test]
+    fn a_websocket_that_is_too_slow_ends_at_a_frames_end_with_1013() {
+        let frame = b"\x81\x07a 1 one".as_slice();
+        let close = b"\x88\x02\x03\xf5".as_slice();
+        let head = b"<head>".len();
+        for taken in 0..=head + frame.len() + 1 {
+            let worker = Solo::new();
+            let (token, link) = worker.websocket();
+            link.room.set(taken);
+            link.buffered_max.set(20);
+            for _ in 0..6 {
+                worker.give(&[token], &[message("a", 1, "one")]);
+                worker.write();
+            }
+            assert_eq!(worker.state(token), Some(State::Ending), "{taken}");
+            assert!(worker.has_left(token));
+            worker.grant(token, &link, usize::MAX);
+            let received = link.received();
+            let rest = received.strip_prefix(b"<head>".as_slice()).expect("the head");
+            let frames = rest.strip_suffix(close).expect("the close frame");
+            let begun = taken.saturating_sub(head).div_ceil(frame.len());
+            assert_eq!(frames, frame.repeat(begun), "{taken}");
+            assert_eq!((link.end(), reason(&link)), (Some(End::Closed), Some(Reason::Slow)));
+            assert_eq!(worker.too_slow.get(), 1);
+            worker.assert_empty();
+        }
     }
 }
