@@ -4,6 +4,8 @@
 //! the store, and says afterwards whom to wake ([`Hub::take_wakes`]). Time and limits come in as
 //! arguments, so a reload changes them at once and a test owns them.
 
+use std::collections::BTreeSet;
+
 use crate::model::Seconds;
 use crate::store::Store;
 use crate::store::arena::Handle;
@@ -107,6 +109,8 @@ pub struct Hub {
     scratch: Vec<u8>,
     /// Channels that became trash while room was made; the next tick tells the events channel.
     destroyed: Vec<Vec<u8>>,
+    /// Channels in which this worker has left messages that are over the limit, for the next tick.
+    overfull: BTreeSet<Box<[u8]>>,
 }
 
 impl Hub {

@@ -141,7 +141,7 @@ impl Backlog {
             None
         };
         let skipped = if start.is_some() { stored - span } else { 0 };
-        let Some(start) = start.or_else(|| channel.stored_first.get()) else {
+        let Some(start) = start.or_else(|| section.oldest_stored(channel)) else {
             return Some(None);
         };
         let reader = open_reader(section, handle, shard, start)?;
@@ -366,8 +366,8 @@ impl Hub {
             else {
                 return Some(Ok(None));
             };
-            // The oldest go first. If the oldest one is not behind it, it was not evicted.
-            let oldest = section.get(handle).stored_first.get();
+            // The oldest go first. If the first one that may be stored is behind it, it was evicted.
+            let oldest = section.get(handle).stored_link().get();
             let is_there =
                 |oldest: &Handle<Record>| section.get(*oldest).id.get() <= remaining.next;
             let Some(start) = oldest.filter(is_there) else { return Some(Err(Lagged)) };

@@ -7,8 +7,16 @@ use crate::store::channel::{Channel, EVENTS, WILDCARD};
 use crate::store::message::{BINARY, Content, Message, REPLAYABLE, STORED};
 use crate::store::undo::Section;
 
-/// Messages that one section discards: bounds its undo log, thirteen words each.
+/// Messages that one section discards: bounds its undo log, fifteen words each.
 const DISCARDS_PER_SECTION: usize = 3;
+/// Sections in which a publish discards messages that are over the limit; ticks do the rest. Nearly
+/// always one message is over it: there are more after a reload with a lower limit.
+const SECTIONS_PER_PUBLISH: usize = 4;
+/// Messages that a publish discards.
+#[cfg(any(test, fuzzing))]
+pub(super) const EVICTED_PER_PUBLISH: usize = DISCARDS_PER_SECTION * SECTIONS_PER_PUBLISH;
+/// The same for one call of [`Hub::tick`].
+const SECTIONS_PER_TICK: usize = 256;
 
 /// What a publisher posts.
 #[derive(Clone, Copy, Debug)]
@@ -215,7 +223,10 @@ impl Hub {
             self.tell_all(shard);
         }
         if post.store {
-            self.evict(hash, id, rules, now);
+            let mut sections = SECTIONS_PER_PUBLISH;
+            if self.evict(id, &mut sections, rules, now) {
+                self.overfull.insert(id.into());
+            }
         } else if let Some(message) = message.filter(|_| !used) {
             self.store.unstage(message); // Nobody wanted it after all.
         }
@@ -285,27 +296,44 @@ impl Hub {
         Attempt::Done { used: used.is_some() }
     }
 
-    /// Discards the oldest messages of a channel that stores too many.
-    fn evict(&self, hash: u64, id: &[u8], rules: &Rules, now: Seconds) {
-        let Some(max) = rules.stored_max else { return };
-        loop {
+    /// Discards the oldest messages of a channel that stores too many, while there are `sections` left.
+    /// True: some are over the limit still.
+    fn evict(&self, id: &[u8], sections: &mut usize, rules: &Rules, now: Seconds) -> bool {
+        let Some(max) = rules.stored_max else { return false };
+        let hash = self.store.hash(id);
+        while *sections > 0 {
+            *sections -= 1;
             let section = self.store.section(self.store.shard_of(hash));
-            let Some(handle) = section.find(hash, id) else { return };
+            let Some(handle) = section.find(hash, id) else { return false };
             let channel = section.get(handle);
             for _ in 0..DISCARDS_PER_SECTION {
                 if channel.stored.get() <= max {
                     break;
                 }
-                let Some(oldest) = channel.stored_first.get() else { break };
+                let Some(oldest) = section.oldest_stored(channel) else { break };
                 section.discard(channel, oldest, !channel.has(EVENTS), now);
             }
             section.may_be_idle(handle);
             let more = channel.stored.get() > max;
             section.commit();
             if !more {
-                return;
+                return false;
             }
         }
+        true
+    }
+
+    /// Goes on discarding what publishing has left over the limit: a bounded part of it. True if there
+    /// is more.
+    pub(super) fn evict_more(&mut self, rules: &Rules, now: Seconds) -> bool {
+        let mut left = SECTIONS_PER_TICK;
+        while let Some(id) = self.overfull.pop_first() {
+            if self.evict(&id, &mut left, rules, now) {
+                self.overfull.insert(id);
+                return true;
+            }
+        }
+        false
     }
 
     /// Finds or creates a channel.

@@ -1,5 +1,7 @@
 //! Sitting down and getting up: what a process finds in its seat, and what it leaves.
 
+use std::collections::BTreeSet;
+
 use crate::hub::roster::Roster;
 use crate::hub::{Hub, Rules};
 use crate::model::Seconds;
@@ -17,6 +19,7 @@ impl Hub {
             next_shard: 0,
             scratch: Vec::new(),
             destroyed: Vec::new(),
+            overfull: BTreeSet::new(),
         };
         let seat = hub.store.seat;
         hub.exclusively(|hub| hub.clean(seat, now));

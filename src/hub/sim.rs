@@ -7,7 +7,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::hub::{Hub, Rules, Tick};
-use crate::model::{Seconds, Token};
+use crate::model::Seconds;
+#[cfg(test)]
+use crate::model::Token;
 use crate::store::arena::Killed;
 use crate::store::check::Audit;
 use crate::store::memory::Memory;
@@ -160,6 +162,7 @@ impl World {
 
     /// Runs an operation of a worker that dies at its `stores`-th store. `None`: it died; else it
     /// came to its end before.
+    #[cfg(test)]
     pub(super) fn run_until_store<R>(
         &mut self,
         worker: usize,

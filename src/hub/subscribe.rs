@@ -240,7 +240,7 @@ impl Hub {
                 None => return Err(Refusal::NoMemory { message: false }),
                 Some(Err(refusal)) => return Err(refusal),
                 Some(Ok(None)) => {
-                    // Gone since: again.
+                    // Gone since, or not ready: again.
                     if self.create(id, 0, rules, now)?.created {
                         self.notify("channel_created", id, rules, now);
                     }
@@ -253,7 +253,8 @@ impl Hub {
         }
     }
 
-    /// One section: the interest, and a reader for the backlog. `None`: no memory.
+    /// One section: the interest, and a reader for the backlog. The outer `None`: no memory. The inner
+    /// one: the channel is not there, or its backlog cannot be opened yet.
     fn try_attach(
         &self,
         id: &[u8],
@@ -270,6 +271,10 @@ impl Hub {
         let channel = section.get(handle);
         if is_full(&section, channel, rules) {
             return Some(Err(Refusal::TooManySubscribers));
+        }
+        if channel.stored.get() > 0 && section.oldest_stored(channel).is_none() {
+            section.commit();
+            return Some(Ok(None)); // Another section goes on looking for it.
         }
         let newest = channel.published.get();
         let mut attached = Attached { shard, interest: None, local: None, newest, backlog: None };

@@ -39,8 +39,11 @@ impl Hub {
     /// A bounded part of a tick; true if there is more to do right now. One worker at a time: who
     /// finds another one at it has nothing to do.
     pub fn tick(&mut self, tick: Tick, rules: &Rules, now: Seconds) -> bool {
+        let is_overfull = self.evict_more(rules, now);
         let locking = self.store.locking;
-        let Some(acquired) = self.store.header().sweeping.try_lock(locking) else { return false };
+        let Some(acquired) = self.store.header().sweeping.try_lock(locking) else {
+            return is_overfull;
+        };
         if acquired == Acquired::OwnerDied {
             // It guards no words: its owner's sections are undone by who gets their locks.
             self.store.header().sweeping.repaired(locking);
@@ -51,7 +54,7 @@ impl Hub {
         for id in destroyed {
             self.notify("channel_destroyed", &id, rules, now);
         }
-        more
+        more || is_overfull
     }
 
     /// Makes memory free for somebody who needs it now: trash first, then what would have become

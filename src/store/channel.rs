@@ -21,6 +21,9 @@ const IN_UNTOLD: u32 = 16;
 /// In the trash.
 pub(crate) const CHANNEL_TRASHED: u32 = 32;
 
+/// Messages that one search for the oldest stored one goes over.
+const SKIP_PER_SECTION: usize = 64;
+
 /// One channel.
 #[repr(C)]
 pub(crate) struct Channel {
@@ -40,8 +43,9 @@ pub(crate) struct Channel {
     pub(crate) untold_next: Link<Channel>,
     idle_next: Link<Channel>,
     idle_prev: Link<Channel>,
-    /// The oldest stored message.
-    pub(crate) stored_first: Link<Message>,
+    /// No stored message is before this one; none is stored at all if there is no such link. It may
+    /// point to one that is no longer stored: see [`Section::oldest_stored`].
+    stored_first: Link<Message>,
     /// Id of the last message.
     pub(crate) published: W64,
     pub(crate) stored: W64,
@@ -81,6 +85,11 @@ impl Channel {
     /// Bytes of its id.
     pub(crate) fn id_len(&self) -> usize {
         self.id_len.get() as usize
+    }
+
+    /// The link, which may be behind.
+    pub(crate) fn stored_link(&self) -> &Link<Message> {
+        &self.stored_first
     }
 
     pub(crate) fn idle_links(&self) -> (&Link<Channel>, &Link<Channel>) {
@@ -186,6 +195,9 @@ impl Section<'_> {
             Some(next) => self.link(&self.get(next).prev, prev),
             None => self.link(&channel.last, prev),
         }
+        if channel.stored_first.get() == Some(handle) {
+            self.link(&channel.stored_first, next);
+        }
     }
 
     /// The last message of the log is stored: it is the oldest stored one if there is no other.
@@ -197,19 +209,28 @@ impl Section<'_> {
     }
 
     /// This message is no longer stored.
-    ///
-    /// The search for the next stored one goes over messages that are kept only for readers, and
-    /// over each of them once in its life: the oldest stored one never moves back.
     pub(crate) fn uncount_stored(&self, channel: &Channel, handle: Handle<Message>) {
         self.sub(&channel.stored, 1);
-        if channel.stored_first.get() != Some(handle) {
-            return;
+        if channel.stored.get() == 0 {
+            self.link(&channel.stored_first, None);
+        } else if channel.stored_first.get() == Some(handle) {
+            self.link(&channel.stored_first, self.get(handle).next.get());
         }
-        let mut at = if channel.stored.get() == 0 { None } else { self.get(handle).next.get() };
-        while let Some(next) = at.map(|at| self.get(at)).filter(|next| !next.has(STORED)) {
-            at = next.next.get();
+    }
+
+    /// The oldest stored message. `None`: there is none, or so many messages stand before it that are
+    /// kept for readers only that another section has to go on looking.
+    pub(crate) fn oldest_stored(&self, channel: &Channel) -> Option<Handle<Message>> {
+        let mut at = channel.stored_first.get()?;
+        for _ in 0..SKIP_PER_SECTION {
+            let message = self.get(at);
+            if message.has(STORED) {
+                break;
+            }
+            at = message.next.get().expect("a stored message follows, for one is counted");
         }
-        self.link(&channel.stored_first, at);
+        self.link(&channel.stored_first, Some(at));
+        self.get(at).has(STORED).then_some(at)
     }
 
     /// The channel was used: it is the last to become idle. At most once a second a channel.

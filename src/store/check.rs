@@ -207,7 +207,13 @@ impl<'s> Auditor<'s> {
             self.need(!news || will_know, "a worker will never hear of its news");
         }
         let oldest = log.iter().find(|message| self.get(**message).has(STORED));
-        self.need(channel.stored_first.get() == oldest.copied(), "the oldest stored one is wrong");
+        let place = |at: Handle<Message>| log.iter().position(|message| *message == at);
+        let is_right = match (channel.stored_link().get(), oldest) {
+            (None, None) => true,
+            (Some(at), Some(oldest)) => place(at).is_some_and(|at| Some(at) <= place(*oldest)),
+            _ => false,
+        };
+        self.need(is_right, "the oldest stored one is wrong");
         self.need(channel.stored.get() == stored, "a channel's stored_messages is wrong");
         if !channel.has(EVENTS) {
             counts.stored += stored;

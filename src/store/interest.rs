@@ -349,7 +349,7 @@ impl<'s> Section<'s> {
     fn pins_only_stored(&self, handle: Handle<Interest>) -> bool {
         let interest = self.get(handle);
         let channel = self.get(interest.channel.get().expect("an interest has a channel"));
-        let (Some(oldest), Some(last)) = (channel.stored_first.get(), channel.last.get()) else {
+        let (Some(oldest), Some(last)) = (channel.stored_link().get(), channel.last.get()) else {
             return false;
         };
         // As many are stored as there are ids: each of them.

@@ -96,3 +96,83 @@ fn a_deleted_channel_ends_in_portions() {
     assert!(calls > 1, "all at once");
     world.check("ended");
 }
+
+/// After a reload that lowers the limit, a publish discards some of the messages that are over it, and
+/// the ticks the others.
+#[test]
+#[cfg_attr(miri, ignore = "thousands of messages take Miri minutes")]
+fn messages_over_a_lower_limit_go_in_portions() {
+    let mut world = World::new(4 << 20, 1);
+    for _ in 0..3000 {
+        world.publish(0, &[b"a"], b"text", true).expect("room");
+    }
+    world.rules.stored_max = Some(10);
+    let stored = |world: &mut World| world.hub(0).info(b"a").expect("it lives").stored;
+    let mut before = stored(&mut world);
+    for _ in 0..3 {
+        world.publish(0, &[b"a"], b"text", true).expect("room");
+        let now = stored(&mut world);
+        assert!(
+            now < before,
+            "a publish discards more than it adds, as long as there are too many"
+        );
+        assert!(before + 1 - now <= 20, "{} messages discarded by one publish", before + 1 - now);
+        before = now;
+    }
+    let (rules, now) = (world.rules.clone(), world.now);
+    let mut calls = 0;
+    loop {
+        let more = world.hub(0).tick(Tick::Messages, &rules, now);
+        let now = stored(&mut world);
+        assert!(before - now <= 1000, "{} messages discarded by one call", before - now);
+        before = now;
+        calls += 1;
+        if !more {
+            break;
+        }
+    }
+    assert_eq!((before, calls > 2), (10, true));
+    world.check("after the ticks");
+    world.publish(0, &[b"a"], b"text", true).expect("room");
+    assert_eq!(stored(&mut world), 10);
+}
+
+/// Messages that are kept only for a worker that does not read stand between two stored ones: no section
+/// goes over all of them.
+#[test]
+#[cfg_attr(miri, ignore = "thousands of messages take Miri minutes")]
+fn the_next_stored_message_is_found_in_bounded_sections() {
+    for evicts in [false, true] {
+        let mut world = World::new(4 << 20, 2);
+        world.subscribe(1, &[(b"a", None)], 1).expect("room");
+        world.rules.message_ttl_secs = 5;
+        world.publish(0, &[b"a"], b"first", true).expect("room");
+        world.rules.message_ttl_secs = 60;
+        for _ in 0..3000 {
+            world.publish(0, &[b"a"], b"not stored", false).expect("room");
+        }
+        world.publish(0, &[b"a"], b"second", true).expect("room");
+        world.publish(0, &[b"a"], b"third", true).expect("room");
+        if evicts {
+            world.rules.stored_max = Some(2);
+            world.publish(0, &[b"a"], b"fourth", true).expect("room");
+            world.tick(0);
+        } else {
+            world.now += 6;
+            world.tick(0);
+        }
+        world.check("the first one is gone");
+        let all: &[(&[u8], _)] = &[(b"a", Some(100))];
+        let (texts, _) = world.read_first(0, all, 100);
+        let expected: &[&[u8]] =
+            if evicts { &[b"third", b"fourth"] } else { &[b"second", b"third"] };
+        assert_eq!(texts, expected);
+        world.check("between");
+        assert_eq!(world.deliver(1).len(), if evicts { 3004 } else { 3003 });
+        world.check("all is read");
+        for worker in [0, 1] {
+            let longest = world.hub(worker).store.longest_section.get();
+            assert!(longest < 500, "a section looks at {longest} records");
+        }
+    }
+}

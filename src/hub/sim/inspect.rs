@@ -245,7 +245,7 @@ fn each_broken_rule_has_a_name() {
     expect(&world, "channel_log", |s| Narrow(&channel(s, b"channel 0").1.last.0, 0));
     expect(&world, "channel_log", |s| Wide(&channel(s, b"channel 0").1.published, 0));
     expect(&world, "channel_stored_first", |s| {
-        Narrow(&channel(s, b"channel 0").1.stored_first.0, 0)
+        Narrow(&channel(s, b"channel 0").1.stored_link().0, 0)
     });
     expect(&world, "channel_interests", |s| {
         let other = channel(s, b"channel 2").1.interests.get().expect("an interest");
@@ -277,7 +277,7 @@ fn each_broken_rule_has_a_name() {
     expect(&world, "message_expiry", |s| Narrow(&message(s).expiry_next.0, 9));
     expect(&world, "message_before_oldest", |s| {
         let (_, channel) = channel(s, b"channel 0");
-        Narrow(&channel.stored_first.0, channel.last.0.get())
+        Narrow(&channel.stored_link().0, channel.last.0.get())
     });
     expect(&world, "message_in_trashed_channel", |s| {
         let flags = &channel(s, b"channel 0").1.flags;

@@ -141,7 +141,7 @@ impl<'s> Walk<'s, '_> {
                 }),
             };
             self.need(before && after, "message_expiry");
-            let oldest = channel.stored_first.get().and_then(|oldest| self.peek(oldest));
+            let oldest = channel.stored_link().get().and_then(|oldest| self.peek(oldest));
             let is_later = oldest.is_some_and(|oldest| oldest.id.get() <= id);
             self.need(is_later, "message_before_oldest");
             return;
@@ -224,8 +224,8 @@ impl<'s> Walk<'s, '_> {
         });
         let both = channel.first.get().is_some() == channel.last.get().is_some();
         self.need(first && last && both, "channel_log");
-        let oldest = self.leads_to(&channel.stored_first, |m| mine(m) && m.has(STORED));
-        let some = channel.stored_first.get().is_some() == (channel.stored.get() > 0);
+        let oldest = self.leads_to(channel.stored_link(), mine);
+        let some = channel.stored_link().get().is_some() == (channel.stored.get() > 0);
         self.need(oldest && some, "channel_stored_first");
         let interests = self.leads_to(&channel.interests, |interest| {
             interest.channel.get() == Some(handle) && interest.channel_links().1.get().is_none()
