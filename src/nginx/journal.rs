@@ -13,12 +13,12 @@
 //! configuration uses ([`write_down`]). What is no subscriber has no value: `-`
 //! in a log.
 
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
 use ngx::ffi::{
     NGX_HTTP_VAR_NOCACHEABLE, NGX_HTTP_VAR_NOHASH, NGX_OK, ngx_http_add_variable,
-    ngx_http_get_variable_pt, ngx_http_request_t, ngx_http_variable_value_t, ngx_int_t,
-    ngx_pnalloc, ngx_uint_t,
+    ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_get_variable_pt, ngx_http_request_t,
+    ngx_http_variable_value_t, ngx_int_t, ngx_pnalloc, ngx_uint_t,
 };
 
 use crate::nginx::location::{self, Delivery, Mode};
@@ -59,6 +59,9 @@ pub(super) fn resolve(parse: &Parse) {
 
 /// Keeps the last entry about a subscriber for the access log. Its request is live, and ends soon.
 pub(crate) fn write_down(r: NonNull<ngx_http_request_t>, entry: Entry) {
+    if !has_line(r) {
+        return;
+    }
     let Slots(slots) = location::main_conf(r).journal;
     for (which, slot) in slots.into_iter().enumerate() {
         let Some(index) = slot else { continue };
@@ -71,6 +74,22 @@ pub(crate) fn write_down(r: NonNull<ngx_http_request_t>, entry: Entry) {
         // Nobody could find out later.
         value.set_no_cacheable(0);
     }
+}
+
+/// The request gets a line of its own in the access log. A subrequest, which shares the variables of its
+/// main request, does with `log_subrequest on` only.
+fn has_line(r: NonNull<ngx_http_request_t>) -> bool {
+    // SAFETY: the request is live, and nothing below changes it.
+    let request = unsafe { r.as_ref() };
+    if ptr::eq(request, request.main) {
+        return true;
+    }
+    // SAFETY: a static of nginx's, written while it loads modules.
+    let index = unsafe { ngx_http_core_module.ctx_index };
+    // SAFETY: the core module made what is in its slot.
+    let conf = unsafe { ffi::slot::<ngx_http_core_loc_conf_t>(request.loc_conf, index) };
+    // SAFETY: configurations outlive their requests and do not change.
+    conf.is_some_and(|conf| unsafe { conf.as_ref() }.log_subrequest == 1)
 }
 
 fn add(
