@@ -65,7 +65,8 @@ fn facts() -> Vec<Fact> {
     facts! {
         ngx_array_t { elts nelts } []
         ngx_buf_t { pos last file_pos file_last start end tag file } [
-            set_temporary set_memory set_mmap set_in_file set_flush set_last_buf set_last_in_chain
+            set_temporary set_memory set_mmap set_in_file set_flush set_sync set_last_buf
+            set_last_in_chain
         ]
         ngx_chain_t { buf next } []
         ngx_command_t { name type_ set conf offset post } []
@@ -75,7 +76,7 @@ fn facts() -> Vec<Fact> {
             set_buffered set_timedout set_error set_idle set_close
         ]
         ngx_core_conf_t { master worker_processes } []
-        ngx_cycle_t { conf_ctx log modules modules_n shared_memory old_cycle } []
+        ngx_cycle_t { conf_ctx log modules modules_n shared_memory old_cycle conf_file } []
         ngx_event_t { data handler log timer queue } [
             set_ready set_timedout set_timer_set set_delayed set_pending_eof set_posted set_channel
             set_cancelable
@@ -88,8 +89,8 @@ fn facts() -> Vec<Fact> {
         ngx_http_conf_ctx_t { main_conf srv_conf loc_conf } []
         ngx_http_conf_port_t { addrs } []
         ngx_http_core_loc_conf_t {
-            name limit_except loc_conf handler send_lowat send_timeout internal tcp_nodelay
-        } [ set_noname set_named ]
+            name loc_conf handler send_lowat send_timeout tcp_nodelay log_subrequest
+        } [ set_noname ]
         ngx_http_core_main_conf_t { ports variables } []
         ngx_http_core_srv_conf_t { ctx } []
         ngx_http_headers_in_t { headers content_length_n } [ set_chunked ]
@@ -103,11 +104,12 @@ fn facts() -> Vec<Fact> {
         ngx_http_request_t {
             connection ctx loc_conf read_event_handler write_event_handler pool header_in headers_in
             headers_out request_body lingering_time method http_version args out main postponed
-            limit_rate header_size stream
+            variables limit_rate header_size stream
         } [
             set_count set_chunked set_header_only set_keepalive set_lingering_close set_discard_body
             set_header_sent set_limit_rate_set set_filter_need_in_memory set_filter_need_temporary
-            set_main_filter_need_in_memory set_preserve_body set_disable_not_modified
+            set_main_filter_need_in_memory set_preserve_body set_disable_not_modified set_background
+            set_post_action
         ]
         ngx_http_variable_t { get_handler data } []
         ngx_list_part_t { elts nelts next } []

@@ -145,8 +145,7 @@ fn go_on_later(request: &mut Request, inspection: Inspection) -> Sent {
     // SAFETY: the record has just been made, and nobody has a reference to it.
     unsafe { (*event).data = place.as_ptr().cast() };
     rest(event);
-    let r = request.fields_mut();
-    r.set_count(r.count() + 1);
+    request.hold();
     Ok(NGX_DONE as ngx_int_t)
 }
 

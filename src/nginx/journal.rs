@@ -4,12 +4,15 @@
 //! access log when the record has gone already. So the last entry goes into those slots of the request
 //! that belong to variables which the configuration uses.
 
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
-use ngx::ffi::{ngx_http_request_t, ngx_http_variable_value_t, ngx_pnalloc};
+use ngx::ffi::{
+    ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_request_t, ngx_http_variable_value_t,
+    ngx_pnalloc,
+};
 
 use crate::nginx::parse::Parse;
-use crate::nginx::settings;
+use crate::nginx::{ffi, settings};
 use crate::session::departure::Entry;
 
 const MESSAGES_SENT: usize = 0;
@@ -29,6 +32,9 @@ pub(super) fn resolve(parse: &Parse) {
 
 /// Keeps the last entry about a subscriber for the access log. Its request is live, and ends soon.
 pub(crate) fn write_down(r: NonNull<ngx_http_request_t>, entry: Entry) {
+    if !has_line(r) {
+        return;
+    }
     for (which, slot) in settings::main(r).journal.into_iter().enumerate() {
         let Some(index) = slot else { continue };
         // SAFETY: the request is live.
@@ -40,6 +46,22 @@ pub(crate) fn write_down(r: NonNull<ngx_http_request_t>, entry: Entry) {
         // Nobody could find out later.
         value.set_no_cacheable(0);
     }
+}
+
+/// The request gets a line of its own in the access log. A subrequest, which shares the variables of its
+/// main request, does with `log_subrequest on` only.
+fn has_line(r: NonNull<ngx_http_request_t>) -> bool {
+    // SAFETY: the request is live, and nothing below changes it.
+    let request = unsafe { r.as_ref() };
+    if ptr::eq(request, request.main) {
+        return true;
+    }
+    // SAFETY: a static of nginx's, written while it loads modules.
+    let index = unsafe { ngx_http_core_module.ctx_index };
+    // SAFETY: the core module made what is in its slot.
+    let conf = unsafe { ffi::slot::<ngx_http_core_loc_conf_t>(request.loc_conf, index) };
+    // SAFETY: configurations outlive their requests and do not change.
+    conf.is_some_and(|conf| unsafe { conf.as_ref() }.log_subrequest == 1)
 }
 
 /// Puts what the entry says about the variable of this number into its slot.

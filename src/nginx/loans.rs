@@ -48,8 +48,9 @@ impl Loans {
         ffi::owned_by_pool(peer.pool()?, Self::default())
     }
 
-    /// A buffer that shows the piece; both stay until nginx has consumed it.
-    fn lend(&mut self, piece: Piece, then: Then) -> *mut ngx_buf_t {
+    /// A buffer that shows the piece; both stay until nginx has consumed it. `is_main`: the response is
+    /// not part of another one.
+    fn lend(&mut self, piece: Piece, then: Then, is_main: bool) -> *mut ngx_buf_t {
         // SAFETY: all its fields are integers and nullable pointers.
         let mut buf: ngx_buf_t = unsafe { mem::zeroed() };
         let bytes = piece.bytes();
@@ -62,7 +63,10 @@ impl Loans {
         // "memory", not "temporary": filters must not change what others are sent as well.
         buf.set_memory(u32::from(!bytes.is_empty()));
         buf.set_flush(u32::from(then == Then::Flush));
-        buf.set_last_buf(u32::from(then == Then::End));
+        buf.set_last_buf(u32::from(then == Then::End && is_main));
+        buf.set_last_in_chain(u32::from(then == Then::End));
+        // nginx takes a buffer without bytes only for what its flags say.
+        buf.set_sync(u32::from(then == Then::End && !is_main && bytes.is_empty()));
         let loan = Loan { buf, piece: Some(piece) };
         let place = match self.spare.pop() {
             Some(place) => {
@@ -146,7 +150,6 @@ pub(super) fn finish(
     loans: NonNull<Loans>,
 ) -> Result<(), Lost> {
     let mut pieces: Vec<Piece> = last.into_iter().filter(|piece| !piece.is_empty()).collect();
-    // nginx takes a buffer without bytes only for what its flags say.
     let end = pieces.pop().unwrap_or_else(|| Piece::of(Vec::new()));
     give(peer, Filters::All, pieces, end, Then::End, loans)
 }
@@ -167,7 +170,7 @@ fn give(
     then: Then,
     loans: NonNull<Loans>,
 ) -> Result<(), Lost> {
-    let mut links = lend_all(pieces, last, then, loans);
+    let mut links = lend_all(pieces, last, then, peer.is_main(), loans);
     let first = links.as_mut_ptr();
     for (number, link) in links.iter_mut().rev().skip(1).rev().enumerate() {
         link.next = first.wrapping_add(number + 1);
@@ -183,12 +186,13 @@ fn lend_all(
     pieces: Vec<Piece>,
     last: Piece,
     then: Then,
+    is_main: bool,
     loans: NonNull<Loans>,
 ) -> Vec<ngx_chain_t> {
     // SAFETY: they live as long as the request's pool, and nobody else looks at them now.
     let lender = unsafe { &mut *loans.as_ptr() };
     let mut link =
-        |piece, then| ngx_chain_t { buf: lender.lend(piece, then), next: ptr::null_mut() };
+        |piece, then| ngx_chain_t { buf: lender.lend(piece, then, is_main), next: ptr::null_mut() };
     let mut links: Vec<ngx_chain_t> =
         pieces.into_iter().map(|piece| link(piece, Then::Hold)).collect();
     links.push(link(last, then));

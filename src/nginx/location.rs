@@ -38,6 +38,16 @@ pub(crate) enum Delivery {
     WebSocket,
 }
 
+impl Delivery {
+    /// Its response stays open until the server or the client has enough of it.
+    pub(crate) fn is_stream(self) -> bool {
+        match self {
+            Self::Streaming | Self::EventSource | Self::WebSocket => true,
+            Self::Polling | Self::LongPolling => false,
+        }
+    }
+}
+
 /// Where the channel path of a request comes from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ChannelsPath {

@@ -142,6 +142,12 @@ impl Peer {
         unsafe { (*self.write_event()).timedout() != 0 }
     }
 
+    /// The timer was not about what this request has to write.
+    pub(super) fn forget_time_out(self) {
+        // SAFETY: as above, and nobody else has a reference to it.
+        unsafe { (*self.write_event()).set_timedout(0) };
+    }
+
     /// Tells nginx what the timer has found, for its log and for how it closes the connection.
     pub(super) fn set_timed_out(self) {
         // SAFETY: the connection is live, and nobody else has a reference to it.
@@ -161,6 +167,13 @@ impl Peer {
         unsafe { !(*self.connection()).ssl.is_null() }
     }
 
+    /// The request is no subrequest.
+    pub(super) fn is_main(self) -> bool {
+        // SAFETY: the request is live.
+        let main = unsafe { (*self.0.as_ptr()).main };
+        ptr::eq(self.0.as_ptr(), main)
+    }
+
     pub(super) fn is_chunked(self) -> bool {
         // SAFETY: the request is live.
         unsafe { (*self.0.as_ptr()).chunked() != 0 }
@@ -177,7 +190,7 @@ impl Peer {
         // HTTP/2 and HTTP/3 have numbers of 2000 and 3000.
         let is_plain_http1 = r.stream.is_null() && r.http_version < 2000 && c.ssl.is_null();
         !is_plain_http1
-            || !ptr::eq(r, r.main)
+            || !self.is_main()
             || !r.headers_out.content_encoding.is_null()
             || r.filter_need_in_memory() != 0
             || r.main_filter_need_in_memory() != 0
@@ -322,8 +335,15 @@ impl Peer {
     pub(super) fn reset_when_closed(self, resets: bool) {
         // SAFETY: the request is live, and nothing below changes it.
         let r = unsafe { self.0.as_ref() };
+        // SAFETY: the main request is live as long as its subrequests; nothing below changes it.
+        let main = unsafe { &*r.main };
+        // Without a header nothing was promised: nginx keeps the answer to a subrequest in memory.
         // HTTP/2 and HTTP/3 have numbers of 2000 and 3000.
-        if r.chunked() != 0 || !r.stream.is_null() || r.http_version >= 2000 {
+        if main.header_sent() == 0
+            || main.chunked() != 0
+            || !r.stream.is_null()
+            || r.http_version >= 2000
+        {
             return;
         }
         // SAFETY: the connection is live.

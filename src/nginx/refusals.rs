@@ -49,6 +49,11 @@ pub(crate) fn report_as(request: &Request, status: u16, text: &'static str) {
     note(request, Level::Info, status, text, "");
 }
 
+/// This request is refused, because the configuration uses a location for what it cannot do.
+pub(crate) fn report_misuse(request: &Request, status: u16, text: &'static str) {
+    note(request, Level::Warn, status, text, "");
+}
+
 /// Says how many requests were refused since the last line of each kind. To be called now and then.
 pub(crate) fn report_rest() {
     let now = clock::now();

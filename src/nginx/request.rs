@@ -76,6 +76,21 @@ impl Request {
         core::ptr::eq(self.r.as_ptr(), self.fields().main)
     }
 
+    /// nginx has made the request only so that something happens: nobody reads the response or waits
+    /// for it. A copy for `mirror` is such a request.
+    pub(crate) fn is_detached(&self) -> bool {
+        let r = self.fields();
+        r.background() == 1 || r.post_action() == 1
+    }
+
+    /// The request goes on when its content handler has returned `NGX_DONE`; somebody finalizes it later.
+    pub(crate) fn hold(&mut self) {
+        // SAFETY: the main request is live as long as any of its subrequests; nobody has a reference
+        // to it.
+        let main = unsafe { &mut *self.fields().main };
+        main.set_count(main.count() + 1);
+    }
+
     /// The method of the request line.
     pub(crate) fn method(&self) -> Method {
         const GET: ngx_uint_t = NGX_HTTP_GET as ngx_uint_t;

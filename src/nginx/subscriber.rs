@@ -28,7 +28,7 @@ use crate::nginx::location::{Delivery, Location, Mode};
 use crate::nginx::request::{Method, Request};
 use crate::nginx::subscriber::asking::{Asked, Received};
 use crate::nginx::worker;
-use crate::nginx::{ffi, headers, settings};
+use crate::nginx::{ffi, headers, refusals, settings};
 use crate::session::departure::Entry;
 use crate::wire::path;
 
@@ -52,8 +52,9 @@ pub(crate) unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t 
 
 fn serve(request: &mut Request, location: &'static Location) -> Sent {
     let Mode::Subscriber(delivery) = location.mode else { return Ok(NGX_DECLINED as ngx_int_t) };
-    if !request.is_main() {
-        // An open response inside of another one would never let it end.
+    let is_part = !request.is_main() || request.is_detached();
+    if is_part && effective(delivery, request).is_stream() {
+        refusals::report_misuse(request, 500, "a stream cannot be part of another response");
         return Ok(FAILED);
     }
     request.disable_not_modified();
@@ -85,7 +86,10 @@ fn serve(request: &mut Request, location: &'static Location) -> Sent {
     let Some(worker) = worker::this() else { return Ok(FAILED) };
     match effective(delivery, request) {
         Delivery::Polling => polling::start(worker, request, location, &asked, false),
-        Delivery::LongPolling => polling::start(worker, request, location, &asked, true),
+        Delivery::LongPolling => {
+            let waits = !request.is_detached();
+            polling::start(worker, request, location, &asked, waits)
+        }
         Delivery::Streaming | Delivery::EventSource | Delivery::WebSocket => {
             streaming::start(worker, request, location, &asked)
         }

@@ -55,7 +55,7 @@ pub(super) fn keep_open(worker: &Worker, request: &mut Request, token: Token) ->
         events::watch_soon(worker, token);
     }
     r.write_event_handler = Some(events::on_writable);
-    r.set_count(r.count() + 1);
+    request.hold();
     worker.schedule();
     NGX_DONE as ngx_int_t
 }

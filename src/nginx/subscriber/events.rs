@@ -59,9 +59,17 @@ fn handle(name: &str, r: *mut ngx_http_request_t, body: impl FnOnce(&'static Wor
 pub(super) unsafe extern "C" fn on_writable(r: *mut ngx_http_request_t) {
     handle("on_writable", r, |worker, peer, token| {
         let audience = &worker.audience;
-        if peer.is_timed_out() {
+        let is_waiting = audience.is_waiting(token);
+        if peer.is_timed_out() && is_waiting {
             audience.time_out(worker, token);
-        } else if audience.is_waiting(token) || peer.is_postponed() {
+            return;
+        }
+        if peer.is_timed_out() {
+            // A subrequest has ended behind this one, and nginx gave it time to write. It cannot before
+            // this one has written all, and this one has nothing to write.
+            peer.forget_time_out();
+        }
+        if is_waiting || peer.is_postponed() {
             // A subrequest may have ended, and what was to come after it may be written.
             audience.flush(worker, token);
         }

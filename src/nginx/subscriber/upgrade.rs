@@ -216,7 +216,7 @@ fn keep_open(worker: &Worker, request: &mut Request) -> ngx_int_t {
     let r = request.fields_mut();
     r.read_event_handler = Some(events::on_frames);
     r.write_event_handler = Some(events::on_writable);
-    r.set_count(r.count() + 1);
+    request.hold();
     worker.schedule();
     // Frames may have come already, with the request or behind it.
     request.peer().post_read();
