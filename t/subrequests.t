@@ -3,7 +3,7 @@
 # Streams may not; see the log for that. For auth_request nginx's manual decides: a 2xx lets in, and no byte of
 # that answer goes out.
 #
-# Proves directives.md: Subrequests.
+# Proves directives.md: subrequests.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";
