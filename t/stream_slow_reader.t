@@ -7,7 +7,7 @@ use lib "$FindBin::Bin/lib";
 use Test::Nginx::PushStream;
 
 my $t = Test::Nginx::PushStream->new->http(<<'EOC')->run();
-    push_stream_shared_memory_size 1m;
+    push_stream_shared_memory_size 10m;
     push_stream_channels_path $arg_id;
     push_stream_max_messages_stored_per_channel 5;
     client_body_buffer_size 64k;
@@ -29,7 +29,8 @@ my @workers = $t->worker_pids;
 sub text { my ($n, $letter) = @_; return sprintf("%s%06d ", $letter, $n) . $letter x 9_991 . "\n" }
 
 # Readers that stand still, one per worker, unframed and chunked, while their memory is used again
-# and again: 6 MB of their own channel, 30 MB of another one, in a zone of 1 MB.
+# and again: 6 MB of their own channel, 30 MB of another one. The zone has room for the 6 MB, so that
+# none is refused when a worker gets no processor for a while.
 my @slow = (
     $t->subscribe('/sub?id=a', rcvbuf => 4096, paused => 0, worker => $workers[0], version => '1.0'),
     $t->subscribe('/chunks?id=a', rcvbuf => 4096, worker => $workers[1]),
