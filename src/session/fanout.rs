@@ -211,10 +211,11 @@ impl Renderings {
     fn get(&mut self, as_chunks: bool, form: &Form, messages: &[Message<'_>]) -> &Rc<Rendering> {
         let slot = if as_chunks { &mut self.chunked } else { &mut self.raw };
         slot.get_or_insert_with(|| {
-            let mut rendering = Rendering::default();
+            let mut rendering = Rendering::of(messages.len());
             for message in messages {
                 rendering.push(as_chunks, |out| form.render(message, out));
             }
+            rendering.fit();
             Rc::new(rendering)
         })
     }

@@ -8,7 +8,7 @@
 //!
 //! A write offers as much as it can at once, and the socket takes any number of bytes: what it leaves
 //! stays at the head. [`Outbox::waiting`] is what the subscriber costs the worker, and the caller holds
-//! it to a bound.
+//! it to a bound: see there.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -19,9 +19,19 @@ use crate::wire::chunked;
 /// Pieces are copied together for one write up to this size; more does not make the write cheaper.
 pub const COALESCED_MAX: usize = 64 << 10;
 
-/// Bytes of memory that a piece costs besides the bytes it shows: its place in a queue that grows by
-/// doubling, and its share of a rendering that few others may use.
-pub const PIECE_COST: usize = 2 * size_of::<Piece>() + size_of::<Rendering>();
+/// Bytes of memory that a piece costs besides its messages: a place in a queue of which three quarters may
+/// be empty, and a rendering that nobody else may use, with its counts of references and what it has to
+/// spare.
+pub const PIECE_COST: usize = PLACES_PER_PIECE * size_of::<Piece>()
+    + size_of::<Rendering>()
+    + 2 * size_of::<usize>()
+    + SPARE_MAX;
+/// Bytes of memory that a message costs besides those that the client gets.
+const MESSAGE_COST: usize = size_of::<usize>();
+/// Bytes that a rendering may have allocated and does not use.
+const SPARE_MAX: usize = 32;
+/// A queue has so many places for each piece at the most. It grows by doubling.
+pub(super) const PLACES_PER_PIECE: usize = 4;
 
 /// The bytes of some messages in one form, one after the other.
 #[derive(Debug, Default)]
@@ -34,6 +44,18 @@ pub struct Rendering {
 }
 
 impl Rendering {
+    /// An empty one, to which so many messages are to be added.
+    pub fn of(messages: usize) -> Self {
+        Self { ends: Vec::with_capacity(messages), ..Self::default() }
+    }
+
+    /// Gives back memory that it does not need. To be called when it has all its messages.
+    pub fn fit(&mut self) {
+        if self.bytes.capacity() - self.bytes.len() > SPARE_MAX {
+            self.bytes.shrink_to_fit();
+        }
+    }
+
     /// Appends one message; `write` appends its bytes, which may be none. With `as_chunk` they become a
     /// chunk of their own.
     pub fn push(&mut self, as_chunk: bool, write: impl FnOnce(&mut Vec<u8>)) {
@@ -77,6 +99,16 @@ impl Rendering {
     fn end_after(&self, at: usize) -> usize {
         let number = self.ends.partition_point(|end| *end <= at);
         self.ends.get(number).copied().unwrap_or(self.bytes.len())
+    }
+
+    /// How many messages are shown from `from` to `to`.
+    fn messages_between(&self, from: usize, to: usize) -> usize {
+        let until = |at| match at {
+            0 => 0,
+            _ if at == self.bytes.len() => self.ends.len(),
+            _ => self.ends.partition_point(|end| *end <= at),
+        };
+        until(to) - until(from)
     }
 
     /// Does a message begin at `at`?
@@ -139,6 +171,15 @@ impl Piece {
         self.rendering.end_after(self.from).min(self.to) - self.from
     }
 
+    /// Bytes of memory that it costs in a queue, if nobody else is sent what it shows.
+    pub(super) fn cost(&self) -> usize {
+        PIECE_COST + self.cost_of_messages()
+    }
+
+    fn cost_of_messages(&self) -> usize {
+        self.len() + MESSAGE_COST * self.rendering.messages_between(self.from, self.to)
+    }
+
     /// Its first bytes, so many of them.
     fn head(&self, len: usize) -> Self {
         Self { rendering: Rc::clone(&self.rendering), from: self.from, to: self.from + len }
@@ -167,6 +208,8 @@ struct More {
     pieces: VecDeque<Piece>,
     /// Bytes in `pieces`.
     len: usize,
+    /// Bytes of memory that `pieces` cost.
+    cost: usize,
     /// How many of the bytes at the head are old messages, sent because the subscriber asked.
     backlog: usize,
 }
@@ -183,13 +226,16 @@ impl Outbox {
         };
         if let Some(more) = self.more.as_mut().filter(|more| !more.pieces.is_empty()) {
             more.len += piece.len();
-            let is_joined = more.pieces.back_mut().is_some_and(|last| last.extend(&piece));
-            if !is_joined {
+            if more.pieces.back_mut().is_some_and(|last| last.extend(&piece)) {
+                more.cost += piece.cost_of_messages();
+            } else {
+                more.cost += piece.cost();
                 more.pieces.push_back(piece);
             }
         } else if !first.extend(&piece) {
             let more = self.more.get_or_insert_default();
             more.len += piece.len();
+            more.cost += piece.cost();
             more.pieces.push_back(piece);
         }
     }
@@ -214,10 +260,14 @@ impl Outbox {
         self.first.is_none()
     }
 
-    /// Bytes of memory that live messages cost while they wait for the socket.
+    /// Bytes of memory that live messages cost while they wait for the socket, as if nobody else got them.
+    ///
+    /// It is no less than what is allocated, but for the allocator's own share and for the rendering of the
+    /// piece at the head, of which the socket may have taken a part.
     pub fn waiting(&self) -> usize {
         let Some(more) = &self.more else { return self.len() };
-        self.len() - more.backlog + more.pieces.len() * PIECE_COST
+        let first = self.first.as_ref().map_or(0, Piece::len);
+        first + more.cost - more.backlog
     }
 
     /// Bytes that wait for the socket.
@@ -290,6 +340,11 @@ impl Outbox {
             self.first = self.more.as_mut().and_then(|more| {
                 let next = more.pieces.pop_front()?;
                 more.len -= next.len();
+                more.cost -= next.cost();
+                let places = more.pieces.len() * PLACES_PER_PIECE;
+                if places < more.pieces.capacity() {
+                    more.pieces.shrink_to(places / 2);
+                }
                 Some(next)
             });
         }
@@ -416,20 +471,51 @@ mod tests {
         assert_eq!(write_some(&mut outbox, usize::MAX, usize::MAX), b"abde");
     }
 
-    #[test]
-    fn small_pieces_count_with_what_they_cost() {
-        let mut outbox = Outbox::default();
-        for _ in 0..1000 {
-            outbox.push(Piece::of(b"abc".to_vec()));
+    impl Rendering {
+        fn allocated(&self) -> usize {
+            let counts = 2 * size_of::<usize>();
+            let ends = self.ends.capacity() * size_of::<usize>();
+            counts + size_of::<Self>() + self.bytes.capacity() + ends
         }
-        assert_eq!(outbox.len(), 3000);
-        let more = outbox.more.as_ref().expect("more");
+    }
+
+    /// Bytes that an outbox has from the allocator, but for its first piece. Of a rendering that several
+    /// pieces show a part of, all of it.
+    fn allocated(outbox: &Outbox) -> usize {
+        let Some(more) = &outbox.more else { return 0 };
+        let first = outbox.first.as_ref().map(|piece| Rc::as_ptr(&piece.rendering));
+        let mut renderings: Vec<_> = more.pieces.iter().map(|piece| &piece.rendering).collect();
+        renderings.retain(|rendering| Some(Rc::as_ptr(rendering)) != first);
+        renderings.dedup_by_key(|rendering| Rc::as_ptr(rendering));
         let queue = more.pieces.capacity() * size_of::<Piece>();
-        let renderings = 1000 * (size_of::<Rendering>() + size_of::<usize>() + 3);
-        assert!(outbox.waiting() >= queue.max(renderings));
-        assert!(outbox.waiting() <= 3000 + 1000 * PIECE_COST);
-        write_some(&mut outbox, usize::MAX, usize::MAX);
-        assert_eq!(outbox.waiting(), 0);
+        queue + renderings.into_iter().map(|rendering| rendering.allocated()).sum::<usize>()
+    }
+
+    #[test]
+    fn what_waits_counts_with_all_its_memory() {
+        for (batch, len) in [(1, 1), (1, 3), (1, 3000), (2, 1), (64, 1), (64, 3), (64, 700), (3, 0)]
+        {
+            let mut outbox = Outbox::default();
+            let text = vec![b'x'; len];
+            for _ in 0..200 {
+                let mut rendering = Rendering::of(batch);
+                for number in 0..batch {
+                    let text = if number == 1 { b"not empty" } else { text.as_slice() };
+                    rendering.push(true, |out| out.extend_from_slice(text));
+                }
+                rendering.fit();
+                outbox.push(Piece::all(rendering));
+            }
+            while !outbox.is_empty() {
+                let (waiting, allocated) = (outbox.waiting(), allocated(&outbox));
+                assert!(waiting >= allocated, "{batch} of {len}: {waiting} < {allocated}");
+                let first = outbox.first.as_ref().map_or(0, Piece::len);
+                assert!(waiting <= 2 * allocated + first, "{batch} of {len}: {waiting}");
+                let half = outbox.len().div_ceil(2);
+                write_some(&mut outbox, half, usize::MAX);
+            }
+            assert_eq!(outbox.waiting(), 0);
+        }
     }
 
     #[test]
@@ -441,11 +527,12 @@ mod tests {
         outbox.mark_backlog();
         assert_eq!((outbox.waiting(), outbox.len()), (0, 100));
         outbox.push(Piece::of(vec![0; 10]));
-        assert_eq!((outbox.waiting(), outbox.len()), (10 + PIECE_COST, 110));
+        let cost = PIECE_COST + MESSAGE_COST;
+        assert_eq!((outbox.waiting(), outbox.len()), (10 + cost, 110));
         for taken in 1..=100 {
             assert_eq!(write_some(&mut outbox, 1, 1), [0]);
             assert_eq!(outbox.len(), 110 - taken);
-            let cost = if taken == 100 { 0 } else { PIECE_COST };
+            let cost = if taken == 100 { 0 } else { cost };
             assert_eq!(outbox.waiting(), 10 + cost);
         }
     }

@@ -20,7 +20,7 @@ use crate::session::Form;
 use crate::session::audience::{Audience, Mode, State, Subscriber};
 use crate::session::departure::Reason;
 use crate::session::link::{Host, Read};
-use crate::session::outbox::{Outbox, PIECE_COST, Piece, Rendering};
+use crate::session::outbox::{Outbox, PLACES_PER_PIECE, Piece, Rendering};
 use crate::session::stream::Stream;
 
 /// A portion is full with so many bytes, or so many messages: some writes' worth, some milliseconds.
@@ -92,6 +92,8 @@ pub(super) struct Unread<R> {
     later: VecDeque<Later>,
     /// Bytes in `later`.
     len: usize,
+    /// Bytes of memory that they cost.
+    cost: usize,
     /// What goes before each of the old messages.
     separator: &'static [u8],
     /// It stands in [`crate::session::audience::Records::reading`].
@@ -106,13 +108,15 @@ struct Later {
     piece: Piece,
 }
 
-/// Bytes of memory that such messages cost besides the bytes they show.
-const LATER_COST: usize = 2 * (size_of::<Later>() - size_of::<Piece>()) + PIECE_COST;
+/// Bytes of memory that such messages cost besides their piece and the channel's name.
+const LATER_COST: usize = PLACES_PER_PIECE * (size_of::<Later>() - size_of::<Piece>());
+/// A name that so many of the last ones have is used again.
+const NAMES_MAX: usize = 8;
 
 impl<R> Unread<R> {
     pub(super) fn new(rest: R) -> Self {
         let later = VecDeque::new();
-        Self { rest: Some(rest), later, len: 0, separator: b"", is_reading: false }
+        Self { rest: Some(rest), later, len: 0, cost: 0, separator: b"", is_reading: false }
     }
 
     /// The same with this between all messages.
@@ -128,9 +132,20 @@ impl<R> Unread<R> {
         messages: usize,
         piece: Piece,
     ) {
+        let channel = self.name(channel);
         self.len += piece.len();
-        let channel = Rc::clone(channel);
+        self.cost += piece.cost() + LATER_COST;
         self.later.push_back(Later { channel, is_notice, messages, piece });
+    }
+
+    /// The channel's name, which each batch brings along again.
+    fn name(&mut self, channel: &Rc<[u8]>) -> Rc<[u8]> {
+        let mut last = self.later.iter().rev().take(NAMES_MAX);
+        if let Some(same) = last.find(|later| later.channel == *channel) {
+            return Rc::clone(&same.channel);
+        }
+        self.cost += channel.len() + 2 * size_of::<usize>();
+        Rc::clone(channel)
     }
 
     /// Adds what ends the connection.
@@ -145,21 +160,22 @@ impl<R> Unread<R> {
 
     /// Bytes of memory that they cost.
     pub(super) fn waiting(&self) -> usize {
-        self.len + self.later.len() * LATER_COST
+        self.cost
     }
 
     /// A channel was deleted before its old messages were read. To give the live ones that came after
     /// them would be a gap; so the notice is all that comes. Answers how many messages do not.
     fn forget(&mut self, channel: &[u8]) -> usize {
         let mut forgotten = 0;
-        self.later.retain(|later| {
-            let stays = later.is_notice || *later.channel != *channel;
-            if !stays {
-                forgotten += later.messages;
+        let all = mem::take(&mut self.later);
+        (self.len, self.cost) = (0, 0);
+        for Later { channel: name, is_notice, messages, piece } in all {
+            if is_notice || *name != *channel {
+                self.push(&name, is_notice, messages, piece);
+            } else {
+                forgotten += messages;
             }
-            stays
-        });
-        self.len = self.later.iter().map(|later| later.piece.len()).sum();
+        }
         forgotten
     }
 
@@ -425,6 +441,43 @@ mod tests {
 
     fn text(bytes: &[u8]) -> String {
         String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    /// Bytes that waiting behind old messages takes from the allocator, but for the renderings.
+    fn allocated(unread: &Unread<Old>) -> usize {
+        let mut names: Vec<_> = unread.later.iter().map(|later| &later.channel).collect();
+        names.sort_by_key(|name| Rc::as_ptr(name).addr());
+        names.dedup_by_key(|name| Rc::as_ptr(name).addr());
+        let names: usize = names.iter().map(|name| name.len() + 2 * size_of::<usize>()).sum();
+        names + unread.later.capacity() * size_of::<Later>()
+    }
+
+    #[test]
+    fn what_waits_behind_old_messages_counts_with_all_its_memory() {
+        for channels in [1, 2, 20] {
+            let worker = Solo::new();
+            let rest = Some(Old::of(&[("old", 2000)]));
+            let (token, link) = worker.open(Framing::Plain, Way::Direct, false, None, rest);
+            link.room.set(0);
+            worker.audience.flush(&worker, token);
+            let waiting = |channels: usize| {
+                for number in 0..10 * channels {
+                    let name = format!("{:3000}", number % channels);
+                    worker.give(&[token], &[message(&name, 1, "x")]);
+                }
+                worker.record(token, |records, token| {
+                    let subscriber = records.slots.get(token).expect("it is there");
+                    let Mode::Stream(stream) = &subscriber.mode else { panic!("a stream") };
+                    let unread = stream.unread.as_ref().expect("old messages");
+                    (unread.waiting(), allocated(unread))
+                })
+            };
+            let (waiting, allocated) = waiting(channels);
+            assert!(waiting >= allocated, "{channels}: {waiting} < {allocated}");
+            if channels <= NAMES_MAX {
+                assert!(allocated < channels * 3000 + 200 * 100, "{channels}: {allocated}");
+            }
+        }
     }
 
     /// Its old messages were not read when its channel was deleted, and its last ones are still to come:

@@ -33,6 +33,8 @@ pub struct Poll {
     callback: Option<Callback>,
     /// Whether it says more than 304 when its time is over.
     says_timed_out: bool,
+    /// Where its client says it is.
+    since: Announced,
     found: Option<Found>,
 }
 
@@ -87,9 +89,9 @@ impl Step {
 }
 
 impl Poll {
-    /// A poll that has found nothing yet.
-    pub fn new(callback: Option<Callback>, says_timed_out: bool) -> Self {
-        Self { callback, says_timed_out, found: None }
+    /// A poll of a client that says it is at `since`. It has found nothing yet.
+    pub fn new(callback: Option<Callback>, says_timed_out: bool, since: Announced) -> Self {
+        Self { callback, says_timed_out, since, found: None }
     }
 
     /// Takes a live message into account. `true` if it is the first one.
@@ -106,8 +108,8 @@ impl Poll {
     /// The answer with what it has found, else as for a poll whose time is over. `place`: from where
     /// the client has to ask again if no message says it.
     fn answer(self, layout: &Layout, place: Seconds) -> Answer {
-        let Self { callback, says_timed_out, found } = self;
-        let now = Announced::now(place);
+        let Self { callback, says_timed_out, since, found } = self;
+        let now = since.now(place);
         let (announced, message) = match found {
             Some(found) => (found.announced.unwrap_or(now), Some(found.message)),
             None if says_timed_out => {
@@ -276,7 +278,7 @@ mod tests {
     fn a_poll_whose_time_is_over_passes_over_no_older_message() {
         for has_rounds in [true, false] {
             let worker = Solo::new();
-            let (token, link) = worker.poll(true, Poll::new(None, false));
+            let (token, link) = worker.poll(true, Poll::new(None, false, Announced::default()));
             let newer = Message { time: 7, ..message("b", 1, "newer") };
             let older = Message { time: 6, ..message("a", 1, "older") };
             worker.give(&[token], &[newer]);
@@ -287,7 +289,7 @@ mod tests {
             worker.has_rounds.set(has_rounds);
             worker.audience.dismiss(&worker, token, Reason::Ttl);
             if !has_rounds {
-                assert_eq!(link.end(), Some(End::Answered(Announced::now(6), None)));
+                assert_eq!(link.end(), Some(End::Answered(Announced::default().now(6), None)));
                 assert_eq!(reason(&link), Some(Reason::Ttl));
                 continue;
             }
@@ -302,12 +304,40 @@ mod tests {
         }
     }
 
+    /// A reload, or a deletion, in the second of the last message that the client has had: it does not get
+    /// that one again.
+    #[test]
+    fn an_answer_without_a_message_goes_back_behind_no_message_that_the_client_has_had() {
+        let since = |time, tag| Announced { time, tag };
+        for (had, announced) in [
+            (since(500, Some(7)), since(500, Some(7))),
+            (since(500, None), since(500, Some(0))),
+            (since(499, Some(7)), since(500, Some(0))),
+            (since(501, Some(7)), since(500, Some(0))),
+            (since(0, None), since(500, Some(0))),
+        ] {
+            for is_deleted in [false, true] {
+                let worker = Solo::new();
+                let (token, link) = worker.poll(false, Poll::new(None, false, had));
+                worker.resume_from.set(500);
+                if is_deleted {
+                    worker.give(&[token], &[Message::deleted(b"a", b"gone")]);
+                    worker.write();
+                } else {
+                    worker.audience.dismiss(&worker, token, Reason::Shutdown);
+                }
+                let Some(End::Answered(place, _)) = link.end() else { panic!("an answer") };
+                assert_eq!(place, announced, "{had:?}");
+            }
+        }
+    }
+
     /// At whatever call it panics, the client is not left waiting for ever.
     #[test]
     fn a_panic_over_an_answer_ends_the_poll() {
         for number in 0.. {
             let worker = Solo::new();
-            let (token, link) = worker.poll(false, Poll::new(None, true));
+            let (token, link) = worker.poll(false, Poll::new(None, true, Announced::default()));
             worker.give(&[token], &[message("a", 1, "one")]);
             link.fails_at(number, Fault::Panic);
             worker.write();

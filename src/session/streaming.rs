@@ -1,8 +1,8 @@
 //! A streaming body: rendered messages one after the other, each padded by line ends.
 
 use crate::model::Message;
-use crate::wire::padding;
 use crate::wire::template::Template;
+use crate::wire::{chunked, padding};
 
 /// Appends one message, and as much padding as `padding_len` says for its length.
 pub(super) fn render(
@@ -13,7 +13,8 @@ pub(super) fn render(
 ) {
     let len = template.rendered_len(message);
     let padding = padding_len(len);
-    out.reserve(len.saturating_add(padding));
+    // With room for what makes it a chunk, for the caller.
+    out.reserve(len.saturating_add(padding).saturating_add(chunked::OVERHEAD_MAX));
     template.render(message, out);
     padding::push_line_ends(padding, out);
 }

@@ -6,6 +6,9 @@
 //!   chunk = 1*HEX CRLF data CRLF      never of size 0: that would end the body
 //! ```
 
+/// Bytes that a chunk has besides its data, at the most.
+pub const OVERHEAD_MAX: usize = 2 * size_of::<usize>() + 4;
+
 /// Makes one chunk of all that `out` holds from `from` on; nothing at all if that is empty.
 pub fn enclose(out: &mut Vec<u8>, from: usize) {
     let len = out.len().saturating_sub(from);

@@ -143,9 +143,11 @@ impl Announced {
         Self { time: message.time, tag: Some(message.tag) }
     }
 
-    /// The answer to a wait that ended without a message, or with the channel.
-    pub fn now(now: Seconds) -> Self {
-        Self { time: now, tag: Some(0) }
+    /// The answer to a wait that ended without a message, or with the channel, for a client that said it
+    /// was here before. Within its second it does not go back: the client would get messages again.
+    pub fn now(self, now: Seconds) -> Self {
+        let tag = if self.time == now { self.tag } else { None };
+        Self { time: now, tag: Some(tag.unwrap_or(0)) }
     }
 
     /// A channel with something to replay was last published to at (`time`, `tag`).
@@ -317,6 +319,8 @@ mod tests {
         let echoed = Announced::since(&since(Some(100), Some(3), None));
         assert_eq!(echoed, Announced { time: 100, tag: Some(3) });
         assert_eq!(Announced::since(&since(Some(0), None, None)).last_modified(), None);
-        assert_eq!(Announced::now(7), Announced { time: 7, tag: Some(0) });
+        assert_eq!(Announced::default().now(7), Announced { time: 7, tag: Some(0) });
+        assert_eq!(echoed.now(100), echoed);
+        assert_eq!(echoed.now(101), Announced { time: 101, tag: Some(0) });
     }
 }

@@ -42,7 +42,8 @@ pub(super) fn start(
     };
     let says_timed_out = settings::main(request.as_non_null()).timeout_with_body();
     let form = worker.audience.form_number(location.layout.form());
-    let poll = Poll::new(callback.clone(), says_timed_out);
+    let since = Announced::since(&asked.since);
+    let poll = Poll::new(callback.clone(), says_timed_out, since);
     let token = admit(request, location, |client| {
         worker.audience.admit_poll(client, form, asked.has_many_channels(), poll)
     })?;
