@@ -1,6 +1,7 @@
 //! Sitting down and getting up: what a process finds in its seat, and what it leaves.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::hub::roster::Roster;
 use crate::hub::{Hub, Rules};
@@ -18,7 +19,9 @@ impl Hub {
             wakes: Vec::new(),
             next_shard: 0,
             scratch: Vec::new(),
-            destroyed: Vec::new(),
+            destroyed: VecDeque::new(),
+            readers: RefCell::default(),
+            leaving: Vec::new(),
             overfull: BTreeSet::new(),
         };
         let seat = hub.store.seat;
@@ -41,9 +44,7 @@ impl Hub {
         for token in self.roster.everybody() {
             self.leave(token, rules, now);
         }
-        for id in core::mem::take(&mut self.destroyed) {
-            self.notify("channel_destroyed", &id, rules, now);
-        }
+        self.tell_of_destroyed(rules, now);
         let seat = self.store.seat;
         self.exclusively(|hub| hub.clean(seat, now));
     }

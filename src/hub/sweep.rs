@@ -39,6 +39,7 @@ impl Hub {
     /// A bounded part of a tick; true if there is more to do right now. One worker at a time: who
     /// finds another one at it has nothing to do.
     pub fn tick(&mut self, tick: Tick, rules: &Rules, now: Seconds) -> bool {
+        self.tidy_up(now);
         let is_overfull = self.evict_more(rules, now);
         let locking = self.store.locking;
         let Some(acquired) = self.store.header().sweeping.try_lock(locking) else {
@@ -49,12 +50,32 @@ impl Hub {
             self.store.header().sweeping.repaired(locking);
         }
         let guard = Sweeping(self);
-        let (more, destroyed) = guard.0.sweep(tick, rules, now);
+        let more = guard.0.sweep(tick, rules, now);
         drop(guard);
-        for id in destroyed {
+        self.tell_of_destroyed(rules, now);
+        more || is_overfull
+    }
+
+    /// Tells the events channel of the channels that have gone.
+    pub(super) fn tell_of_destroyed(&mut self, rules: &Rules, now: Seconds) {
+        while let Some(id) = self.destroyed.pop_front() {
             self.notify("channel_destroyed", &id, rules, now);
         }
-        more || is_overfull
+    }
+
+    /// Gives back what an operation had taken in the zone when it panicked: readers and messages under
+    /// construction, subscribers that were leaving. Without a panic there is nothing of that between two
+    /// operations.
+    fn tidy_up(&mut self, now: Seconds) {
+        for token in core::mem::take(&mut self.leaving) {
+            self.drop_subscriber(token, now);
+        }
+        while let Some(reader) = self.readers.get_mut().pop() {
+            self.store.retire(reader.shard, reader.interest, now);
+        }
+        while let Some(staged) = self.store.my_seat().staging.get() {
+            self.store.unstage(staged);
+        }
     }
 
     /// Makes memory free for somebody who needs it now: trash first, then what would have become
@@ -70,7 +91,7 @@ impl Hub {
                     Step::Done => return true,
                     Step::Destroyed(id) => {
                         // The notice would need memory itself: the next tick gives it.
-                        self.destroyed.push(id);
+                        self.destroyed.push_back(id);
                         return true;
                     }
                 }
@@ -79,8 +100,7 @@ impl Hub {
         false
     }
 
-    fn sweep(&mut self, tick: Tick, rules: &Rules, now: Seconds) -> (bool, Vec<Vec<u8>>) {
-        let mut destroyed = core::mem::take(&mut self.destroyed);
+    fn sweep(&mut self, tick: Tick, rules: &Rules, now: Seconds) -> bool {
         let mut steps = 0;
         for shard in 0..SHARDS {
             if tick == Tick::Full {
@@ -88,7 +108,7 @@ impl Hub {
             }
             loop {
                 if steps >= STEPS_MAX {
-                    return (true, destroyed);
+                    return true;
                 }
                 steps += 1;
                 let step = match tick {
@@ -98,19 +118,19 @@ impl Hub {
                 match step {
                     Step::Nothing => break,
                     Step::Done => {}
-                    Step::Destroyed(id) => destroyed.push(id),
+                    Step::Destroyed(id) => self.destroyed.push_back(id),
                 }
             }
         }
         if tick == Tick::Full {
             while self.store.empty_trash_step(Some(now - TRASH_SECS)) {
                 if steps >= STEPS_MAX {
-                    return (true, destroyed);
+                    return true;
                 }
                 steps += 1;
             }
         }
-        (false, destroyed)
+        false
     }
 
     fn any_step(&self, shard: usize, rules: &Rules, now: Seconds) -> Step {

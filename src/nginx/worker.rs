@@ -294,14 +294,12 @@ pub(crate) fn on_woken() {
 unsafe extern "C" fn on_delivery(_: *mut ngx_event_t) {
     with(|worker| {
         worker.is_delivering.set(true);
-        // After a panic nothing is asked for: the same news would only panic again, without end.
-        let more = ffi::guard("on_delivery", None, || Some(subscriber::on_news()));
+        // After a panic the hub does not hand out the same news again.
+        let more = ffi::guard("on_delivery", false, subscriber::on_news);
         worker.is_delivering.set(false);
         ffi::guard("on_delivery", (), || {
             let has_news = wake_others(worker);
-            if let Some(more) = more
-                && (more || has_news)
-            {
+            if more || has_news {
                 // Not in this round: the loop has other connections to serve.
                 worker.delivery.post_next();
             }

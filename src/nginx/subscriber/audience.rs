@@ -193,6 +193,8 @@ pub(super) struct Audience {
     pub(super) arrivals: Vec<Arrival>,
     /// Who has no subscription any more, but maybe messages among the arrivals.
     pub(super) ended: Vec<Token>,
+    /// Subscribers that may have missed messages, because there was a panic.
+    pub(super) broken: Vec<Token>,
     /// Whose requests nginx reads from, until it has forgotten their bodies.
     pub(super) unwatched: Vec<Token>,
     /// Whose old messages the socket takes as fast as they are read; each once.

@@ -62,6 +62,9 @@ pub(crate) fn on_news() -> bool {
         }
     }
     audience::with(Audience::settle_arrivals);
+    for token in audience::with(|audience| mem::take(&mut audience.broken)) {
+        drop_connection(token, ERROR);
+    }
     write_out();
     more
 }
@@ -83,6 +86,7 @@ impl Audience {
                 }
             }
             News::Ended { .. } => {}
+            News::Broken { token, .. } => self.broken.push(token),
         }
     }
 
