@@ -29,6 +29,8 @@ mod roster;
 mod seat;
 #[cfg(any(test, fuzzing))]
 mod sim;
+#[cfg(all(test, not(miri)))]
+mod stopped;
 mod subscribe;
 mod sweep;
 #[cfg(all(test, not(miri)))]

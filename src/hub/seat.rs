@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::hub::roster::Roster;
+use crate::hub::sweep::Sweeping;
 use crate::hub::{Hub, Rules};
 use crate::model::Seconds;
 use crate::store::Store;
-use crate::store::lock::Acquired;
 use crate::store::zone::SHARDS;
 
 impl Hub {
@@ -108,12 +108,11 @@ impl Hub {
     }
 
     /// Runs `body` as the only process that cleans or sweeps.
-    fn exclusively(&mut self, body: impl FnOnce(&mut Self)) {
-        let locking = self.store.locking;
-        if self.store.header().sweeping.lock(locking) == Acquired::OwnerDied {
-            self.store.header().sweeping.repaired(locking);
-        }
-        let guard = super::sweep::Sweeping(self);
+    pub(super) fn exclusively(&mut self, body: impl FnOnce(&mut Self)) {
+        let header = self.store.header();
+        let holder = || Some(header.sweeper.get()).filter(|pid| *pid != 0);
+        let acquired = header.sweeping.lock(self.store.locking, holder);
+        let guard = Sweeping::begin(self, acquired);
         body(&mut *guard.0);
     }
 }

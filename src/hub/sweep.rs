@@ -45,11 +45,7 @@ impl Hub {
         let Some(acquired) = self.store.header().sweeping.try_lock(locking) else {
             return is_overfull;
         };
-        if acquired == Acquired::OwnerDied {
-            // It guards no words: its owner's sections are undone by who gets their locks.
-            self.store.header().sweeping.repaired(locking);
-        }
-        let guard = Sweeping(self);
+        let guard = Sweeping::begin(self, acquired);
         let more = guard.0.sweep(tick, rules, now);
         drop(guard);
         self.tell_of_destroyed(rules, now);
@@ -236,13 +232,28 @@ impl Hub {
     }
 }
 
-/// Releases the sweeping lock, also when a step panics.
+/// The sweeping lock, held; it is released also when a step panics.
 pub(super) struct Sweeping<'h>(pub(super) &'h mut Hub);
+
+impl<'h> Sweeping<'h> {
+    /// The hub has just got the lock.
+    pub(super) fn begin(hub: &'h mut Hub, acquired: Acquired) -> Self {
+        let store = &hub.store;
+        let header = store.header();
+        if acquired == Acquired::OwnerDied {
+            // It guards no words: its owner's sections are undone by who gets their locks.
+            header.sweeping.repaired(store.locking);
+        }
+        store.arena.put32(&header.sweeper, store.my_seat().pid.get());
+        Self(hub)
+    }
+}
 
 impl Drop for Sweeping<'_> {
     fn drop(&mut self) {
         let store = &self.0.store;
         if !store.arena.is_dead() {
+            store.arena.put32(&store.header().sweeper, 0);
             store.header().sweeping.unlock(store.locking);
         }
     }

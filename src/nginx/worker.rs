@@ -28,7 +28,7 @@ use crate::nginx::config::MainConf;
 use crate::nginx::event::Event;
 use crate::nginx::zone::{self, Mapping};
 use crate::nginx::{ffi, log, subscriber, wake};
-use crate::store::Store;
+use crate::store::{self, Store};
 
 /// Between two full ticks; statistics show the rhythm.
 const FULL_TICK_MSEC: usize = 4000;
@@ -153,6 +153,8 @@ pub(crate) fn is_terminating() -> bool {
 /// nginx ends the master if this fails, so only a first start may: at a reload there are workers
 /// that serve, and much else may be in the configuration.
 pub(crate) fn init_master(cycle: NonNull<ngx_cycle_t>, conf: &MainConf) -> Result<(), Failed> {
+    // Here and in all workers, who inherit it.
+    store::on_long_wait(report_long_wait);
     let workers = worker_processes(cycle);
     // SAFETY: a static of nginx's: one more than the last slot in use, 0 at the first start.
     let slots_in_use = usize::try_from(unsafe { ngx_last_process }).unwrap_or(0);
@@ -163,6 +165,18 @@ pub(crate) fn init_master(cycle: NonNull<ngx_cycle_t>, conf: &MainConf) -> Resul
         zone::prepare(conf, u32::try_from(seats).unwrap_or(u32::MAX), now())
     });
     if slots_in_use == 0 { prepared } else { Ok(()) }
+}
+
+/// The store calls this when the process has waited for a lock of the zone for seconds.
+fn report_long_wait(holder: Option<u32>) {
+    let log = log::cycle_log();
+    match holder {
+        Some(pid) => log::error!(
+            log,
+            "waiting for process {pid}, which has held a lock of the zone for seconds: was it stopped?"
+        ),
+        None => log::error!(log, "waiting for a lock of the zone for seconds"),
+    }
 }
 
 fn prepare_wake(slots: usize) -> Result<(), Failed> {
