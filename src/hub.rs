@@ -4,9 +4,10 @@
 //! the store, and says afterwards whom to wake ([`Hub::take_wakes`]). Time and limits come in as
 //! arguments, so a reload changes them at once and a test owns them.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, VecDeque};
 
-use crate::model::Seconds;
+use crate::model::{Seconds, Token};
 use crate::store::Store;
 use crate::store::arena::Handle;
 use crate::store::channel::Channel;
@@ -28,6 +29,8 @@ mod roster;
 mod seat;
 #[cfg(any(test, fuzzing))]
 mod sim;
+#[cfg(all(test, not(miri)))]
+mod stopped;
 mod subscribe;
 mod sweep;
 #[cfg(all(test, not(miri)))]
@@ -107,8 +110,13 @@ pub struct Hub {
     next_shard: usize,
     /// Contents of the messages being delivered.
     scratch: Vec<u8>,
-    /// Channels that became trash while room was made; the next tick tells the events channel.
-    destroyed: Vec<Vec<u8>>,
+    /// Channels that became trash; the tick tells the events channel.
+    destroyed: VecDeque<Vec<u8>>,
+    /// Interests that no subscriber has: open readers, and those that are just going. Between two
+    /// operations there are none, but for what a panic has left.
+    readers: RefCell<Vec<Reader>>,
+    /// Subscribers that are just leaving; as above.
+    leaving: Vec<Token>,
     /// Channels in which this worker has left messages that are over the limit, for the next tick.
     overfull: BTreeSet<Box<[u8]>>,
 }

@@ -23,4 +23,5 @@ pub(crate) mod zone;
 
 pub use channel::CHANNEL_ID_LEN_MAX;
 pub use inspect::Inspection;
+pub use lock::{LongWait, on_long_wait};
 pub use zone::{ImageError, Store};

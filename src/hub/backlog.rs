@@ -181,7 +181,7 @@ impl Hub {
             let before = replayed.messages;
             let stop =
                 self.read_one(&backlog, subscribed.bound, now, &mut replayed, &mut has_room, each);
-            self.store.retire(backlog.reader.shard, backlog.reader.interest, now);
+            self.close_reader(backlog.reader, now);
             if replayed.messages > before || matches!(stop, Stop::Before(_)) {
                 let newest = subscribed.bound.map_or(backlog.newest, |b| b.min(backlog.newest));
                 replayed.newest = replayed.newest.max(Some(newest));
@@ -220,9 +220,9 @@ impl Hub {
                         channel.next = next;
                         return Ok(Reading { rest: Some(rest), gone });
                     }
-                    Ok(Stop::End) => self.store.retire(reader.shard, reader.interest, now),
+                    Ok(Stop::End) => self.close_reader(reader, now),
                     Err(lagged) => {
-                        self.store.retire(reader.shard, reader.interest, now);
+                        self.close_reader(reader, now);
                         return Err(lagged);
                     }
                 }
@@ -239,8 +239,14 @@ impl Hub {
     /// Keeps the place, and lets go of the messages.
     pub fn park(&mut self, rest: &mut Rest, now: Seconds) {
         for reader in rest.channels.iter_mut().filter_map(|channel| channel.reader.take()) {
-            self.store.retire(reader.shard, reader.interest, now);
+            self.close_reader(reader, now);
         }
+    }
+
+    /// The reader goes. If that panics, it is still there, and the next tick tries again.
+    pub(super) fn close_reader(&mut self, reader: Reader, now: Seconds) {
+        self.store.retire(reader.shard, reader.interest, now);
+        self.readers.get_mut().retain(|open| open.interest != reader.interest);
     }
 
     fn read_one(
@@ -373,6 +379,7 @@ impl Hub {
             let Some(start) = oldest.filter(is_there) else { return Some(Err(Lagged)) };
             let reader = open_reader(&section, handle, shard, start)?;
             section.commit();
+            hub.readers.borrow_mut().push(reader);
             Some(Ok(Some(reader)))
         });
         let Some(reader) = opened.unwrap_or(Err(Lagged))? else { return Ok(None) };

@@ -1,6 +1,9 @@
 //! Delivering: what a worker's inbox holds, in bounded batches, to its own subscribers.
 
-use crate::hub::{Hub, Rules};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use crate::hub::roster::Ending;
+use crate::hub::{Hub, Reader, Rules};
 use crate::model::{Group, Message, Seconds, Token};
 use crate::store::arena::Handle;
 use crate::store::channel::DELETED;
@@ -14,7 +17,7 @@ const BATCH: usize = 64;
 /// Bytes of text of one batch, unless a single message is larger.
 const BATCH_BYTES: usize = 256 * 1024;
 /// Subscriptions of a deleted channel that one call ends. Few in tests, which have few subscribers.
-const ENDS_PER_CALL: u32 = if cfg!(any(test, fuzzing)) { 2 } else { 64 };
+const ENDS_PER_CALL: usize = if cfg!(any(test, fuzzing)) { 2 } else { 64 };
 
 /// What [`Hub::deliver`] hands out.
 #[derive(Debug)]
@@ -33,6 +36,14 @@ pub enum News<'a> {
     /// This subscription ended, for its channel was deleted; the notice came before, perhaps in a call
     /// of its own.
     Ended {
+        /// Whose.
+        token: Token,
+        /// Its other subscriptions; with 0 it is registered no more.
+        left: usize,
+    },
+    /// This subscription ended, for its messages could not be handed out: there was a panic. The
+    /// subscriber may have missed some, so it should be cut off.
+    Broken {
         /// Whose.
         token: Token,
         /// Its other subscriptions; with 0 it is registered no more.
@@ -62,32 +73,73 @@ struct Batch {
 }
 
 impl Hub {
-    /// Hands out one batch, or ends some subscriptions of a deleted channel; true if there is more, so
-    /// call again after the event loop has run.
+    /// Hands out one batch, or ends some subscriptions of a channel that is over; true if there is more,
+    /// so call again after the event loop has run.
     ///
-    /// `each` must not call back into the hub: it queues bytes, to be sent afterwards.
+    /// `each` must not call back into the hub: it queues bytes, to be sent afterwards. After a panic,
+    /// of its own or of the hub's, call again as well: nobody knows what the listeners of this channel
+    /// have got of the batch, so their subscriptions end ([`News::Broken`]), and others have their turn.
     pub fn deliver(&mut self, rules: &Rules, now: Seconds, each: &mut dyn FnMut(News<'_>)) -> bool {
-        let Some(batch) = self.next_news() else { return false };
-        let is_ended = batch.deleted_at.is_some() && !batch.more;
-        match self.roster.local(batch.token, batch.interest).map(|local| local.is_ending) {
-            Some(false) => {
-                self.hand_out(&batch, is_ended, rules, each);
-                self.finish(&batch, now);
-                if is_ended {
-                    self.roster.begin_end(batch.token);
-                    self.end_some(&batch, rules, now, each);
-                }
+        let Some((shard, interest)) = self.first_of_an_inbox() else { return false };
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(batch) = self.look_into(shard, interest) {
+                self.hand_out(&batch, rules, now, each);
             }
-            Some(true) => self.end_some(&batch, rules, now, each),
-            // Nobody here listens to it, and its number may be another channel's.
-            None if is_ended => self.store.retire(batch.shard, batch.interest, now),
-            None => self.finish(&batch, now),
+        }));
+        if let Err(panic) = outcome {
+            self.set_aside(shard, interest);
+            resume_unwind(panic);
         }
         self.has_news()
     }
 
-    /// Gives the listeners what the batch holds, and at its end, if it is the channel's, the notice.
     fn hand_out(
+        &mut self,
+        batch: &Batch,
+        rules: &Rules,
+        now: Seconds,
+        each: &mut dyn FnMut(News<'_>),
+    ) {
+        let is_ended = batch.deleted_at.is_some() && !batch.more;
+        match self.roster.local(batch.token, batch.interest).map(|local| local.ending) {
+            Some(None) => {
+                self.hand_out_messages(batch, is_ended, rules, each);
+                self.finish(batch, now);
+                if is_ended {
+                    self.roster.begin_end(batch.token, Ending::Deleted);
+                    self.end_some(batch, Ending::Deleted, rules, now, each);
+                }
+            }
+            Some(Some(ending)) => self.end_some(batch, ending, rules, now, each),
+            // Nobody here listens to it, and its number may be another channel's.
+            None if is_ended => {
+                self.drop_interest(Reader { shard: batch.shard, interest: batch.interest }, now);
+            }
+            None => self.finish(batch, now),
+        }
+    }
+
+    /// Something about this interest has panicked: it goes to the end of its inbox, and its listeners'
+    /// subscriptions will end. If nobody listens, nobody shall look at it again.
+    fn set_aside(&mut self, shard: usize, interest: Handle<Interest>) {
+        if self.store.arena.is_dead() {
+            return; // A test has "killed" this worker.
+        }
+        let is_listened = self.roster.break_off(interest);
+        // If this panics as well, the inbox itself is spoilt.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            let section = self.store.section(shard);
+            if is_listened {
+                section.rotate_inbox(interest);
+            } else {
+                section.forget(interest);
+            }
+            section.commit();
+        }));
+    }
+
+    /// Gives the listeners what the batch holds, and at its end, if it is the channel's, the notice.
+    fn hand_out_messages(
         &mut self,
         batch: &Batch,
         is_ended: bool,
@@ -187,15 +239,20 @@ impl Hub {
         self.store.arena.swap32(&self.store.my_seat().woken, 0);
     }
 
-    /// Looks at the first interest of the next inbox that has one.
-    fn next_news(&mut self) -> Option<Batch> {
+    /// The first interest of the next inbox that has one, and its shard.
+    fn first_of_an_inbox(&mut self) -> Option<(usize, Handle<Interest>)> {
         let seat = self.store.my_seat();
-        let shard = (0..SHARDS)
+        let found = (0..SHARDS)
             .map(|step| (self.next_shard + step) % SHARDS)
-            .find(|shard| seat.shards[*shard].inbox_first.get().is_some())?;
-        self.next_shard = (shard + 1) % SHARDS;
+            // Without the lock: only this worker takes an interest out of its inbox.
+            .find_map(|shard| seat.shards[shard].inbox_first.get().map(|first| (shard, first)));
+        self.next_shard = found.map_or(self.next_shard, |(shard, _)| (shard + 1) % SHARDS);
+        found
+    }
+
+    /// What there is to be read of this interest.
+    fn look_into(&self, shard: usize, interest: Handle<Interest>) -> Option<Batch> {
         let section = self.store.section(shard);
-        let interest = seat.shards[shard].inbox_first.get()?;
         let record = section.get(interest);
         let channel = section.get(record.channel.get()?);
         let mut records = Vec::new();
@@ -270,45 +327,43 @@ impl Hub {
         }
     }
 
-    /// All is read of a deleted channel: some of its subscriptions end. The others have their turn when
+    /// Nothing more comes of a channel: some of its subscriptions end. The others have their turn when
     /// this is the first interest of the inbox again.
     fn end_some(
         &mut self,
         batch: &Batch,
+        ending: Ending,
         rules: &Rules,
         now: Seconds,
         each: &mut dyn FnMut(News<'_>),
     ) {
         let Some(local) = self.roster.local(batch.token, batch.interest) else { return };
         let id = local.id.clone();
-        let mut ended = 0;
-        let is_over = loop {
-            if ended == ENDS_PER_CALL {
-                break false;
-            }
-            let Some(token) = self.roster.some_listener(batch.token) else { break true };
+        for _ in 0..ENDS_PER_CALL {
+            let Some(token) = self.roster.some_listener(batch.token) else { break };
+            self.uncount_listener(batch.shard, batch.interest);
             let announced = self.roster.is_announced(token);
             let left = self.roster.leave_local(token, batch.token).unwrap_or(0);
-            ended += 1;
             if left == 0 {
                 self.roster.remove(token);
                 if announced {
                     self.count_subscribers(-1);
                 }
             }
+            each(match ending {
+                Ending::Deleted => News::Ended { token, left },
+                Ending::Broken => News::Broken { token, left },
+            });
             if announced {
                 self.notify("client_unsubscribed", &id, rules, now);
             }
-            each(News::Ended { token, left });
-        };
-        if is_over {
-            self.store.retire(batch.shard, batch.interest, now);
+        }
+        if self.roster.some_listener(batch.token).is_none() {
             self.roster.close(batch.token);
+            self.drop_interest(Reader { shard: batch.shard, interest: batch.interest }, now);
             return;
         }
         let section = self.store.section(batch.shard);
-        let subscribers = &section.get(batch.interest).subscribers;
-        section.set32(subscribers, subscribers.get().saturating_sub(ended));
         section.rotate_inbox(batch.interest);
         section.commit();
     }
@@ -343,7 +398,7 @@ mod tests {
     use std::rc::Rc;
 
     use crate::hub::sim::{World, token};
-    use crate::hub::{Hub, Post};
+    use crate::hub::{Hub, News, Post};
 
     #[test]
     fn a_poll_that_ends_resumes_at_the_oldest_message_it_has_not_had() {
@@ -404,6 +459,50 @@ mod tests {
             }
         }
         assert!(cut_off > 0, "the publisher never died between two sections of telling");
+    }
+
+    /// Whatever a caller does with one channel's messages, others of its shard have their turn, and the
+    /// listeners of that channel are told that they may have missed some.
+    #[test]
+    fn a_panic_over_one_channel_starves_no_other_and_ends_its_listeners() {
+        let mut world = World::new(256 * 1024, 1);
+        let store = &world.hub(0).store;
+        let shard = |id: &[u8]| store.shard_of(store.hash(id));
+        let mut ids = (0..).map(|n| format!("other {n}").into_bytes());
+        let other = ids.find(|id| shard(id) == shard(b"bad")).expect("one of eight");
+        for number in 1..=5 {
+            world.subscribe(0, &[(b"bad", None)], number).expect("room");
+        }
+        world.subscribe(0, &[(&other, None), (b"bad", None)], 6).expect("room");
+        world.publish(0, &[b"bad"], b"x", false).expect("room");
+        world.publish(0, &[&other], b"y", false).expect("room");
+        let (rules, now) = (world.rules.clone(), world.now);
+        let (mut panics, mut others, mut broken) = (0, 0, Vec::new());
+        for _ in 0..20 {
+            let mut each = |news: News<'_>| match news {
+                News::Messages { messages, .. } if messages[0].channel == b"bad" => {
+                    std::panic::resume_unwind(Box::new("a bad message"));
+                }
+                News::Messages { groups, .. } => {
+                    others += groups.iter().map(|group| group.listeners.len()).sum::<usize>();
+                }
+                News::Broken { token, left } => broken.push((token.index(), left)),
+                News::Ended { .. } => panic!("nothing was deleted"),
+            };
+            let hub = world.hub(0);
+            panics += usize::from(
+                catch_unwind(AssertUnwindSafe(|| hub.deliver(&rules, now, &mut each))).is_err(),
+            );
+        }
+        assert_eq!((panics, others), (1, 1));
+        broken.sort_unstable();
+        assert_eq!(broken, [(1, 0), (2, 0), (3, 0), (4, 0), (5, 0), (6, 1)]);
+        assert!(!world.hub(0).has_news());
+        // Who comes afterwards is served.
+        world.subscribe(0, &[(b"bad", None)], 7).expect("room");
+        world.publish(0, &[b"bad"], b"z", false).expect("room");
+        assert_eq!(world.deliver(0).len(), 1);
+        world.check("after a panic");
     }
 
     /// The notice of a deletion stands where the deletion was among the messages of other channels,

@@ -277,6 +277,7 @@ impl Life {
                     }
                 }
             }
+            News::Broken { .. } => panic!("nothing panics here"),
             News::Ended { token, left } => {
                 if left == 0 {
                     subscribers.remove(&token);

@@ -14,8 +14,17 @@ pub(super) struct Local {
     pub(super) shard: usize,
     pub(super) id: Box<[u8]>,
     pub(super) groups: Vec<Group>,
-    /// It is deleted, its listeners have all that there was, and their subscriptions are ending.
-    pub(super) is_ending: bool,
+    /// Nothing more comes, and the listeners' subscriptions are ending.
+    pub(super) ending: Option<Ending>,
+}
+
+/// Why nothing more comes of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// It is deleted, and its listeners have all that there was.
+    Deleted,
+    /// There was a panic when its messages were handed out.
+    Broken,
 }
 
 /// One subscription of a subscriber: where its listener stands.
@@ -96,8 +105,8 @@ pub(super) struct Roster {
     subscribers: Vec<Subscriber>,
 }
 
-/// What is left of a channel after one of its listeners has gone.
-pub(super) struct Left {
+/// A channel that a subscriber listens to.
+pub(super) struct Listening {
     pub(super) local: u32,
     pub(super) shard: usize,
     pub(super) interest: Handle<Interest>,
@@ -183,11 +192,20 @@ impl Roster {
         self.locals_of(token).map(|local| (local.shard, local.interest))
     }
 
-    /// Ends one subscription: `None` when the subscriber has none left (or is not registered).
-    pub(super) fn leave_one(&mut self, token: Token) -> Option<Left> {
-        let places = &mut self.subscriber_mut(token)?.places;
-        let place = places.remove(places.as_slice().len().checked_sub(1)?)?;
-        self.unseat(&place)
+    /// The last of its channels: `None` when the subscriber has none left (or is not registered).
+    pub(super) fn last_place(&self, token: Token) -> Option<Listening> {
+        let place = self.subscriber(token)?.places.as_slice().last()?;
+        let local = self.locals.get(place.local as usize)?.as_ref()?;
+        Some(Listening { local: place.local, shard: local.shard, interest: local.interest })
+    }
+
+    /// Ends the last of its subscriptions.
+    pub(super) fn leave_last(&mut self, token: Token) {
+        let Some(subscriber) = self.subscriber_mut(token) else { return };
+        let last = subscriber.places.as_slice().len().wrapping_sub(1);
+        if let Some(place) = subscriber.places.remove(last) {
+            self.unseat(&place);
+        }
     }
 
     /// Ends the subscription to one channel; answers how many others the subscriber has.
@@ -216,10 +234,20 @@ impl Roster {
     }
 
     /// From now on the subscriptions of this channel end.
-    pub(super) fn begin_end(&mut self, number: u32) {
+    pub(super) fn begin_end(&mut self, number: u32, ending: Ending) {
         if let Some(Some(local)) = self.locals.get_mut(number as usize) {
-            local.is_ending = true;
+            local.ending = Some(ending);
         }
+    }
+
+    /// Something about this interest has panicked: its channel is broken, unless it was ending anyway.
+    /// False: nobody listens to it.
+    pub(super) fn break_off(&mut self, interest: Handle<Interest>) -> bool {
+        // Looks at all, for the interest's own number may be what is wrong.
+        let mut locals = self.locals.iter_mut().flatten();
+        let Some(local) = locals.find(|local| local.interest == interest) else { return false };
+        local.ending.get_or_insert(Ending::Broken);
+        true
     }
 
     /// One of those who listen to a channel.
@@ -240,10 +268,13 @@ impl Roster {
         places.iter().filter_map(|place| self.locals.get(place.local as usize)?.as_ref())
     }
 
-    fn unseat(&mut self, place: &Place) -> Option<Left> {
-        let local = self.locals.get_mut(place.local as usize)?.as_mut()?;
-        let left = Left { local: place.local, shard: local.shard, interest: local.interest };
-        let listeners = &mut local.groups.get_mut(place.group as usize)?.listeners;
+    /// Takes a listener out of its group; the last one of the group takes its place.
+    fn unseat(&mut self, place: &Place) {
+        let local = self.locals.get_mut(place.local as usize).and_then(Option::as_mut);
+        let Some(group) = local.and_then(|local| local.groups.get_mut(place.group as usize)) else {
+            return;
+        };
+        let listeners = &mut group.listeners;
         listeners.swap_remove(place.index as usize);
         let moved = listeners.get(place.index as usize).map(|listener| listener.token);
         if let Some(moved) = moved.and_then(|moved| self.subscriber_mut(moved)) {
@@ -252,7 +283,6 @@ impl Roster {
                 theirs.index = place.index;
             }
         }
-        Some(left)
     }
 
     fn subscriber(&self, token: Token) -> Option<&Subscriber> {

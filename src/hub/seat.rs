@@ -1,12 +1,13 @@
 //! Sitting down and getting up: what a process finds in its seat, and what it leaves.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::hub::roster::Roster;
+use crate::hub::sweep::Sweeping;
 use crate::hub::{Hub, Rules};
 use crate::model::Seconds;
 use crate::store::Store;
-use crate::store::lock::Acquired;
 use crate::store::zone::SHARDS;
 
 impl Hub {
@@ -18,7 +19,9 @@ impl Hub {
             wakes: Vec::new(),
             next_shard: 0,
             scratch: Vec::new(),
-            destroyed: Vec::new(),
+            destroyed: VecDeque::new(),
+            readers: RefCell::default(),
+            leaving: Vec::new(),
             overfull: BTreeSet::new(),
         };
         let seat = hub.store.seat;
@@ -41,9 +44,7 @@ impl Hub {
         for token in self.roster.everybody() {
             self.leave(token, rules, now);
         }
-        for id in core::mem::take(&mut self.destroyed) {
-            self.notify("channel_destroyed", &id, rules, now);
-        }
+        self.tell_of_destroyed(rules, now);
         let seat = self.store.seat;
         self.exclusively(|hub| hub.clean(seat, now));
     }
@@ -107,12 +108,11 @@ impl Hub {
     }
 
     /// Runs `body` as the only process that cleans or sweeps.
-    fn exclusively(&mut self, body: impl FnOnce(&mut Self)) {
-        let locking = self.store.locking;
-        if self.store.header().sweeping.lock(locking) == Acquired::OwnerDied {
-            self.store.header().sweeping.repaired(locking);
-        }
-        let guard = super::sweep::Sweeping(self);
+    pub(super) fn exclusively(&mut self, body: impl FnOnce(&mut Self)) {
+        let header = self.store.header();
+        let holder = || Some(header.sweeper.get()).filter(|pid| *pid != 0);
+        let acquired = header.sweeping.lock(self.store.locking, holder);
+        let guard = Sweeping::begin(self, acquired);
         body(&mut *guard.0);
     }
 }

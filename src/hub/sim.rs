@@ -10,7 +10,7 @@ use crate::hub::{Hub, Rules, Tick};
 use crate::model::Seconds;
 #[cfg(test)]
 use crate::model::Token;
-use crate::store::arena::Killed;
+use crate::store::arena::{Killed, Tripped};
 use crate::store::check::Audit;
 use crate::store::memory::Memory;
 use crate::store::{Inspection, Store};
@@ -19,6 +19,8 @@ use crate::store::{Inspection, Store};
 mod acts;
 #[cfg(test)]
 mod bounds;
+#[cfg(test)]
+mod every_panic;
 #[cfg(test)]
 mod every_stop;
 #[cfg(test)]
@@ -61,6 +63,8 @@ pub(super) enum Death {
     AtStore(u64),
     /// Behind this section, without a lock, and with the rest of its operation still to be done.
     AfterSection(u64),
+    /// Not at all: its operation panics when it uses a handle for this time, and it lives on.
+    Panic(u64),
 }
 
 /// A zone and its workers.
@@ -172,7 +176,8 @@ impl World {
         self.run_until(worker, Death::AtStore(stores), operation)
     }
 
-    /// Runs an operation of a worker that dies in it. `None`: it died; else it came to its end before.
+    /// Runs an operation of a worker that dies or panics in it. `None`: it did; else it came to its end
+    /// before.
     pub(super) fn run_until<R>(
         &mut self,
         worker: usize,
@@ -183,6 +188,7 @@ impl World {
         match death {
             Death::AtStore(stores) => store.arena.fuse.set(Some(stores)),
             Death::AfterSection(sections) => store.sections_left.set(Some(sections)),
+            Death::Panic(uses) => store.arena.trip.set(Some(uses)),
         }
         let outcome = catch_unwind(AssertUnwindSafe(|| operation(self)));
         match outcome {
@@ -190,6 +196,7 @@ impl World {
                 if let Some(hub) = &self.workers[worker] {
                     hub.store.arena.fuse.set(None);
                     hub.store.sections_left.set(None);
+                    hub.store.arena.trip.set(None);
                 }
                 Some(result)
             }
@@ -197,6 +204,7 @@ impl World {
                 self.kill(worker);
                 None
             }
+            Err(panic) if panic.is::<Tripped>() => None,
             Err(panic) => std::panic::resume_unwind(panic),
         }
     }

@@ -6,11 +6,11 @@
 
 use crate::hub::backlog::Backlog;
 use crate::hub::roster::Local;
-use crate::hub::{Hub, Refusal, Rules};
+use crate::hub::{Hub, Reader, Refusal, Rules};
 use crate::model::{Listener, Seconds, Since, Token};
 use crate::store::arena::Handle;
 use crate::store::channel::Channel;
-use crate::store::interest::LIVE;
+use crate::store::interest::{Interest, LIVE};
 use crate::store::message::STORED;
 use crate::store::undo::Section;
 use crate::wire::resume::Selection;
@@ -143,35 +143,43 @@ impl Hub {
         self.roster.channels_of(token)
     }
 
-    /// Ends all subscriptions of a subscriber, and the subscriber.
+    /// Ends all subscriptions of a subscriber, and the subscriber. If that panics, the next tick tries
+    /// again.
     pub(super) fn drop_subscriber(&mut self, token: Token, now: Seconds) {
         let announced = self.roster.is_announced(token);
-        while let Some(left) = self.roster.leave_one(token) {
-            self.unsubscribe(left.local, left.shard, left.interest, now);
+        self.leaving.push(token);
+        while let Some(place) = self.roster.last_place(token) {
+            // In the zone first: if that panics, the roster knows of it still.
+            let reader = Reader { shard: place.shard, interest: place.interest };
+            if self.uncount_listener(reader.shard, reader.interest) == 0 {
+                self.drop_interest(reader, now);
+                self.roster.leave_last(token);
+                self.roster.close(place.local);
+            } else {
+                self.roster.leave_last(token);
+            }
         }
         self.roster.remove(token);
         if announced {
             self.count_subscribers(-1);
         }
+        self.leaving.pop();
     }
 
-    /// One subscriber less in a channel; without any, the worker's interest ends.
-    pub(super) fn unsubscribe(
-        &mut self,
-        local: u32,
-        shard: usize,
-        interest: Handle<crate::store::interest::Interest>,
-        now: Seconds,
-    ) {
+    /// One subscription less by this worker's interest; answers how many are left.
+    pub(super) fn uncount_listener(&self, shard: usize, interest: Handle<Interest>) -> u32 {
         let section = self.store.section(shard);
-        let record = section.get(interest);
-        let left = record.subscribers.get().saturating_sub(1);
-        section.set32(&record.subscribers, left);
+        let subscribers = &section.get(interest).subscribers;
+        let left = subscribers.get().saturating_sub(1);
+        section.set32(subscribers, left);
         section.commit();
-        if left == 0 {
-            self.store.retire(shard, interest, now);
-            self.roster.close(local);
-        }
+        left
+    }
+
+    /// An interest goes that nobody listens through. If that panics, the next tick tries again.
+    pub(super) fn drop_interest(&mut self, reader: Reader, now: Seconds) {
+        self.readers.get_mut().push(reader);
+        self.close_reader(reader, now);
     }
 
     /// Adds to this worker's subscriber connections. Nobody else writes the figure.
@@ -312,6 +320,7 @@ impl Hub {
             (commons.time.time(), commons.tag.get())
         });
         section.commit();
+        self.readers.borrow_mut().extend(attached.backlog.as_ref().map(|backlog| backlog.reader));
         subscribed.bound = subscribed.bound.or(stamp);
         Some(Ok(Some(attached)))
     }
@@ -327,7 +336,7 @@ impl Hub {
             let local = attached.local.unwrap_or_else(|| {
                 let shard = attached.shard;
                 let (id, groups) = (id.into(), Vec::new());
-                self.roster.open(Local { interest, shard, id, groups, is_ending: false })
+                self.roster.open(Local { interest, shard, id, groups, ending: None })
             });
             let listener = Listener { token: request.token, after: attached.newest };
             self.roster.join(local, request.form, listener);
@@ -342,7 +351,7 @@ impl Hub {
     /// Undoes a subscription of which only a part succeeded.
     fn give_up(&mut self, request: &Subscribe<'_>, subscribed: Subscribed, now: Seconds) {
         for backlog in &subscribed.backlogs {
-            self.store.retire(backlog.reader.shard, backlog.reader.interest, now);
+            self.close_reader(backlog.reader, now);
         }
         if request.stay == Stay::Live {
             self.drop_subscriber(request.token, now);
@@ -353,7 +362,7 @@ impl Hub {
 /// What one section of attaching found and made.
 struct Attached {
     shard: usize,
-    interest: Option<Handle<crate::store::interest::Interest>>,
+    interest: Option<Handle<Interest>>,
     /// The roster's number, if the worker had an interest before.
     local: Option<u32>,
     /// Id of the newest message.

@@ -39,22 +39,39 @@ impl Hub {
     /// A bounded part of a tick; true if there is more to do right now. One worker at a time: who
     /// finds another one at it has nothing to do.
     pub fn tick(&mut self, tick: Tick, rules: &Rules, now: Seconds) -> bool {
+        self.tidy_up(now);
         let is_overfull = self.evict_more(rules, now);
         let locking = self.store.locking;
         let Some(acquired) = self.store.header().sweeping.try_lock(locking) else {
             return is_overfull;
         };
-        if acquired == Acquired::OwnerDied {
-            // It guards no words: its owner's sections are undone by who gets their locks.
-            self.store.header().sweeping.repaired(locking);
-        }
-        let guard = Sweeping(self);
-        let (more, destroyed) = guard.0.sweep(tick, rules, now);
+        let guard = Sweeping::begin(self, acquired);
+        let more = guard.0.sweep(tick, rules, now);
         drop(guard);
-        for id in destroyed {
+        self.tell_of_destroyed(rules, now);
+        more || is_overfull
+    }
+
+    /// Tells the events channel of the channels that have gone.
+    pub(super) fn tell_of_destroyed(&mut self, rules: &Rules, now: Seconds) {
+        while let Some(id) = self.destroyed.pop_front() {
             self.notify("channel_destroyed", &id, rules, now);
         }
-        more || is_overfull
+    }
+
+    /// Gives back what an operation had taken in the zone when it panicked: readers and messages under
+    /// construction, subscribers that were leaving. Without a panic there is nothing of that between two
+    /// operations.
+    fn tidy_up(&mut self, now: Seconds) {
+        for token in core::mem::take(&mut self.leaving) {
+            self.drop_subscriber(token, now);
+        }
+        while let Some(reader) = self.readers.get_mut().pop() {
+            self.store.retire(reader.shard, reader.interest, now);
+        }
+        while let Some(staged) = self.store.my_seat().staging.get() {
+            self.store.unstage(staged);
+        }
     }
 
     /// Makes memory free for somebody who needs it now: trash first, then what would have become
@@ -70,7 +87,7 @@ impl Hub {
                     Step::Done => return true,
                     Step::Destroyed(id) => {
                         // The notice would need memory itself: the next tick gives it.
-                        self.destroyed.push(id);
+                        self.destroyed.push_back(id);
                         return true;
                     }
                 }
@@ -79,8 +96,7 @@ impl Hub {
         false
     }
 
-    fn sweep(&mut self, tick: Tick, rules: &Rules, now: Seconds) -> (bool, Vec<Vec<u8>>) {
-        let mut destroyed = core::mem::take(&mut self.destroyed);
+    fn sweep(&mut self, tick: Tick, rules: &Rules, now: Seconds) -> bool {
         let mut steps = 0;
         for shard in 0..SHARDS {
             if tick == Tick::Full {
@@ -88,7 +104,7 @@ impl Hub {
             }
             loop {
                 if steps >= STEPS_MAX {
-                    return (true, destroyed);
+                    return true;
                 }
                 steps += 1;
                 let step = match tick {
@@ -98,19 +114,19 @@ impl Hub {
                 match step {
                     Step::Nothing => break,
                     Step::Done => {}
-                    Step::Destroyed(id) => destroyed.push(id),
+                    Step::Destroyed(id) => self.destroyed.push_back(id),
                 }
             }
         }
         if tick == Tick::Full {
             while self.store.empty_trash_step(Some(now - TRASH_SECS)) {
                 if steps >= STEPS_MAX {
-                    return (true, destroyed);
+                    return true;
                 }
                 steps += 1;
             }
         }
-        (false, destroyed)
+        false
     }
 
     fn any_step(&self, shard: usize, rules: &Rules, now: Seconds) -> Step {
@@ -216,13 +232,28 @@ impl Hub {
     }
 }
 
-/// Releases the sweeping lock, also when a step panics.
+/// The sweeping lock, held; it is released also when a step panics.
 pub(super) struct Sweeping<'h>(pub(super) &'h mut Hub);
+
+impl<'h> Sweeping<'h> {
+    /// The hub has just got the lock.
+    pub(super) fn begin(hub: &'h mut Hub, acquired: Acquired) -> Self {
+        let store = &hub.store;
+        let header = store.header();
+        if acquired == Acquired::OwnerDied {
+            // It guards no words: its owner's sections are undone by who gets their locks.
+            header.sweeping.repaired(store.locking);
+        }
+        store.arena.put32(&header.sweeper, store.my_seat().pid.get());
+        Self(hub)
+    }
+}
 
 impl Drop for Sweeping<'_> {
     fn drop(&mut self) {
         let store = &self.0.store;
         if !store.arena.is_dead() {
+            store.arena.put32(&store.header().sweeper, 0);
             store.header().sweeping.unlock(store.locking);
         }
     }

@@ -26,7 +26,7 @@ use crate::nginx::worker::{self, Events, MESSAGES_TICK_MSEC, Worker};
 use crate::nginx::zone::{self, Failed};
 use crate::nginx::{clock, ffi, log, refusals, wake};
 use crate::session::departure::{Cut, Reason};
-use crate::store::Store;
+use crate::store::{self, Store};
 
 /// Between two full ticks; statistics show the rhythm.
 const FULL_TICK_MSEC: usize = 4000;
@@ -44,6 +44,8 @@ const GOODBYES_MAX: usize = 500;
 /// nginx ends the master if this fails, so only a first start may: at a reload there are workers
 /// that serve, and much else may be in the configuration.
 pub(super) fn init_master(cycle: NonNull<ngx_cycle_t>, conf: &MainConf) -> Result<(), Failed> {
+    // Here and in all workers, who inherit it.
+    store::on_long_wait(report_long_wait);
     let workers = worker_processes(cycle);
     // SAFETY: a static of nginx's: one more than the last slot in use, 0 at the first start.
     let slots_in_use = usize::try_from(unsafe { ngx_last_process }).unwrap_or(0);
@@ -54,6 +56,18 @@ pub(super) fn init_master(cycle: NonNull<ngx_cycle_t>, conf: &MainConf) -> Resul
         zone::prepare(conf, u32::try_from(seats).unwrap_or(u32::MAX), clock::now())
     });
     if slots_in_use == 0 { prepared } else { Ok(()) }
+}
+
+/// The store calls this when the process has waited for a lock of the zone for seconds.
+fn report_long_wait(holder: Option<u32>) {
+    let log = log::cycle_log();
+    match holder {
+        Some(pid) => log::error!(
+            log,
+            "waiting for process {pid}, which has held a lock of the zone for seconds: was it stopped?"
+        ),
+        None => log::error!(log, "waiting for a lock of the zone for seconds"),
+    }
 }
 
 fn prepare_wake(slots: usize) -> Result<(), Failed> {
@@ -207,7 +221,7 @@ fn on_woken() {
 unsafe extern "C" fn on_delivery(_: *mut ngx_event_t) {
     let Some(worker) = worker::this() else { return };
     worker.is_delivering.set(true);
-    // After a panic nothing is asked for: the same news would only panic again, without end.
+    // After a panic the hub does not hand out the same news again.
     let more = ffi::guard("on_delivery", None, || Some(worker.deliver_some()));
     worker.is_delivering.set(false);
     ffi::guard("on_delivery", (), || {
@@ -215,9 +229,7 @@ unsafe extern "C" fn on_delivery(_: *mut ngx_event_t) {
             worker.audience.pass_over(worker);
         }
         let has_news = worker.wake_others();
-        if let Some(more) = more
-            && (more || has_news)
-        {
+        if more.unwrap_or(false) || has_news {
             // Not in this round: the loop has other connections to serve.
             worker.events.delivery.post_next();
         }

@@ -161,6 +161,7 @@ impl Worker {
                 self.serve("fan out", || fanout.run(&self.audience));
             }
             hub::News::Ended { token, left } => self.audience.unsubscribed(token, left),
+            hub::News::Broken { token, .. } => self.audience.fail(self, token),
         }
     }
 

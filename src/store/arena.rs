@@ -113,10 +113,17 @@ pub(crate) struct Arena {
     /// This worker has "died": nothing that it does reaches the arena any more.
     #[cfg(any(test, fuzzing))]
     pub(crate) dead: core::cell::Cell<bool>,
+    /// Uses of handles left until a panic, one; tests and fuzzers only.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) trip: core::cell::Cell<Option<u64>>,
     /// Records that this worker has looked at; tests and fuzzers only.
     #[cfg(any(test, fuzzing))]
     pub(crate) looks: core::cell::Cell<u64>,
 }
+
+/// A panic that a test has asked for.
+#[cfg(any(test, fuzzing))]
+pub(crate) struct Tripped;
 
 /// What a test's worker "dies" of.
 #[cfg(any(test, fuzzing))]
@@ -135,6 +142,8 @@ impl Arena {
             fuse: core::cell::Cell::new(None),
             #[cfg(any(test, fuzzing))]
             dead: core::cell::Cell::new(false),
+            #[cfg(any(test, fuzzing))]
+            trip: core::cell::Cell::new(None),
             #[cfg(any(test, fuzzing))]
             looks: core::cell::Cell::new(0),
         }
@@ -162,6 +171,8 @@ impl Arena {
 
     /// The record behind a handle.
     pub(crate) fn get<T: Record>(&self, handle: Handle<T>) -> &T {
+        #[cfg(any(test, fuzzing))]
+        self.stumble();
         let record = self.at::<T>(handle.unit as usize * UNIT);
         assert!(self.kind_of(record) == T::KIND, "push stream: stale handle in the zone");
         record
@@ -285,6 +296,18 @@ impl Arena {
     pub(crate) fn clear(&self) {
         // SAFETY: the whole arena is ours while it is being made.
         unsafe { self.base.as_ptr().write_bytes(0, self.len) }
+    }
+
+    /// Panics where a test wants it, as a bad handle would.
+    #[cfg(any(test, fuzzing))]
+    fn stumble(&self) {
+        match self.trip.get() {
+            Some(0) => {
+                self.trip.set(None);
+                std::panic::resume_unwind(Box::new(Tripped)); // No panic message.
+            }
+            left => self.trip.set(left.map(|left| left - 1)),
+        }
     }
 
     /// May this store happen? In tests the fuse decides, and the last one "kills" the worker.

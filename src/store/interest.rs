@@ -95,9 +95,7 @@ impl Store {
     pub(crate) fn retire(&self, shard: usize, handle: Handle<Interest>, now: Seconds) {
         loop {
             let section = self.section(shard);
-            section.unlink_inbox(handle);
-            // Nobody is to be told any more: nobody would look.
-            section.flag(&section.get(handle).flags, LIVE, false);
+            section.forget(handle);
             let is_done = section.pins_only_stored(handle)
                 || !section.skip_stored(handle, u64::MAX)
                     && section.pass_some(handle, u64::MAX, now) == 0;
@@ -319,6 +317,12 @@ impl<'s> Section<'s> {
             None => self.link(&lists.inbox_last, prev),
         }
         self.flag(&interest.flags, IN_INBOX, false);
+    }
+
+    /// From now on nobody is told of news of this interest: nobody would look.
+    pub(crate) fn forget(&self, handle: Handle<Interest>) {
+        self.unlink_inbox(handle);
+        self.flag(&self.get(handle).flags, LIVE, false);
     }
 
     /// Moves an interest to the end of its inbox: others have their turn first.

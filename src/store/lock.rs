@@ -9,6 +9,7 @@
 //! a lock can also be a plain word that behaves the same ([`Locking::Simulated`]).
 
 use core::cell::UnsafeCell;
+use std::sync::OnceLock;
 
 #[cfg(any(test, fuzzing))]
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -44,6 +45,20 @@ pub(crate) enum Locking {
 
 /// Longest sleep of a waiter before it looks at the lock again.
 const NAP_NSEC: libc::c_long = 50_000_000;
+/// After so many of them, three seconds, a wait is long. Fewer in tests.
+const LONG_WAIT_NAPS: u32 = if cfg!(test) { 4 } else { 60 };
+
+/// Told of a long wait: the process id of the lock's holder, if that is known.
+pub type LongWait = fn(holder: Option<u32>);
+
+static LONG_WAIT: OnceLock<LongWait> = OnceLock::new();
+
+/// From now on this process calls `hook`, once a wait, when it has waited for a lock for some seconds.
+/// Sections take microseconds, so the holder was stopped inside one, or the machine stands still. The
+/// hook must not use the zone. The first hook stays.
+pub fn on_long_wait(hook: LongWait) {
+    LONG_WAIT.get_or_init(|| hook);
+}
 
 #[cfg(any(test, fuzzing))]
 const DEAD: u32 = 1 << 31;
@@ -58,10 +73,12 @@ impl LockCell {
         }
     }
 
-    /// Waits for the lock.
-    pub(crate) fn lock(&self, locking: Locking) -> Acquired {
+    /// Waits for the lock. `holder` finds out which process has it, as far as that can be seen.
+    pub(crate) fn lock(&self, locking: Locking, holder: impl Fn() -> Option<u32>) -> Acquired {
         match locking {
-            Locking::Robust => self.lock_robust(),
+            Locking::Robust => {
+                self.try_lock(Locking::Robust).unwrap_or_else(|| self.wait_robust(&holder))
+            }
             #[cfg(any(test, fuzzing))]
             Locking::Simulated(me) => self.simulated(me).expect("a lock is held by a live worker"),
         }
@@ -73,10 +90,9 @@ impl LockCell {
     /// the lock before it, and it is killed before it has noted that there are waiters still. The
     /// other waiter would then sleep beside a free lock, for ever if nobody else comes to wait.
     /// `hub::kills` met this about once in ten thousand kills. So nobody sleeps long.
-    fn lock_robust(&self) -> Acquired {
-        if let Some(acquired) = self.try_lock(Locking::Robust) {
-            return acquired;
-        }
+    #[cold]
+    fn wait_robust(&self, holder: &dyn Fn() -> Option<u32>) -> Acquired {
+        let mut naps = 0_u32;
         loop {
             let mut until = libc::timespec { tv_sec: 0, tv_nsec: 0 };
             // SAFETY: `until` is a place for the time.
@@ -91,6 +107,12 @@ impl LockCell {
             // is a valid time.
             let rc = unsafe { libc::pthread_mutex_timedlock(self.mutex(), &raw const until) };
             if rc == libc::ETIMEDOUT {
+                naps = naps.saturating_add(1);
+                if naps == LONG_WAIT_NAPS
+                    && let Some(hook) = LONG_WAIT.get()
+                {
+                    hook(holder());
+                }
                 continue;
             }
             return Self::acquired(rc)
@@ -216,14 +238,15 @@ mod tests {
         // dies before it has repaired what the lock guards.
         for expected in [Acquired::Clean, Acquired::OwnerDied] {
             thread::scope(|scope| {
-                let owner = scope.spawn(|| assert_eq!(cell.lock(Locking::Robust), expected));
+                let owner =
+                    scope.spawn(|| assert_eq!(cell.lock(Locking::Robust, || None), expected));
                 owner.join().expect("it got the lock");
             });
         }
         assert_eq!(cell.try_lock(Locking::Robust), Some(Acquired::OwnerDied));
         cell.repaired(Locking::Robust);
         cell.unlock(Locking::Robust);
-        assert_eq!(cell.lock(Locking::Robust), Acquired::Clean);
+        assert_eq!(cell.lock(Locking::Robust, || None), Acquired::Clean);
         cell.unlock(Locking::Robust);
     }
 
@@ -233,7 +256,7 @@ mod tests {
         let (held, is_held) = mpsc::channel();
         thread::scope(|scope| {
             scope.spawn(|| {
-                cell.lock(Locking::Robust);
+                cell.lock(Locking::Robust, || None);
                 held.send(()).expect("the other waits");
                 // Time is what this is about: some naps of the waiter.
                 thread::sleep(std::time::Duration::from_nanos(3 * NAP_NSEC as u64));
@@ -241,7 +264,7 @@ mod tests {
             });
             is_held.recv().expect("it has the lock");
             assert_eq!(cell.try_lock(Locking::Robust), None);
-            assert_eq!(cell.lock(Locking::Robust), Acquired::Clean);
+            assert_eq!(cell.lock(Locking::Robust, || None), Acquired::Clean);
             cell.unlock(Locking::Robust);
         });
     }

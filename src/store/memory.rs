@@ -99,3 +99,26 @@ impl SharedFile {
         unsafe { Store::open(self.base, self.len, seat) }
     }
 }
+
+/// Sends a signal to a process that a test has started.
+#[cfg(all(test, not(miri)))]
+pub(crate) fn signal(pid: u32, signal: i32) {
+    // SAFETY: takes two numbers.
+    unsafe { libc::kill(pid.cast_signed(), signal) };
+}
+
+/// This process stops, until somebody continues it.
+#[cfg(all(test, not(miri)))]
+pub(crate) fn stop() {
+    // SAFETY: takes a number.
+    unsafe { libc::raise(libc::SIGSTOP) };
+}
+
+/// Waits until a child has stopped; false if it has ended instead.
+#[cfg(all(test, not(miri)))]
+pub(crate) fn wait_until_stopped(pid: u32) -> bool {
+    let (pid, mut status) = (pid.cast_signed(), 0);
+    // SAFETY: takes two numbers and a place for a third.
+    let waited = unsafe { libc::waitpid(pid, &raw mut status, libc::WUNTRACED) };
+    waited == pid && libc::WIFSTOPPED(status)
+}

@@ -147,7 +147,12 @@ impl Store {
     }
 
     fn acquire(&self, seat: &Seat, lock: &LockCell, bit: u64) {
-        if lock.lock(self.locking) == Acquired::OwnerDied {
+        let holder = || {
+            let mut others = self.seats().filter(|(number, _)| *number != self.seat);
+            let holder = others.find(|(_, seat)| seat.holds() & bit != 0)?;
+            Some(holder.1.pid.get()).filter(|pid| *pid != 0)
+        };
+        if lock.lock(self.locking, holder) == Acquired::OwnerDied {
             let bomb = AbortOnUnwind(self);
             self.repair(bit);
             lock.repaired(self.locking);
@@ -189,7 +194,7 @@ impl Store {
     fn with_recovery(&self, body: impl FnOnce()) {
         let bomb = AbortOnUnwind(self);
         let lock = &self.header().recovery;
-        if lock.lock(self.locking) == Acquired::OwnerDied {
+        if lock.lock(self.locking, || None) == Acquired::OwnerDied {
             // Its rollback is simply done again: restoring a word twice gives the same.
             lock.repaired(self.locking);
         }

@@ -68,6 +68,9 @@ pub(crate) struct Header {
     pub(crate) recovery: LockCell,
     /// Held by the worker that does the shared part of a tick.
     pub(crate) sweeping: LockCell,
+    /// Process id of that worker, for those who wait for it.
+    pub(crate) sweeper: W32,
+    _spare: W32,
     pub(crate) commons: Commons,
     pub(crate) shards: [Shard; SHARDS],
     /// Pages of the seats, as numbers from the base; 0 = none yet.

@@ -5,13 +5,13 @@ use super::World;
 use super::acts::Received;
 
 /// The worker that dies, and the one that lives on.
-const VICTIM: usize = 0;
-const WITNESS: usize = 1;
+pub(super) const VICTIM: usize = 0;
+pub(super) const WITNESS: usize = 1;
 /// The smallest that holds the furniture: operations that fill it come to their end soon.
-const ZONE: usize = 128 * 1024;
+pub(super) const ZONE: usize = 128 * 1024;
 
 /// A zone in which every kind of thing exists.
-fn furnished() -> World {
+pub(super) fn furnished() -> World {
     let mut world = World::new(ZONE, 3);
     world.rules.stored_max = Some(4);
     world.rules.events_channel = b"events".to_vec();
@@ -36,7 +36,7 @@ fn furnished() -> World {
 }
 
 /// Every store. Under Miri, where one world takes half a minute, a few of them.
-const STEP: usize = if cfg!(miri) { 401 } else { 1 };
+pub(super) const STEP: usize = if cfg!(miri) { 401 } else { 1 };
 
 /// Runs `operation` in a furnished world for every moment of death.
 fn stop_everywhere(name: &str, operation: impl Fn(&mut World)) {

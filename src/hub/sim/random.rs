@@ -141,11 +141,13 @@ impl Sim {
         let living = self.living();
         let worker = *self.rng.pick(&living);
         let death = self.rng.chance(15).then(|| {
-            if self.rng.chance(30) {
-                return Death::AfterSection(self.rng.below(8) as u64);
-            }
             let bits = self.rng.below(11);
-            Death::AtStore(self.rng.below(1 << bits) as u64)
+            let moment = self.rng.below(1 << bits) as u64;
+            match self.rng.below(10) {
+                0..3 => Death::AfterSection(self.rng.below(8) as u64),
+                3..5 => Death::Panic(moment),
+                _ => Death::AtStore(moment),
+            }
         });
         match self.rng.below(100) {
             0..35 => self.publish(worker, death),
@@ -202,7 +204,7 @@ impl Sim {
         if result.is_some() {
             self.take_wakes(worker);
         } else {
-            self.died(worker);
+            self.interrupted(worker);
         }
         result
     }
@@ -215,6 +217,16 @@ impl Sim {
             }
         }
         self.awake[worker] |= self.world.hub(worker).has_news();
+    }
+
+    /// An operation of the worker has not come to its end.
+    fn interrupted(&mut self, worker: usize) {
+        if self.world.workers[worker].is_none() {
+            return self.died(worker);
+        }
+        // It has panicked. Others are woken by their ticks, if not by it.
+        self.take_wakes(worker);
+        self.living().into_iter().for_each(|worker| self.awake[worker] = true);
     }
 
     fn died(&mut self, worker: usize) {
@@ -408,7 +420,10 @@ impl Sim {
             }
         }
         match outcome {
-            None => self.effects.may_create.extend(ids),
+            None => {
+                self.effects.may_create.extend(ids);
+                self.drop_panicked(worker, token);
+            }
             Some(Err(refusal)) => self.refused_rightly(&ids, Some(refusal)),
             Some(Ok(subscribed)) => {
                 self.effects.may_create.extend(ids.iter().cloned());
@@ -458,6 +473,15 @@ impl Sim {
         }
     }
 
+    /// An operation for this subscriber has come to its end, in a panic perhaps: then it is not known how
+    /// far it got, and the subscriber is cut off.
+    fn drop_panicked(&mut self, worker: usize, token: Token) {
+        self.subscribers.remove(&token);
+        if self.world.workers[worker].is_some() {
+            self.on(worker, None, |hub, rules, now| hub.leave(token, rules, now));
+        }
+    }
+
     /// A name that nobody has had, in the first free slot of this worker.
     fn free_token(&self, worker: usize) -> Token {
         let is_taken = |index| {
@@ -474,8 +498,9 @@ impl Sim {
         if self.pending.iter().any(|pending| pending.token == token) {
             return;
         }
-        let subscriber = self.subscribers.remove(&token).expect("it is there");
-        self.on(subscriber.worker, death, |hub, rules, now| hub.leave(token, rules, now));
+        let worker = self.subscribers.remove(&token).expect("it is there").worker;
+        self.on(worker, death, |hub, rules, now| hub.leave(token, rules, now));
+        self.drop_panicked(worker, token);
     }
 
     /// Nothing is waiting anywhere, and then a publisher dies before it has told everybody.
@@ -544,6 +569,7 @@ impl Sim {
     fn deliver_to(&mut self, worker: usize, death: Option<Death>, batches: usize) {
         self.sync();
         let (model, subscribers) = (&self.model, &mut self.subscribers);
+        let mut broken = Vec::new();
         // Not `self.on`: the deliveries go into its other fields.
         let (rules, now) = (self.world.rules.clone(), self.world.now);
         let mut run = |world: &mut World| {
@@ -551,7 +577,9 @@ impl Sim {
             hub.woken();
             let mut more = true;
             for _ in 0..batches {
-                more = hub.deliver(&rules, now, &mut |news| take(news, model, subscribers));
+                more = hub.deliver(&rules, now, &mut |news| {
+                    take(news, model, subscribers, &mut broken);
+                });
                 if !more {
                     break;
                 }
@@ -567,11 +595,15 @@ impl Sim {
                 self.awake[worker] = more;
                 self.take_wakes(worker);
             }
-            None => self.died(worker),
+            None => self.interrupted(worker),
+        }
+        for token in broken {
+            self.drop_panicked(worker, token);
         }
     }
 
     fn tick(&mut self, worker: usize, death: Option<Death>) {
+        self.read_unread_of(worker);
         self.effects.swept = true;
         let which = if self.rng.chance(70) { Tick::Full } else { Tick::Messages };
         let done = self.on(worker, death, |hub, rules, now| while hub.tick(which, rules, now) {});
@@ -601,6 +633,7 @@ impl Sim {
     }
 
     fn detach(&mut self, worker: usize, death: Option<Death>) {
+        let death = death.filter(|death| !matches!(death, Death::Panic(_)));
         if self.living().len() == 1 {
             return;
         }
@@ -698,12 +731,20 @@ impl Sim {
     }
 }
 
-/// Checks what a worker hands out.
-fn take(news: News<'_>, model: &Model, subscribers: &mut BTreeMap<Token, Subscriber>) {
+/// Checks what a worker hands out. Who was told of a panic is in `broken`, and is cut off later.
+fn take(
+    news: News<'_>,
+    model: &Model,
+    subscribers: &mut BTreeMap<Token, Subscriber>,
+    broken: &mut Vec<Token>,
+) {
     match news {
         News::Messages { groups, messages, .. } => {
             for listener in groups.iter().flat_map(|group| &group.listeners) {
-                let subscriber = subscribers.get_mut(&listener.token).expect("it is subscribed");
+                let Some(subscriber) = subscribers.get_mut(&listener.token) else {
+                    assert!(broken.contains(&listener.token), "it is subscribed");
+                    continue;
+                };
                 for message in listener.due(messages) {
                     let mut all = subscriber.subscriptions.iter_mut();
                     let subscription = all
@@ -735,6 +776,11 @@ fn take(news: News<'_>, model: &Model, subscribers: &mut BTreeMap<Token, Subscri
                 }
             }
         }
+        News::Broken { token, .. } => {
+            subscribers.remove(&token);
+            broken.push(token);
+        }
+        News::Ended { token, .. } if broken.contains(&token) => {}
         News::Ended { token, left } => {
             let subscriber = subscribers.get_mut(&token).expect("it was subscribed");
             subscriber.ends += 1;

@@ -61,7 +61,9 @@ impl Sim {
             pending.rest = replayed.rest;
             Ok(())
         });
-        let Some(outcome) = outcome else { return };
+        let Some(outcome) = outcome else {
+            return self.drop_panicked(pending.worker, pending.token);
+        };
         if is_first {
             pending.first = pending.got.len();
             if let Some(subscriber) = self.subscribers.get_mut(&pending.token) {
@@ -75,6 +77,16 @@ impl Sim {
             return;
         }
         self.check_backlog(&pending, outcome.is_err());
+    }
+
+    /// Reads all that has to be read before the worker's next tick.
+    pub(super) fn read_unread_of(&mut self, worker: usize) {
+        let is_unread = |pending: &Pending| pending.worker == worker && pending.rest.is_none();
+        while let Some(at) = self.pending.iter().position(is_unread) {
+            let pending = self.pending.remove(at);
+            self.pending.push(pending);
+            self.read_pending(None);
+        }
     }
 
     /// `lagged`: it was not read to its end, because what came next was gone.
