@@ -1,4 +1,4 @@
-//! Chunked transfer coding: bytes that stand in a buffer become one chunk.
+//! Chunked transfer coding: turns bytes at the end of a buffer into one chunk.
 //!
 //! Source: RFC 9112, section 7.1.
 //!
@@ -6,7 +6,7 @@
 //!   chunk = 1*HEX CRLF data CRLF      never of size 0: that would end the body
 //! ```
 
-/// Makes one chunk of all that `out` holds from `from` on; nothing at all if that is empty.
+/// Turns what `out` holds from `from` on into one chunk. If that is empty, nothing changes.
 pub fn enclose(out: &mut Vec<u8>, from: usize) {
     let len = out.len().saturating_sub(from);
     if len == 0 {
