@@ -1,7 +1,8 @@
-//! Bytes on the wire ⇄ values: grammars and framings, one a file.
+//! Bytes ⇄ values: grammars and framings, one a file. Most are those of the wire; `conf` is that of
+//! nginx's configuration files.
 //!
-//! Nothing here keeps state between calls but the incremental parsers, and nothing knows who calls:
-//! no nginx type, no clock, no I/O. Outside bytes never panic; what a parser refuses it names.
+//! Only the incremental parsers keep state between calls. Nothing here knows an nginx type, a clock
+//! or I/O, or who calls it. Bytes from outside never cause a panic; a parser names what it refuses.
 
 pub mod accept;
 pub mod allow;

@@ -1,7 +1,7 @@
-//! Answers that are complete at once: with a body, without one, or refusals.
+//! Complete responses: with a body, without one, and refusals.
 //!
-//! A function here sends through nginx's filters and returns what a content handler must return, or
-//! what the request must be finalized with.
+//! Each function sends through nginx's filters. Its result is what a content handler must return,
+//! or what the request must be finalized with.
 
 use core::ptr;
 
@@ -15,18 +15,18 @@ use crate::hub::Refusal;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::{headers, refusals, worker};
 
-/// nginx's own page, and the end of the connection.
+/// nginx answers with its own page for 500.
 pub(crate) const FAILED: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
 
-/// What can be sent: a result, or what nginx is to be told instead.
+/// The result of sending; without memory nothing was sent.
 pub(crate) type Sent = Result<ngx_int_t, NoMemory>;
 
-/// Without memory for the answer there is only nginx's page.
+/// The code for nginx. Without memory nginx answers with its own page.
 pub(crate) fn code(sent: Sent) -> ngx_int_t {
     sent.unwrap_or(FAILED)
 }
 
-/// Status and headers, `Content-Length: 0`, and never an error page.
+/// Sends status and headers, `Content-Length: 0`, and no body; never nginx's error page.
 pub(crate) fn empty(request: &mut Request, status: u16) -> ngx_int_t {
     let r = request.fields_mut();
     r.headers_out.status = ngx_uint_t::from(status);
@@ -36,20 +36,21 @@ pub(crate) fn empty(request: &mut Request, status: u16) -> ngx_int_t {
     unsafe { ngx_http_send_header(request.as_ptr()) }
 }
 
-/// As [`empty`], with the reason.
+/// The same as [`empty`], with the reason in a header.
 pub(crate) fn explained(request: &mut Request, status: u16, explain: &str) -> Sent {
     headers::add(request, headers::EXPLAIN, explain.as_bytes())?;
     Ok(empty(request, status))
 }
 
-/// 405, with the methods that the location knows.
+/// 405, with the methods of the location.
 pub(crate) fn not_allowed(request: &mut Request, methods: &str) -> Sent {
     refusals::report_as(request, 405, "method not allowed");
     headers::add(request, headers::ALLOW, methods.as_bytes())?;
     Ok(empty(request, 405))
 }
 
-/// What the hub said no to. The connection ends if the zone is full: clients take that as the sign.
+/// Answers a request that the hub has refused. If the zone is full the connection is closed, which
+/// clients expect.
 pub(crate) fn refused(request: &mut Request, refusal: Refusal) -> Sent {
     if let Refusal::NoMemory { message } = refusal {
         worker::report_full_zone();
@@ -65,7 +66,7 @@ pub(crate) fn refused(request: &mut Request, refusal: Refusal) -> Sent {
     }
 }
 
-/// A refusal without a header that tells the client why; the log knows.
+/// A refusal whose reason is in the log only.
 pub(crate) fn refused_silently(request: &mut Request, status: u16, why: &'static str) -> ngx_int_t {
     refusals::report_as(request, status, why);
     empty(request, status)
@@ -77,10 +78,10 @@ pub(crate) fn text(request: &mut Request, content_type: &'static str, body: &[u8
     let r = request.fields_mut();
     r.headers_out.status = NGX_HTTP_OK as ngx_uint_t;
     r.headers_out.content_length_n = off_t::try_from(body.len()).map_err(|_| NoMemory)?;
-    // Static, and nginx does not write to it.
+    // nginx only reads it.
     r.headers_out.content_type =
         ngx_str_t { len: content_type.len(), data: content_type.as_ptr().cast_mut() };
-    // Says where the type ends and parameters begin; `gzip_types` compares that much.
+    // The length without parameters: `gzip_types` compares so much.
     r.headers_out.content_type_len = content_type.len();
     r.headers_out.content_type_lowcase = ptr::null_mut();
     if let Some(code) = send_header(request) {
@@ -92,8 +93,8 @@ pub(crate) fn text(request: &mut Request, content_type: &'static str, body: &[u8
     Ok(unsafe { ngx_http_output_filter(request.as_ptr(), &raw mut link) })
 }
 
-/// Sends the status and the headers that are set. `Some`: no body may follow, and this is what to
-/// return.
+/// Sends the status and the headers that are set. `Some`: no body may follow, and the content
+/// handler returns this.
 pub(crate) fn send_header(request: &mut Request) -> Option<ngx_int_t> {
     // SAFETY: the request is live, its header has not been sent, and nothing of it is borrowed.
     let sent = unsafe { ngx_http_send_header(request.as_ptr()) };
@@ -103,7 +104,7 @@ pub(crate) fn send_header(request: &mut Request) -> Option<ngx_int_t> {
     is_over.then_some(sent)
 }
 
-/// The whole body, as the last buffer of the answer.
+/// The whole body in one buffer, the last of the response.
 fn buffer_with(request: &Request, body: &[u8]) -> Result<*mut ngx_buf_t, NoMemory> {
     // SAFETY: the pool is the request's.
     let buffer = unsafe { ngx_create_temp_buf(request.pool().as_ptr(), body.len().max(1)) };

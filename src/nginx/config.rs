@@ -1,9 +1,10 @@
 //! Settings as nginx's parser writes them, and how inner levels inherit from outer ones.
 //!
-//! nginx's slot functions write through an offset into these structs, so they are `#[repr(C)]`, hold
-//! the types that those functions expect, and know "not given" as the value that they test for.
-//! Nobody serves a request from them: when all is read, [`crate::nginx::validation`] checks them,
-//! and [`crate::nginx::location::Location`] is what requests see.
+//! nginx's slot functions write through an offset into these structs. So the structs are
+//! `#[repr(C)]`, have the types that those functions expect, and use the value for "not given" that
+//! those functions test for. No request reads them: when the whole configuration is read,
+//! [`crate::nginx::validation`] checks them and makes a [`crate::nginx::location::Location`] of
+//! each for the requests.
 
 use core::cell::RefCell;
 use core::ffi::c_void;
@@ -55,26 +56,27 @@ pub(crate) struct MainConf {
     pub(super) wildcard_channel_prefix: ngx_str_t,
     pub(super) events_channel_id: ngx_str_t,
 
-    /// The zone, once `push_stream_shared_memory_size` was given.
+    /// The zone; `None` before `push_stream_shared_memory_size`.
     pub(super) zone: Option<NonNull<ngx_shm_zone_t>>,
-    /// Bytes of it.
+    /// Bytes of the zone.
     pub(super) zone_size: usize,
-    /// The zone's memory; set by nginx's call of `zone::on_init`.
+    /// The zone's memory. nginx's call of `zone::on_init` sets it.
     pub(super) mapping: RefCell<Option<Rc<Mapping>>>,
-    /// All locations of ours, and their `if` and `limit_except` copies, in the order of merging.
+    /// All locations of the module, and their `if` and `limit_except` blocks, in the order of
+    /// merging.
     pub(super) locations: Vec<NonNull<LocationConf>>,
     /// Locations that publish, in the order of the file.
     pub(super) publishers: Vec<Publisher>,
-    /// A directive that makes a location ours was given.
+    /// A directive has chosen the mode of some location.
     pub(super) enabled: bool,
-    /// Where settings that old configurations could give at several levels were given.
+    /// Where a setting was given that old configurations may give at several levels.
     pub(super) occurrences: Occurrences,
     pub(super) legacy_variables: LegacyVariables,
-    /// Index in a request of each variable about subscribers that the configuration uses.
+    /// The index in a request of each variable about subscribers that the configuration uses.
     pub(super) journal: [Option<usize>; 3],
-    /// Lines of level info to write when the error log is open.
+    /// Lines of level info for the error log, to be written when it is open.
     pub(super) notes: Vec<String>,
-    /// Largest minimum length in any padding list of a subscriber location; 0 without one.
+    /// The largest minimum length in all padding lists of subscriber locations; 0 without a list.
     pub(super) padding_max: usize,
 }
 
@@ -108,7 +110,7 @@ impl Default for MainConf {
     }
 }
 
-/// A location that publishes, by where nginx keeps the settings of all modules for it.
+/// A publisher location, by the places where nginx keeps all settings for it.
 pub(super) struct Publisher {
     pub(super) location: *mut *mut c_void,
     pub(super) server: *mut *mut c_void,
@@ -116,7 +118,7 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    /// The location whose directive is being read.
+    /// The location whose directive nginx is reading.
     pub(super) fn new(parse: &Parse) -> Self {
         let ctx = parse.ctx();
         Self { location: ctx.loc_conf, server: ctx.srv_conf, place: parse.place() }
@@ -124,10 +126,10 @@ impl Publisher {
 }
 
 impl Parse {
-    /// Settings of `http`, reached from any block in it.
+    /// Settings of `http`, from any block in it.
     ///
-    /// The caller must not hold two of them at a time, nor one across a call into nginx that runs
-    /// another setter.
+    /// The caller must not hold two of these references at a time, nor one over a call into nginx
+    /// that runs another setter.
     #[allow(clippy::mut_from_ref, reason = "nginx owns it; see above")]
     pub(crate) fn main_conf(&self) -> &mut MainConf {
         // SAFETY: our `create_main_conf` made what is in our slot.
@@ -137,7 +139,7 @@ impl Parse {
         unsafe { conf.as_mut() }
     }
 
-    /// Settings of the block that the directive stands in; the same care as with [`Self::main_conf`].
+    /// Settings of the block with the directive. The rule of [`Self::main_conf`] holds here too.
     #[allow(clippy::mut_from_ref, reason = "nginx owns it; see above")]
     pub(crate) fn location_conf(&self) -> &mut LocationConf {
         // SAFETY: our `create_loc_conf` made what is in our slot.
@@ -149,12 +151,13 @@ impl Parse {
 }
 
 impl MainConf {
-    /// Some location is ours. If none is, nothing is checked and nothing runs.
+    /// The configuration has a location of the module. Without one nothing is checked and nothing
+    /// runs.
     pub(crate) fn is_active(&self) -> bool {
         self.enabled
     }
 
-    /// Limits and times for the rules of publishing and subscribing.
+    /// Limits and times that the hub applies.
     pub(crate) fn rules(&self) -> Rules {
         let limit = |value: ngx_int_t| u64::try_from(value).ok();
         Rules {
@@ -171,22 +174,23 @@ impl MainConf {
         }
     }
 
-    /// Text of the message of id -1.
+    /// The text of a ping, the message with id -1.
     pub(crate) fn ping_message_text(&self) -> &[u8] {
         self.ping_message_text.as_bytes()
     }
 
-    /// Text of the message of id -2.
+    /// The text of the message with id -2.
     pub(crate) fn channel_deleted_message_text(&self) -> &[u8] {
         self.channel_deleted_message_text.as_bytes()
     }
 
-    /// A long poll that times out is answered with 200 and the message of id -3, not with 304.
+    /// A long poll whose time is over is answered with 200 and the message with id -3, not with
+    /// 304.
     pub(crate) fn timeout_with_body(&self) -> bool {
         self.timeout_with_body == 1
     }
 
-    /// The M of the padding rule: largest minimum over all padding lists; 0 without one.
+    /// The largest minimum length in all padding lists; 0 without a list.
     pub(crate) fn padding_max(&self) -> usize {
         self.padding_max
     }
@@ -212,7 +216,7 @@ pub(crate) struct LocationConf {
     pub(super) store_messages: ngx_flag_t,
     pub(super) channel_info_on_publish: ngx_flag_t,
     pub(super) authorized_channels_only: ngx_flag_t,
-    /// Also holds the bytes of `push_stream_header_template_file`.
+    /// Holds the content of `push_stream_header_template_file` as well.
     pub(super) header_template: ngx_str_t,
     pub(super) message_template: ngx_str_t,
     pub(super) footer_template: ngx_str_t,
@@ -244,15 +248,15 @@ pub(crate) struct LocationConf {
     pub(super) event_source_support: ngx_flag_t,
     pub(super) publisher_admin: ngx_flag_t,
 
-    /// What the location does; not inherited, except by its own `if` and `limit_except` blocks.
+    /// The mode of the location. Only its own `if` and `limit_except` blocks inherit it.
     pub(super) mode: Option<Mode>,
-    /// What nginx calls for its requests.
+    /// The content handler of the mode.
     pub(super) handler: ngx_http_handler_pt,
-    /// Where the directive stands that says so.
+    /// The place of the directive that chooses the mode.
     pub(super) place: Place,
-    /// An `if` or `limit_except` block of a location of ours.
+    /// An `if` or `limit_except` block in a location of the module.
     pub(super) is_copy: bool,
-    /// What requests see; made when everything is read and accepted.
+    /// The settings for requests; made when the whole configuration is read and accepted.
     pub(super) finished: Option<Box<Location>>,
 }
 
@@ -300,7 +304,7 @@ impl Default for LocationConf {
 }
 
 impl LocationConf {
-    /// How the messages of a location of this mode are wrapped.
+    /// The framing of messages in a location of this mode.
     pub(super) fn framing(&self, mode: Mode) -> Framing {
         match mode {
             Mode::Subscriber(Delivery::WebSocket) => Framing::WebSocket,
@@ -310,13 +314,13 @@ impl LocationConf {
         }
     }
 
-    /// A subscriber location that can be told to frame its messages as server-sent events.
+    /// A subscriber location that can send its messages as server-sent events.
     pub(super) fn is_subscriber_with_text(&self) -> bool {
         matches!(self.mode, Some(Mode::Subscriber(delivery)) if delivery != Delivery::WebSocket)
     }
 
-    /// Takes from the outer level what was not given at this one, and registers the location if it
-    /// is ours. Outer levels are merged before inner ones.
+    /// Takes settings that were not given here from the outer level, and registers the location if
+    /// it has a mode. Outer levels are merged before inner ones.
     pub(super) fn merge(&mut self, outer: &Self, parse: &Parse) {
         self.inherit(outer, parse.main_conf().max_number_of_wildcard_channels);
         self.resolve_mode(outer, parse);
@@ -325,7 +329,7 @@ impl LocationConf {
         }
     }
 
-    /// What requests see of it, now that all of it is known.
+    /// Makes the settings for requests, when the whole configuration is read.
     pub(super) fn finish(
         &self,
         mode: Mode,
@@ -397,8 +401,8 @@ impl LocationConf {
             UNSET_MSEC,
             UNSET_MSEC,
         );
-        // Its default is what the line above has found, so an outer level's value, or an outer
-        // level's default, wins over a time that this level gives for all subscribers.
+        // The default is the result of the line above. So the value of an outer level, or its
+        // default, comes before the time that this level gives for all subscribers.
         inherit(
             &mut self.longpolling_connection_ttl,
             outer.longpolling_connection_ttl,
@@ -444,16 +448,16 @@ impl LocationConf {
         }
     }
 
-    /// Old configurations spread a mode over two directives, in either order; and an `if` or
-    /// `limit_except` block does what the location around it does.
+    /// Completes the mode. Old configurations use two directives for one mode, in either order. An
+    /// `if` or `limit_except` block has the mode of the location around it.
     fn resolve_mode(&mut self, outer: &Self, parse: &Parse) {
         let core = parse.core_location();
         if self.mode.is_none() && core.noname() == 1 && core.handler.is_none() {
             self.mode = outer.mode;
             self.place = outer.place.clone();
             self.is_copy = outer.mode.is_some();
-            // nginx keeps the handler of the location when it enters an `if`, but not when it
-            // enters a `limit_except`.
+            // nginx keeps the handler of the location inside an `if`, but not inside a
+            // `limit_except`.
             self.handler = outer.handler;
             core.handler = outer.handler;
         }
@@ -472,12 +476,12 @@ impl LocationConf {
     }
 }
 
-/// Where hoisted settings were given: slot and block.
+/// Where settings of `http` were given that are allowed elsewhere as well: field and block.
 #[derive(Default)]
 pub(crate) struct Occurrences(Vec<(usize, usize)>);
 
 impl Occurrences {
-    /// `false` if this slot was given in this very block before.
+    /// `false`: this field was given in the same block before.
     pub(super) fn insert(&mut self, slot: usize, block: usize) -> bool {
         let new = !self.0.contains(&(slot, block));
         if new {
@@ -511,7 +515,7 @@ fn inherit_pointer<T>(value: &mut *mut T, outer: *mut T) {
     }
 }
 
-/// An empty string that was given has a pointer; one that was not given has none.
+/// An empty string that was given has a pointer. One that was not given has none.
 fn inherit_str(value: &mut ngx_str_t, outer: &ngx_str_t, default: &'static str) {
     if value.data.is_null() {
         *value = if outer.data.is_null() { static_str(default) } else { *outer };

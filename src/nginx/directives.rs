@@ -1,7 +1,8 @@
-//! The command table: every directive, its contexts, its words, its slot.
+//! The command table: each directive with its contexts, its number of words and its setter.
 //!
-//! A row reads like the manual. [`row`] is a `const fn` and [`Field`] picks the level, so level and
-//! offset cannot disagree. Old names come last; [`crate::nginx::legacy`] says what becomes of them.
+//! A row reads like the manual. [`row`] is a `const fn`, and [`Field`] picks the level, so level
+//! and offset always agree. Names of old configurations come last; [`crate::nginx::legacy`] handles
+//! them.
 
 use core::mem::offset_of;
 
@@ -28,13 +29,13 @@ const TAKE12: u32 = NGX_CONF_TAKE1 | NGX_CONF_TAKE2;
 /// No word or one.
 const TAKE01: u32 = NGX_CONF_NOARGS | NGX_CONF_TAKE1;
 
-/// Where the value goes.
+/// The place of the value.
 enum Field {
     /// Offset in [`MainConf`].
     Main(usize),
     /// Offset in [`LocationConf`].
     Location(usize),
-    /// The setter knows.
+    /// The setter knows the place.
     None,
 }
 
@@ -60,23 +61,23 @@ const fn row(
     }
 }
 
-/// The rows and nginx's end mark.
+/// The rows, and nginx's mark for the end.
 #[repr(transparent)]
 struct Table([ngx_command_t; ROWS + 1]);
 
 // SAFETY: the rows hold pointers to statics only, and neither nginx nor we write to them.
 unsafe impl Sync for Table {}
 
-/// For nginx, which takes a table that it may write to, but does not.
+/// The table for nginx. Its type lets nginx write to it, but nginx only reads.
 pub(super) const fn table() -> *mut ngx_command_t {
     (&raw const TABLE).cast_mut().cast()
 }
 
 const ROWS: usize = 61;
 
-/// Rows of today first, in the order of the manual.
+/// The rows, in the order of the manual; names of old configurations come last.
 static TABLE: Table = Table([
-    // What a location is.
+    // The mode of a location.
     // push_stream_channels_statistics;   location
     row(
         ngx_string!("push_stream_channels_statistics"),

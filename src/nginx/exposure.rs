@@ -1,12 +1,14 @@
-//! Publisher locations that everyone can reach: worth one warning each, and never a false one.
+//! Warns about publisher locations that everyone can reach; never about one that is restricted.
 //!
-//! Other modules decide who may reach a location, and nginx does not tell what they were told. So this
-//! reads the configuration files once more, as the administrator wrote them, and looks for a directive
-//! that may keep somebody out: in the location, in what it stands in, or in its server.
+//! Other modules decide who may reach a location, and nginx shows their settings to nobody. So this
+//! file reads the configuration once more, as the administrator wrote it. It looks for a directive
+//! that may keep clients out: in the location, in the locations around it, in its server, in
+//! `http`.
 //!
-//! A directive keeps nobody out if it belongs to a module that keeps nobody out. Which directives a module
-//! has, nginx publishes in the module's table of commands; what nginx's own modules do, [`HARMLESS`]
-//! knows. A directive of any other module may do anything, and one such is enough to say nothing.
+//! A directive keeps nobody out if its module keeps nobody out. nginx publishes the directives of
+//! each module in the module's table of commands. [`HARMLESS`] names the modules of nginx that keep
+//! nobody out. A directive of any other module may do anything, so with one of them there is no
+//! warning.
 
 use core::ffi::CStr;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -28,8 +30,9 @@ use crate::nginx::parse::{Parse, Place};
 use crate::nginx::{ffi, identity};
 use crate::wire::unguarded::{self, Directives, File, Found};
 
-/// Modules of nginx's, by the middle of their name, whose directives keep nobody out, but for those in
-/// [`is_guard_by_name`]. With their variables something can be decided only by another module.
+/// The modules of nginx whose directives keep nobody out, by the middle of their names. Exceptions
+/// are in [`is_guard_by_name`]. Some of them set variables, but only another module can act on
+/// these.
 const HARMLESS: &str = "core log header_count upstream v2 v3 static dav autoindex index mirror \
     try_files limit_conn limit_req realip geo map split_clients referer proxy proxy_v2 fastcgi uwsgi \
     scgi grpc memcached empty_gif browser upstream_hash upstream_ip_hash upstream_least_conn \
@@ -41,7 +44,8 @@ const HARMLESS: &str = "core log header_count upstream v2 v3 static dav autoinde
     ssl tunnel push_stream";
 
 impl Publisher {
-    /// Nobody has said that it is open on purpose, and another machine can reach its server.
+    /// Another machine can reach its server, and the configuration does not say that this is
+    /// intended.
     fn is_exposed(&self, parse: &Parse) -> bool {
         // SAFETY: our `create_loc_conf` made what is in our slot.
         let ours = unsafe { ffi::slot::<LocationConf>(self.location, identity::ctx_index()) };
@@ -66,14 +70,14 @@ fn core_index() -> usize {
     unsafe { ngx_http_core_module.ctx_index }
 }
 
-/// Says which publisher locations anybody in the network can use, after all levels are merged.
+/// Warns about publisher locations that everyone can reach, when all levels are merged.
 pub(super) fn warn(parse: &Parse) {
     let publishers = core::mem::take(&mut parse.main_conf().publishers);
     if !publishers.iter().any(|publisher| publisher.is_exposed(parse)) {
         return;
     }
     let Some(found) = read_again(parse) else { return };
-    // nginx has read them in the same order, or the files have changed since.
+    // nginx has read them in the same order, unless the files have changed since.
     let is_same = |(publisher, found): (&Publisher, &Found)| {
         publisher.place == Place::new(&found.file, found.line)
     };
@@ -96,8 +100,8 @@ pub(super) fn warn(parse: &Parse) {
     }
 }
 
-/// All publishers of the configuration files, and whether a directive around them may keep somebody
-/// out. `None` if the files cannot be read again.
+/// Reads the configuration files again: all publishers, each with the answer whether a directive
+/// around it may keep clients out. `None`: the files cannot be read.
 fn read_again(parse: &Parse) -> Option<Vec<Found>> {
     // SAFETY: the cycle that is being built, which nobody changes during our callback.
     let main = unsafe { parse.cycle().as_ref() }.conf_file;
@@ -110,10 +114,10 @@ fn read(name: &[u8]) -> Option<File> {
     Some(File { name: name.to_vec(), text })
 }
 
-/// What is known of the directives of this nginx.
+/// The directives of this nginx.
 struct Known<'a> {
     parse: &'a Parse,
-    /// For the name of each directive: may it keep somebody out?
+    /// For each name of a directive: may it keep clients out?
     guards: HashMap<&'static [u8], bool>,
 }
 
@@ -137,7 +141,7 @@ impl Directives for Known<'_> {
     }
 }
 
-/// Directives of harmless modules that keep somebody out all the same.
+/// Directives of harmless modules that keep clients out all the same.
 fn is_guard_by_name(name: &[u8], words: &[Vec<u8>]) -> bool {
     match name {
         b"internal" | b"limit_except" => true,
@@ -146,7 +150,7 @@ fn is_guard_by_name(name: &[u8], words: &[Vec<u8>]) -> bool {
     }
 }
 
-/// The directives of all modules that handle HTTP.
+/// The directives of all HTTP modules.
 fn guards(parse: &Parse) -> HashMap<&'static [u8], bool> {
     // SAFETY: the cycle that is being built, which nobody changes during our callback.
     let cycle = unsafe { parse.cycle().as_ref() };
@@ -163,7 +167,7 @@ fn guards(parse: &Parse) -> HashMap<&'static [u8], bool> {
         // SAFETY: nginx gave each module its name before it read the configuration.
         let is_harmless = is_harmless(unsafe { CStr::from_ptr(module.name) });
         for name in command_names(module.commands) {
-            // Two modules may have a directive of the same name.
+            // Two modules may have a directive with the same name.
             *guards.entry(name).or_insert(false) |= !is_harmless;
         }
     }
@@ -191,7 +195,7 @@ fn command_names(table: *mut ngx_command_t) -> impl Iterator<Item = &'static [u8
     })
 }
 
-/// The files that a pattern stands for, in nginx's order; `None` if the system cannot say.
+/// The files that match a pattern, in nginx's order. `None`: the system gives an error.
 fn matching(pattern: &[u8]) -> Option<Vec<Vec<u8>>> {
     let pattern = CString::new(pattern).ok()?;
     // SAFETY: numbers and pointers, for which zero is "nothing".
@@ -212,7 +216,7 @@ fn matching(pattern: &[u8]) -> Option<Vec<Vec<u8>>> {
     (outcome == 0 || outcome == libc::GLOB_NOMATCH).then_some(names)
 }
 
-/// Some listener of the server can be reached from another machine.
+/// Another machine can reach some listener of the server.
 fn is_in_network(parse: &Parse, server: NonNull<ngx_http_core_srv_conf_t>) -> bool {
     // SAFETY: null without a server, else nginx's array of ports.
     let Some(ports) = (unsafe { parse.core_main().ports.as_ref() }) else { return false };
@@ -229,7 +233,7 @@ fn is_in_network(parse: &Parse, server: NonNull<ngx_http_core_srv_conf_t>) -> bo
     })
 }
 
-/// Neither a loopback address nor a file name.
+/// The address is neither a loopback address nor the name of a file.
 fn leaves_the_machine(address: *const sockaddr) -> bool {
     // SAFETY: the address of a listener, as the system knows them.
     let family = unsafe { (*address).sa_family };

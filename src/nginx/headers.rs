@@ -1,4 +1,4 @@
-//! Response headers, spelled exactly as clients and their tests know them.
+//! Response headers. Their spelling is part of the protocol.
 
 use core::mem;
 
@@ -15,9 +15,9 @@ pub(crate) const EXPLAIN: &str = "X-Nginx-PushStream-Explain";
 pub(crate) const TAG: &str = "X-Nginx-PushStream-Tag";
 /// The commit that the module was built from.
 pub(crate) const COMMIT: &str = "X-Nginx-PushStream-Commit";
-/// Which methods a location knows.
+/// The methods of a location.
 pub(crate) const ALLOW: &str = "Allow";
-/// Which versions of the WebSocket protocol we speak.
+/// The versions of the WebSocket protocol that the module speaks.
 pub(crate) const WEBSOCKET_VERSION: &str = "Sec-WebSocket-Version";
 
 const CACHE_CONTROL: (&str, &[u8]) = ("Cache-Control", b"no-cache, no-store, must-revalidate");
@@ -27,7 +27,7 @@ const ALLOWED_HEADERS: (&str, &[u8]) = (
     b"If-Modified-Since,If-None-Match,Etag,Event-Id,Event-Type,Last-Event-Id",
 );
 
-/// Adds a header after those that are there. The value is copied.
+/// Adds a header. The value is copied.
 pub(crate) fn add(request: &mut Request, name: &'static str, value: &[u8]) -> Result<(), NoMemory> {
     let pool = request.pool();
     // SAFETY: the pool is the request's; bytes that live as long as it does.
@@ -41,11 +41,11 @@ pub(crate) fn add(request: &mut Request, name: &'static str, value: &[u8]) -> Re
     Ok(())
 }
 
-/// Nobody may keep an answer of ours.
+/// Adds the two headers that keep caches from storing a response.
 ///
-/// nginx and its modules look for these two headers in places of their own: `expires`, `gzip_proxied`
-/// and the variables `$sent_http_...` find and replace them there. A value that somebody has set before
-/// us, such as an application that redirects to our location, stays.
+/// They are put where nginx and its modules look for them: `expires`, `gzip_proxied` and the
+/// variables `$sent_http_...` find and replace them there. A value that was set before stays, for
+/// instance that of an application which redirects to the location.
 pub(crate) fn add_no_cache(request: &mut Request) -> Result<(), NoMemory> {
     if !is_shown(request.fields().headers_out.expires) {
         let entry = push(request, EXPIRES.0, ffi::borrowed_str(EXPIRES.1))?;
@@ -80,7 +80,7 @@ fn push(
     Ok(entry)
 }
 
-/// The header is there, and nobody has taken it back.
+/// The header will be sent: it exists, and nobody has taken it back.
 fn is_shown(entry: *const ngx_table_elt_t) -> bool {
     // SAFETY: null, or an element of the request's list of response headers.
     unsafe { entry.as_ref() }.is_some_and(|header| header.hash != 0)
@@ -133,15 +133,15 @@ fn set_cache_control(request: &mut Request, entry: *mut ngx_table_elt_t) -> Resu
     }
     // SAFETY: the array's new element.
     unsafe { place.write(entry) };
-    // nginx keeps the array itself in the request, and what it holds in the pool.
+    // The request holds the array itself; the pool holds its elements.
     request.fields_mut().headers_out.cache_control = *made;
     Ok(())
 }
 
-/// Lets pages of another origin read the answer, if the location says of which.
+/// Lets pages of another origin read the response, if the location names an origin.
 ///
-/// An origin with a control byte is none: it may be the client's own text, decoded, and would
-/// become headers of the client's choice.
+/// An origin with a control byte is ignored: the value may be the client's own text, decoded, and a
+/// line break in it would begin another header.
 pub(crate) fn add_cors(
     request: &mut Request,
     origin: &[u8],

@@ -1,8 +1,8 @@
-//! What logs say about a subscriber: its last entry, in the request's own slots.
+//! The last entry about a subscriber, in the slots of its request where the access log finds it.
 //!
-//! While a subscriber is there, its record answers ([`crate::nginx::log_variables`]). nginx writes the
-//! access log when the record has gone already. So the last entry goes into those slots of the request
-//! that belong to variables which the configuration uses.
+//! While the subscriber is there, its record gives the values ([`crate::nginx::log_variables`]).
+//! When nginx writes the access log the record is gone. So the last values are written into the
+//! slots of those variables that the configuration uses.
 
 use core::ptr::{self, NonNull};
 
@@ -19,18 +19,18 @@ const MESSAGES_SENT: usize = 0;
 const BYTES_BUFFERED: usize = 1;
 const CLOSE_REASON: usize = 2;
 
-/// The variables that speak about subscribers, by the numbers above.
+/// The variables about subscribers; the constants above are their numbers.
 pub(super) const NAMES: [&str; 3] =
     ["push_stream_messages_sent", "push_stream_bytes_buffered", "push_stream_close_reason"];
 
-/// After the last directive: which of them are used.
+/// After the last directive: finds out which of them the configuration uses.
 pub(super) fn resolve(parse: &Parse) {
     let used = parse.used_variables();
     let index = |name: &str| used.iter().position(|v| v.name.as_bytes() == name.as_bytes());
     parse.main_conf().journal = NAMES.map(index);
 }
 
-/// Keeps the last entry about a subscriber for the access log. Its request is live, and ends soon.
+/// Writes the last entry about a subscriber into its request, which is live and ends soon.
 pub(crate) fn write_down(r: NonNull<ngx_http_request_t>, entry: Entry) {
     if !has_line(r) {
         return;
@@ -43,13 +43,13 @@ pub(crate) fn write_down(r: NonNull<ngx_http_request_t>, entry: Entry) {
         // SAFETY: the index is one of the request's configuration.
         let value = unsafe { &mut *value };
         set(r, value, entry, which);
-        // Nobody could find out later.
+        // The value is final: the record is gone.
         value.set_no_cacheable(0);
     }
 }
 
-/// The request gets a line of its own in the access log. A subrequest, which shares the variables of its
-/// main request, does with `log_subrequest on` only.
+/// The request has a line of its own in the access log. A subrequest has one with `log_subrequest
+/// on` only; it shares the variables of its main request.
 fn has_line(r: NonNull<ngx_http_request_t>) -> bool {
     // SAFETY: the request is live, and nothing below changes it.
     let request = unsafe { r.as_ref() };
@@ -64,7 +64,7 @@ fn has_line(r: NonNull<ngx_http_request_t>) -> bool {
     conf.is_some_and(|conf| unsafe { conf.as_ref() }.log_subrequest == 1)
 }
 
-/// Puts what the entry says about the variable of this number into its slot.
+/// Writes the value of the variable with this number into its slot.
 pub(super) fn set(
     r: NonNull<ngx_http_request_t>,
     value: &mut ngx_http_variable_value_t,
@@ -98,7 +98,7 @@ pub(super) fn set(
     fill(value, unsafe { core::slice::from_raw_parts(copy, text.len()) });
 }
 
-/// The text lives as long as the request.
+/// Fills a slot. The text lives as long as the request.
 pub(super) fn fill(value: &mut ngx_http_variable_value_t, text: &[u8]) {
     value.set_len(text.len() as u32);
     value.set_valid(1);

@@ -1,7 +1,7 @@
-//! A location of ours as requests see it: what it does, with all settings known.
+//! A location of the module as requests see it: its mode and all its settings.
 //!
-//! Plain values: [`crate::nginx::config`] makes them from what nginx's parser has written, and
-//! [`crate::nginx::settings`] finds those of a request.
+//! These are plain values. [`crate::nginx::config`] makes them from what nginx's parser has
+//! written, and [`crate::nginx::settings`] finds those of a request.
 
 use core::ptr::NonNull;
 
@@ -12,7 +12,7 @@ use crate::nginx::variables;
 use crate::session::Layout;
 use crate::wire::allow::Allowed;
 
-/// What a location does.
+/// The task of a location.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// `push_stream_audit`
@@ -39,7 +39,7 @@ pub(crate) enum Delivery {
 }
 
 impl Delivery {
-    /// Its response stays open until the server or the client has enough of it.
+    /// The response stays open until the server or the client ends it.
     pub(crate) fn is_stream(self) -> bool {
         match self {
             Self::Streaming | Self::EventSource | Self::WebSocket => true,
@@ -48,7 +48,7 @@ impl Delivery {
     }
 }
 
-/// Where the channel path of a request comes from.
+/// The source of the channel path.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ChannelsPath {
     /// `push_stream_channels_path`
@@ -58,7 +58,7 @@ pub(crate) enum ChannelsPath {
 }
 
 impl ChannelsPath {
-    /// The path of this request, not decoded yet; empty if it has none. `None` when memory is short.
+    /// The path of this request, not decoded; empty if it has none. `None`: memory is short.
     pub(crate) fn evaluate(&self, r: NonNull<ngx_http_request_t>) -> Option<Vec<u8>> {
         match self {
             Self::Directive(value) => variables::evaluate(r, *value),
@@ -73,18 +73,18 @@ impl ChannelsPath {
 
 /// One group of a padding list.
 pub(crate) struct PaddingRule {
-    /// Which user agents, unanchored.
+    /// Matches user agents, anywhere in their text.
     pub(crate) user_agent: Regex,
-    /// The header template is padded if it is shorter than this.
+    /// Bytes that the header template has at least; a shorter one is padded.
     pub(crate) header_min: usize,
-    /// A formatted message is padded if it is shorter than this.
+    /// Bytes that a rendered message has at least; a shorter one is padded.
     pub(crate) message_min: usize,
 }
 
-/// A location of ours, or an `if` block in one.
+/// A location of the module, or an `if` block in one.
 ///
-/// Values that may hold variables are evaluated by [`variables::evaluate`]; `None` means "not given".
-/// Intervals and lifetimes are in milliseconds, never zero, `None` is "for ever".
+/// [`variables::evaluate`] evaluates values that may hold variables. `None` means "not given".
+/// Intervals and lifetimes are in milliseconds and never zero; `None` means "without limit".
 pub(crate) struct Location {
     pub(crate) mode: Mode,
     /// Header, messages and footer as subscribers get them.
@@ -100,7 +100,7 @@ pub(crate) struct Location {
     pub(crate) websocket_allow_publish: bool,
     pub(crate) websocket_binary: bool,
     pub(crate) websocket_max_message_size: usize,
-    /// Names of subprotocols, or lists of them; empty if the location knows none.
+    /// Names of subprotocols, or lists of names; empty: the location has none.
     pub(crate) websocket_protocols: Vec<NonNull<ngx_http_complex_value_t>>,
     pub(crate) allow_events_channel: bool,
     pub(crate) last_received_message_time: Option<NonNull<ngx_http_complex_value_t>>,
@@ -108,12 +108,13 @@ pub(crate) struct Location {
     pub(crate) last_event_id: Option<NonNull<ngx_http_complex_value_t>>,
     pub(crate) user_agent: Option<NonNull<ngx_http_complex_value_t>>,
     pub(crate) allowed_origins: Option<NonNull<ngx_http_complex_value_t>>,
-    /// Empty without a list, and in locations that are not subscribers.
+    /// Empty without a list, and in locations for other modes than subscribing.
     pub(crate) padding: Vec<PaddingRule>,
     pub(crate) subscriber_max_buffered: usize,
     pub(crate) force_filters: bool,
-    /// Who may see an audit; without a list, clients on this machine.
+    /// The clients that may see an audit. `None`: those on this machine.
     pub(crate) audit_allow: Option<Vec<Allowed>>,
-    /// Legacy `push_stream_content_type`: instead of what nginx's `types` would say.
+    /// The content type that the old directive `push_stream_content_type` gives, instead of nginx's
+    /// choice.
     pub(crate) content_type: Option<Vec<u8>>,
 }

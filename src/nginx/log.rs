@@ -1,10 +1,10 @@
-//! What the module says in nginx's error log.
+//! The module's lines in nginx's error log.
 //!
-//! Own facts go through the macros, which put `push stream: ` first. Texts that people and scripts
-//! already know from the original module are given whole to [`write`] or, while the configuration
-//! is read, to [`crate::nginx::parse::Parse`], which names the file and line as well.
+//! The macros put `push stream: ` first. Texts that people and scripts know from the original
+//! module are given whole: to [`write`], or while the configuration is read to
+//! [`crate::nginx::parse::Parse`], which adds file and line.
 //!
-//! Never cache a log pointer beyond the callback: a reload replaces it.
+//! Do not keep a pointer to a log after the callback: a reload replaces the log.
 
 use core::fmt::{self, Write};
 use core::ptr::NonNull;
@@ -14,28 +14,28 @@ use ngx::ffi::{
     ngx_cycle, ngx_log_error_core, ngx_log_t, ngx_uint_t,
 };
 
-/// How bad it is; nginx's own numbers.
+/// The level of a line; the numbers are nginx's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Level {
     /// The configuration cannot be used.
     Emerg = NGX_LOG_EMERG,
-    /// A bug of ours.
+    /// A bug of the module.
     Alert = NGX_LOG_ALERT,
-    /// Somebody's request or configuration failed.
+    /// A request or a configuration failed.
     Error = NGX_LOG_ERR,
-    /// Works, but not as somebody may think.
+    /// It works, but perhaps not as intended.
     Warn = NGX_LOG_WARN,
     /// Worth knowing once.
     Notice = NGX_LOG_NOTICE,
-    /// For those who asked for it.
+    /// For administrators who ask for it.
     Info = NGX_LOG_INFO,
 }
 
-/// Longest line that nginx prints, `NGX_MAX_ERROR_STR`, less room for its date and process id.
+/// The longest line that nginx prints, `NGX_MAX_ERROR_STR`, without its date and process id.
 const LINE_MAX: usize = 2048 - 64;
 
-/// The log of the running cycle. Never for a fact about one request: that has its own log.
+/// The log of the running cycle. A line about one request belongs in the log of the request.
 pub(crate) fn cycle_log() -> NonNull<ngx_log_t> {
     // SAFETY: nginx sets `ngx_cycle` before it loads any module and keeps it set.
     let cycle = unsafe { ngx_cycle };
@@ -44,13 +44,13 @@ pub(crate) fn cycle_log() -> NonNull<ngx_log_t> {
     NonNull::new(log).expect("a cycle has a log")
 }
 
-/// Writes one line as it is, without our prefix, if the log takes lines of this level.
+/// Writes one line without the prefix, if the log takes lines of this level.
 pub(crate) fn write(level: Level, log: NonNull<ngx_log_t>, text: fmt::Arguments<'_>) {
     if !takes(level, log) {
         return;
     }
     let mut line = Line { bytes: [0; LINE_MAX], len: 0 };
-    // Cannot fail: a line that is too long is cut.
+    // This cannot fail: a line that is too long is cut.
     let _ = line.write_fmt(text);
     // SAFETY: `%*s` takes a length and that many bytes; both live until the call returns.
     unsafe {
@@ -72,7 +72,7 @@ pub(crate) fn takes(level: Level, log: NonNull<ngx_log_t>) -> bool {
     level as ngx_uint_t <= threshold
 }
 
-/// A line on the stack: logging must work when memory is short.
+/// A line on the stack, because logging must work when memory is short.
 struct Line {
     bytes: [u8; LINE_MAX],
     len: usize,
@@ -95,28 +95,28 @@ macro_rules! log_at {
     };
 }
 
-/// A bug of ours.
+/// A bug of the module.
 macro_rules! alert {
     ($log:expr, $($arg:tt)+) => {
         $crate::nginx::log::log_at!($crate::nginx::log::Level::Alert, $log, $($arg)+)
     };
 }
 
-/// Somebody's request failed through no fault of theirs.
+/// A request failed, and its client has done nothing wrong.
 macro_rules! error {
     ($log:expr, $($arg:tt)+) => {
         $crate::nginx::log::log_at!($crate::nginx::log::Level::Error, $log, $($arg)+)
     };
 }
 
-/// Works, but not as somebody may think.
+/// It works, but perhaps not as intended.
 macro_rules! warning {
     ($log:expr, $($arg:tt)+) => {
         $crate::nginx::log::log_at!($crate::nginx::log::Level::Warn, $log, $($arg)+)
     };
 }
 
-/// For those who asked for it.
+/// For administrators who ask for it.
 macro_rules! info {
     ($log:expr, $($arg:tt)+) => {
         $crate::nginx::log::log_at!($crate::nginx::log::Level::Info, $log, $($arg)+)

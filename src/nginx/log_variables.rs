@@ -8,7 +8,7 @@
 //!   $push_stream_close_reason    why it ended, see [`crate::session::departure::Reason`]
 //! ```
 //!
-//! A request that is no subscriber's has no value: `-` in a log.
+//! The request of anything else than a subscriber has no values; a log shows `-` for them.
 
 use core::ptr::NonNull;
 

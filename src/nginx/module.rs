@@ -1,10 +1,10 @@
-//! The module as nginx sees it: its contexts, and what runs when in the life of a process.
+//! The module as nginx sees it: its contexts, and the functions that nginx calls in each process.
 //!
 //! ```text
 //!  master  preconfiguration → directives → merge → postconfiguration → zone::on_init → init_module
 //!  worker  init_process → requests, timers, wake-ups → exit_process
 //! ```
-//! Everything in the first line also runs for `nginx -t` and again for each reload.
+//! The first line also runs for `nginx -t`, and again for each reload.
 
 use core::ffi::{c_char, c_void};
 use core::ptr::{self, NonNull};
@@ -34,7 +34,7 @@ static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     merge_loc_conf: Some(merge_loc_conf),
 };
 
-/// What nginx looks for in the shared object. It writes our numbers into it when it loads us.
+/// The record that nginx looks for in the shared object. nginx writes the module's numbers into it.
 #[used]
 #[allow(non_upper_case_globals, reason = "the name is the module's name for users of nginx -V")]
 pub(crate) static mut ngx_http_push_stream_module: ngx_module_t = ngx_module_t {
@@ -47,7 +47,7 @@ pub(crate) static mut ngx_http_push_stream_module: ngx_module_t = ngx_module_t {
     ..ngx_module_t::default()
 };
 
-/// The settings of `http` in a cycle; `None` if its configuration has no such block.
+/// The settings of `http` in a cycle. `None`: its configuration has no such block.
 pub(crate) fn main_conf(cycle: NonNull<ngx_cycle_t>) -> Option<NonNull<MainConf>> {
     // SAFETY: nginx hands out cycles that live at least as long as the callback.
     let contexts = unsafe { (*cycle.as_ptr()).conf_ctx };
@@ -195,7 +195,7 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
             );
             return OK;
         };
-        // Said only now: while the configuration is read, its error log is not open yet.
+        // The error log is not open yet while the configuration is read.
         for note in &conf.notes {
             log::write(Level::Info, log, format_args!("{note}"));
         }
@@ -203,7 +203,7 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     })
 }
 
-/// nginx calls this in each worker, but also in the cache manager and the cache loader.
+/// nginx calls this in each worker, and also in the cache manager and the cache loader.
 ///
 /// # Safety
 ///
@@ -230,7 +230,7 @@ unsafe extern "C" fn exit_process(cycle: *mut ngx_cycle_t) {
     });
 }
 
-/// The settings of the process's cycle, if the process serves requests and the module is in use.
+/// The settings of the cycle, if this process serves requests and the module is in use.
 fn working<'a>(cycle: *mut ngx_cycle_t) -> Option<&'a MainConf> {
     // SAFETY: a static of nginx's, set before the process runs its modules.
     let kind = unsafe { ngx_process };
@@ -239,7 +239,7 @@ fn working<'a>(cycle: *mut ngx_cycle_t) -> Option<&'a MainConf> {
     active(NonNull::new(cycle)?).filter(|_| serves)
 }
 
-/// The settings of a cycle that has at least one location of ours.
+/// The settings of a cycle that has a location of the module.
 fn active<'a>(cycle: NonNull<ngx_cycle_t>) -> Option<&'a MainConf> {
     let conf = main_conf(cycle)?;
     // SAFETY: it lives as long as the cycle, and is not written to once it has been read.

@@ -6,7 +6,7 @@
 //!   on_body  path ─ checks ─ publish or delete ─ answer
 //! ```
 //!
-//! Channels are looked up when they are used, so after the body has come: that can take minutes.
+//! Channels are looked up after the body has arrived, because that can take minutes.
 
 use ngx::ffi::{ngx_http_finalize_request, ngx_http_request_t, ngx_int_t};
 
@@ -67,7 +67,7 @@ fn begin(request: &mut Request) -> Sent {
     }
 }
 
-/// What a request that is allowed wants.
+/// The task of a request that is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Task {
     Publish,
@@ -85,7 +85,7 @@ impl Task {
     }
 }
 
-/// nginx calls this when the whole body is there.
+/// nginx calls this when the whole body has arrived.
 ///
 /// # Safety
 ///
@@ -101,7 +101,7 @@ unsafe extern "C" fn on_body(r: *mut ngx_http_request_t) {
 }
 
 fn act(request: &mut Request) -> Sent {
-    // The configuration that the request began with outlives it.
+    // The request keeps the configuration with which it began.
     let Some((location, _)) = publisher_location(request) else { return Ok(FAILED) };
     let path = request.channels_path(location)?;
     let channels = ids(&path);
@@ -135,7 +135,7 @@ fn publish(request: &mut Request, location: &Location, channels: &[&[u8]]) -> Se
     }
     let found = statistics::look_up(channels);
     if found.is_empty() {
-        // Somebody has deleted it since.
+        // It has been deleted since.
         return Ok(answer::empty(request, 200));
     }
     statistics::send_channels(request, &found, channels.len() > 1)
@@ -174,7 +174,7 @@ fn inform(request: &mut Request, channels: &[&[u8]]) -> Sent {
     statistics::send_channels(request, &found, found.len() > 1)
 }
 
-/// Answers without looking at the body, which nginx reads and forgets.
+/// Answers without the body, which nginx reads and throws away.
 fn unread(request: &mut Request, send: impl FnOnce(&mut Request) -> Sent) -> Sent {
     match request.discard_body() {
         Ok(()) => send(request),
@@ -198,7 +198,7 @@ fn publisher_location<'a>(request: &Request) -> Option<(&'a Location, bool)> {
     }
 }
 
-/// The channels of a decoded path; backtracks mean nothing to a publisher.
+/// The channels of a decoded path. A publisher ignores backtracks.
 fn ids(path: &[u8]) -> Vec<&[u8]> {
     path::parse(path).into_iter().map(|requested| requested.id).collect()
 }

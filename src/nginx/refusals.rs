@@ -1,8 +1,8 @@
-//! Refused requests in the error log: which request it was, and why.
+//! Logs refused requests, with the reason.
 //!
-//! A kind of refusal is logged once a second at most, for the first request of that second. Requests
-//! that are refused for the same reason meanwhile are counted, and the next line of the kind says how
-//! many they were; a tick says it if there is no next line.
+//! Each worker writes one line a second at most for each reason, about the first request of that
+//! second. It counts the other requests that are refused for the same reason. The next line for the
+//! reason, or a tick, tells their number.
 
 use core::cell::RefCell;
 
@@ -12,23 +12,25 @@ use crate::nginx::log::{self, Level};
 use crate::nginx::request::Request;
 use crate::nginx::{clock, ffi, settings};
 
-/// Refusals of one kind that have not been logged.
+/// Requests that were refused for one reason and have not been logged.
 struct Tally {
     level: Level,
     status: u16,
     text: &'static str,
-    /// When a line of this kind was written.
+    /// When the last line for this reason was written.
     reported_at: Seconds,
-    /// How many requests have been refused since.
+    /// How many requests were refused since then.
     count: u64,
 }
 
 thread_local! {
-    /// One for each kind that has happened in this worker: a handful, since all texts are constants.
+    /// One for each reason that has occurred in this worker. They are few, because all texts are
+    /// constants.
     static TALLIES: RefCell<Vec<Tally>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The hub has refused this request. A full zone is reported elsewhere: that is not about a request.
+/// The hub has refused this request. A full zone is reported elsewhere, because no request is its
+/// cause.
 pub(crate) fn report(request: &Request, refusal: Refusal) {
     let Some(text) = refusal.explain() else { return };
     if refusal == Refusal::NoChannelId && has_no_path(request) {
@@ -44,17 +46,18 @@ pub(crate) fn report(request: &Request, refusal: Refusal) {
     }
 }
 
-/// This request is refused, for a reason that the client alone has brought about.
+/// The request is refused because of what its client has sent.
 pub(crate) fn report_as(request: &Request, status: u16, text: &'static str) {
     note(request, Level::Info, status, text, "");
 }
 
-/// This request is refused, because the configuration uses a location for what it cannot do.
+/// The request is refused because the configuration uses a location for something that it cannot
+/// do.
 pub(crate) fn report_misuse(request: &Request, status: u16, text: &'static str) {
     note(request, Level::Warn, status, text, "");
 }
 
-/// Says how many requests were refused since the last line of each kind. To be called now and then.
+/// Writes how many requests were refused since the last line for each reason. Each tick calls it.
 pub(crate) fn report_rest() {
     let now = clock::now();
     TALLIES.with_borrow_mut(|tallies| {
@@ -90,7 +93,7 @@ fn note(request: &Request, level: Level, status: u16, text: &'static str, cause:
     }
 }
 
-/// One more of this kind. `Some`: it may have a line, which is to say how many had none.
+/// Counts one more. `Some`: a line may be written now, and these requests have had none.
 fn count(level: Level, status: u16, text: &'static str) -> Option<u64> {
     let now = clock::now();
     TALLIES.with_borrow_mut(|tallies| {
@@ -110,7 +113,7 @@ fn count(level: Level, status: u16, text: &'static str) -> Option<u64> {
     })
 }
 
-/// The configuration names no channel for this request: there is not even a slash.
+/// The configuration gives an empty path for this request.
 fn has_no_path(request: &Request) -> bool {
     settings::location(request.as_non_null())
         .and_then(|location| request.channels_path(location).ok())

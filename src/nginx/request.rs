@@ -1,4 +1,4 @@
-//! A request as our handlers read it: nginx's fields as plain values.
+//! A request: nginx's fields as plain values.
 
 use core::ptr::NonNull;
 
@@ -12,7 +12,7 @@ use crate::nginx::location::Location;
 use crate::nginx::{ffi, variables};
 use crate::wire::path;
 
-/// What the client wants done.
+/// The method of a request, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Method {
     Get,
@@ -24,18 +24,18 @@ pub(crate) enum Method {
     Other,
 }
 
-/// nginx could not allocate what a request needs; it has said so.
+/// nginx could not allocate memory for the request. It has logged that.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NoMemory;
 
-/// A live request. What it lends lives as long as the borrow, and the request longer than that.
+/// A live request. Borrows from it end with it.
 #[derive(Debug)]
 pub(crate) struct Request {
     r: NonNull<ngx_http_request_t>,
 }
 
 impl Request {
-    /// Takes what nginx handed to a callback; `None` for null.
+    /// The request that nginx gives to a callback; `None` for null.
     ///
     /// # Safety
     ///
@@ -49,18 +49,18 @@ impl Request {
         self.r.as_ptr()
     }
 
-    /// For those that look further themselves.
+    /// For functions that look at it in their own way.
     pub(crate) fn as_non_null(&self) -> NonNull<ngx_http_request_t> {
         self.r
     }
 
-    /// The fields, for reading; not to be held over a call of nginx's.
+    /// The fields, for reading. Do not hold them over a call into nginx.
     pub(crate) fn fields(&self) -> &ngx_http_request_t {
         // SAFETY: live by the promise of `new`; our thread is the only one.
         unsafe { self.r.as_ref() }
     }
 
-    /// The fields, for writing; not to be held over a call of nginx's.
+    /// The fields, for writing. Do not hold them over a call into nginx.
     pub(crate) fn fields_mut(&mut self) -> &mut ngx_http_request_t {
         // SAFETY: live by the promise of `new`; our thread is the only one.
         unsafe { self.r.as_mut() }
@@ -71,19 +71,20 @@ impl Request {
         NonNull::new(self.fields().pool).expect("a request has a pool")
     }
 
-    /// Not made by another module inside of a client's request.
+    /// It is no subrequest of another request.
     pub(crate) fn is_main(&self) -> bool {
         core::ptr::eq(self.r.as_ptr(), self.fields().main)
     }
 
-    /// nginx has made the request only so that something happens: nobody reads the response or waits
-    /// for it. A copy for `mirror` is such a request.
+    /// Nobody reads the response or waits for it: nginx has made the request only for its effect.
+    /// The copy that `mirror` makes is such a request.
     pub(crate) fn is_detached(&self) -> bool {
         let r = self.fields();
         r.background() == 1 || r.post_action() == 1
     }
 
-    /// The request goes on when its content handler has returned `NGX_DONE`; somebody finalizes it later.
+    /// Keeps the request alive when its content handler has returned `NGX_DONE`. It must be
+    /// finalized later.
     pub(crate) fn hold(&mut self) {
         // SAFETY: the main request is live as long as any of its subrequests; nobody has a reference
         // to it.
@@ -110,13 +111,13 @@ impl Request {
         }
     }
 
-    /// The first header of this name, without regard to case: for a header that is no list.
+    /// The first header with this name, without regard to case. For headers that are no lists.
     pub(crate) fn header(&self, name: &'static [u8]) -> Option<&[u8]> {
         self.header_lines(name).next()
     }
 
-    /// The values of all headers of this name, in the order in which they came. For a header that
-    /// is a list: its lines make up one list (RFC 9110, section 5.3).
+    /// The values of all headers with this name, in the order of the request. For headers that are
+    /// lists: their lines make up one list (RFC 9110, section 5.3).
     pub(crate) fn header_lines(&self, name: &'static [u8]) -> impl Iterator<Item = &[u8]> {
         // SAFETY: nginx's list of request headers, complete before any handler runs.
         let headers =
@@ -126,9 +127,9 @@ impl Request {
             .map(|header| header.value.as_bytes())
     }
 
-    /// An argument of the query string, as it was sent.
+    /// An argument of the query string, not decoded.
     pub(crate) fn argument(&self, name: &[u8]) -> Option<&[u8]> {
-        // Not `ngx_http_arg`: it matches in any case and wants to write to what it searches.
+        // Not `ngx_http_arg`, which ignores case and wants a text that it may write to.
         let arguments = self.fields().args.as_bytes().split(|byte| *byte == b'&');
         arguments.filter_map(|argument| argument.strip_prefix(name)?.strip_prefix(b"=")).next()
     }
@@ -148,8 +149,8 @@ impl Request {
         Ok(path::decode(&text).into_owned())
     }
 
-    /// Lets nginx read and forget a body that nobody has asked for, so that it is not taken for the
-    /// next request. `Err` is what the handler must return.
+    /// Lets nginx read and throw away a body that is not used, so that it is not taken for the next
+    /// request. `Err`: the content handler must return this.
     pub(crate) fn discard_body(&self) -> Result<(), ngx_int_t> {
         // SAFETY: the request is live, and nothing of it is borrowed.
         match unsafe { ngx_http_discard_request_body(self.as_ptr()) } {
@@ -158,8 +159,8 @@ impl Request {
         }
     }
 
-    /// Keeps nginx's own answer to `If-None-Match` and `If-Modified-Since` away from ours: they mean
-    /// something else here, or nothing.
+    /// Keeps nginx from answering `If-None-Match` and `If-Modified-Since` by itself: in locations
+    /// of the module they mean something else, or nothing.
     pub(crate) fn disable_not_modified(&mut self) {
         self.fields_mut().set_disable_not_modified(1);
     }

@@ -1,4 +1,4 @@
-//! Directives that are more than one value in one slot.
+//! Setters of directives that need more than one of nginx's slot functions.
 
 use core::ffi::{c_char, c_void};
 use std::ffi::OsStr;
@@ -16,7 +16,7 @@ use crate::wire::allow::Allowed;
 use crate::wire::handshake;
 use crate::wire::sse::BlankLines;
 
-/// Header template and header template file are one setting.
+/// Header template and header template file set the same thing.
 const HEADER_GIVEN: Refused =
     Refused::Because(c"is duplicate or template set by 'push_stream_header_template'");
 
@@ -142,7 +142,7 @@ pub(super) unsafe extern "C" fn set_subscriber(
     }
 }
 
-/// The first mode is the one that is meant when there is no word.
+/// Chooses the mode that the word names; without a word the first one.
 fn choose_mode_by_word(
     parse: &Parse,
     directive: &str,
@@ -172,7 +172,7 @@ fn choose_mode_by_word(
     choose_mode(parse, *mode)
 }
 
-/// Makes the location one of ours.
+/// Gives the location its mode.
 pub(super) fn choose_mode(parse: &Parse, mode: Mode) -> Result<(), Refused> {
     let conf = parse.location_conf();
     if conf.mode.is_some() {
@@ -256,7 +256,7 @@ fn read_protocols(parse: &Parse) -> Result<(), Refused> {
         if name == b"off" {
             return refuse("stand alone");
         }
-        // A name with variables is looked at when its value is known.
+        // A name with variables is checked when its value is known.
         if !name.contains(&b'$') && !handshake::is_token(name) {
             return refuse("be the name of a subprotocol");
         }
@@ -269,7 +269,7 @@ fn read_protocols(parse: &Parse) -> Result<(), Refused> {
     Ok(())
 }
 
-/// A number of bytes, like nginx's own slot function but with `g` for sizes that need it.
+/// A number of bytes. nginx's own slot function for sizes does not know `g`.
 ///
 /// # Safety
 ///

@@ -1,4 +1,4 @@
-//! The settings of a request: where nginx keeps what [`crate::nginx::config`] has made.
+//! Finds the settings of a request, which [`crate::nginx::config`] has made.
 
 use core::ptr::NonNull;
 
@@ -8,10 +8,10 @@ use crate::nginx::config::{LocationConf, MainConf};
 use crate::nginx::location::Location;
 use crate::nginx::{ffi, identity};
 
-/// Our settings where the request is now; `None` in a location that is not ours.
+/// The settings of the location where the request is now. `None`: it is no location of the module.
 ///
-/// Ask again in each callback: an internal redirect moves a request to another location. The result
-/// lives as long as the request's configuration, which outlives the request.
+/// Ask again in each callback, because an internal redirect moves a request to another location.
+/// The result lives as long as the request's configuration, which outlives the request.
 pub(crate) fn location<'a>(r: NonNull<ngx_http_request_t>) -> Option<&'a Location> {
     // SAFETY: the caller's request is live.
     let slots = unsafe { (*r.as_ptr()).loc_conf };
@@ -21,7 +21,7 @@ pub(crate) fn location<'a>(r: NonNull<ngx_http_request_t>) -> Option<&'a Locatio
     unsafe { conf.as_ref() }.finished.as_deref()
 }
 
-/// Our settings of the `http` block that the request belongs to.
+/// The settings of the `http` block of the request.
 pub(crate) fn main<'a>(r: NonNull<ngx_http_request_t>) -> &'a MainConf {
     // SAFETY: the caller's request is live.
     let slots = unsafe { (*r.as_ptr()).main_conf };

@@ -1,4 +1,4 @@
-//! Statistics locations, and the channel info that publishers get.
+//! Statistics locations, and the channel info in the answers of publishers.
 
 use ngx::ffi::{ngx_cycle, ngx_http_request_t, ngx_int_t};
 
@@ -11,7 +11,7 @@ use crate::wire::accept::Format;
 use crate::wire::path::{self, Selector};
 use crate::wire::stats::{self, Origin};
 
-/// Bytes that one channel of a list takes, about: room is made for all of them at once.
+/// Bytes of one channel in a list, roughly. The memory for all of them is allocated at once.
 const ITEM_LEN: usize = 112;
 
 /// nginx calls this for a request to a location of this mode.
@@ -60,15 +60,15 @@ fn reply(request: &mut Request) -> Sent {
     }
 }
 
-/// What a request asks for.
+/// The question of a request.
 enum Question<'a> {
     Summary,
     Prefix(&'a [u8]),
     Channels(Vec<&'a [u8]>),
 }
 
-/// The first pattern ends the path; an id that is too long counts only before it. `None` without a
-/// seat in the zone.
+/// The first pattern ends the path. An id that is too long counts only before it. `None`: the
+/// worker has no seat in the zone.
 fn question(path: &[u8]) -> Option<Result<Question<'_>, Refusal>> {
     let len_max = worker::with(|worker| worker.rules().channel_id_len_max)?;
     let requested = path::parse(path);
@@ -88,7 +88,7 @@ fn question(path: &[u8]) -> Option<Result<Question<'_>, Refusal>> {
     Some(Ok(Question::Channels(ids)))
 }
 
-/// Those of the channels that exist, in this order.
+/// The channels of these that exist, in this order.
 pub(super) fn look_up(channels: &[&[u8]]) -> Vec<ChannelInfo> {
     let found = worker::with(|worker| {
         let hub = worker.hub();
@@ -97,8 +97,8 @@ pub(super) fn look_up(channels: &[&[u8]]) -> Vec<ChannelInfo> {
     found.unwrap_or_default()
 }
 
-/// 200 with what is known of these channels, in the layout that the client accepts: as a list, or
-/// the first of them alone.
+/// 200 with the numbers of these channels, in the format that the client accepts: all as a list, or
+/// only the first.
 pub(super) fn send_channels(
     request: &mut Request,
     channels: &[ChannelInfo],

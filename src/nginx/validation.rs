@@ -1,8 +1,9 @@
-//! The last look at the configuration: what is missing or contradicts itself, in a fixed order.
+//! Checks the whole configuration: what is missing, and what contradicts itself, in a fixed order.
 //!
-//! First the settings of `http`, then each location of ours with everything that it has inherited.
-//! The texts are interface: people search for them. A location's error names the line of the
-//! directive that makes it ours. If no location is ours, nothing is checked.
+//! The settings of `http` come first, then each location of the module with all that it has
+//! inherited. The texts of the errors are part of the interface, because people search for them. An
+//! error about a location names the line of the directive that chooses its mode. Without a location
+//! of the module nothing is checked.
 
 use core::ptr::NonNull;
 
@@ -19,11 +20,10 @@ use crate::session::Framing;
 use crate::store::CHANNEL_ID_LEN_MAX;
 use crate::wire::{padding, path};
 
-/// Longest time that a setting can ask for: nobody waits longer, and sums of times stay far from
-/// where they overflow.
+/// The longest time of a setting. Nobody needs a longer one, and sums of two times cannot overflow.
 const TIME_MAX_SECS: time_t = 100 * 31_557_600;
 
-/// Checks the configuration, and makes of each location what requests will see.
+/// Checks the configuration, and makes the settings for requests.
 pub(super) fn finish(parse: &Parse) -> Result<(), Refused> {
     variables::resolve(parse)?;
     journal::resolve(parse);
@@ -36,7 +36,8 @@ pub(super) fn finish(parse: &Parse) -> Result<(), Refused> {
     }
     exposure::warn(parse);
     if is_test() {
-        // What the start writes when the error log is open, a test of the configuration prints.
+        // A start writes these lines when the error log is open; a test of the configuration prints
+        // them.
         for note in core::mem::take(&mut parse.main_conf().notes) {
             log::write(Level::Info, parse.log(), format_args!("{note}"));
         }
@@ -87,7 +88,7 @@ fn check_http(parse: &Parse) -> Result<(), Refused> {
     }
     let events = conf.events_channel_id.as_bytes();
     if !can_be_channel_id(events) {
-        // The line has to hold what is accepted as well.
+        // The line must have room for the accepted form as well.
         let shown = String::from_utf8_lossy(events);
         let shown: String = shown.chars().take(100).flat_map(char::escape_debug).collect();
         let text = format!(
@@ -99,12 +100,12 @@ fn check_http(parse: &Parse) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Nobody could ever name another id in a request.
+/// A request can name this id.
 fn can_be_channel_id(id: &[u8]) -> bool {
     id.len() <= CHANNEL_ID_LEN_MAX && path::is_authorised(id) && !id.contains(&b'/')
 }
 
-/// 0 for zero, for a table of numbers of another type.
+/// 0 for zero, so that it fits into a table of numbers of another type.
 fn is_zero(seconds: time_t) -> ngx_int_t {
     ngx_int_t::from(seconds != 0)
 }
@@ -146,7 +147,7 @@ fn channels_path(parse: &Parse, conf: &LocationConf, mode: Mode) -> Result<Chann
     }
     let order = match mode {
         Mode::Subscriber(_) => [Legacy::ChannelsPath, Legacy::ChannelId],
-        // It is about no channel.
+        // An audit concerns no channel.
         Mode::Audit => return Ok(ChannelsPath::Variables([None, None])),
         Mode::Statistics | Mode::Publisher { .. } => [Legacy::ChannelId, Legacy::ChannelsPath],
     };

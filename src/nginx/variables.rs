@@ -1,12 +1,12 @@
-//! The variables that old configurations fill with `set` to name channels.
+//! The variables with which old configurations name channels, by `set`.
 //!
-//! They are declared changeable and without a source, so that `set` accepts them. The rewrite module
-//! (or a `map`, or a named capture) then fills the source in, and that is how we find out whether
-//! anybody sets them at all. Afterwards each gets our source, "not found": `set` writes its value into
-//! the request and needs no source, and without ours nginx would warn at every request about a
-//! location that sets only the other of the two.
+//! [`declare`] makes them changeable and gives them no source, so that `set` accepts them. The
+//! rewrite module, a `map` or a named capture then adds a source: that shows whether the
+//! configuration uses the variable. Afterwards each gets the source [`not_found`]. `set` needs no
+//! source, because it writes its value into the request; but without a source nginx would log a
+//! warning for each request to a location that sets only the other variable.
 //!
-//! Reading variables, for those and for every directive that may hold some, is here as well.
+//! Functions that read variables are here as well.
 
 use core::ptr::NonNull;
 
@@ -21,7 +21,7 @@ use crate::nginx::ffi;
 use crate::nginx::log::Level;
 use crate::nginx::parse::{Parse, Refused};
 
-/// Which of the two.
+/// One of the two variables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Legacy {
     /// For publishers and statistics.
@@ -50,7 +50,7 @@ pub(crate) struct LegacyVariables {
 }
 
 impl LegacyVariables {
-    /// The variable's index in a request, if anything in the configuration gives it a value.
+    /// The index of the variable in a request. `None`: nothing in the configuration sets it.
     pub(crate) fn index(&self, which: Legacy) -> Option<usize> {
         match which {
             Legacy::ChannelId => self.channel_id_index,
@@ -69,7 +69,7 @@ pub(super) fn declare(parse: &Parse) -> Result<(), Refused> {
     Ok(())
 }
 
-/// After the last directive: finds out which of them have a value somewhere.
+/// After the last directive: finds out which of them the configuration sets.
 pub(super) fn resolve(parse: &Parse) -> Result<(), Refused> {
     let variables = &parse.main_conf().legacy_variables;
     let (channel_id, channels_path) = (variables.channel_id, variables.channels_path);
@@ -81,8 +81,8 @@ pub(super) fn resolve(parse: &Parse) -> Result<(), Refused> {
     Ok(())
 }
 
-/// The value, for this request, of a directive that may hold variables; not decoded. Asking twice
-/// can give two answers. `None` when memory is short.
+/// The value of a directive with variables, for this request; not decoded. A second call may give
+/// another value. `None`: memory is short.
 pub(crate) fn evaluate(
     r: NonNull<ngx_http_request_t>,
     value: NonNull<ngx_http_complex_value_t>,
@@ -93,7 +93,7 @@ pub(crate) fn evaluate(
     (outcome == NGX_OK as ngx_int_t).then(|| text.as_bytes().to_vec())
 }
 
-/// The value of a variable, not decoded; `None` if it is empty or was not set in this request.
+/// The value of a variable, not decoded. `None`: it is empty, or not set in this request.
 pub(crate) fn indexed(r: NonNull<ngx_http_request_t>, index: usize) -> Option<Vec<u8>> {
     // SAFETY: the request is live, and the index is one that its configuration has given out.
     let value = unsafe { ngx_http_get_indexed_variable(r.as_ptr(), index) };
@@ -112,7 +112,7 @@ fn add(parse: &Parse, which: Legacy) -> Result<NonNull<ngx_http_variable_t>, Ref
     NonNull::new(variable).ok_or(Refused::Logged)
 }
 
-/// The index of a variable that has a source, and `None` for one that has none.
+/// The index of a variable that has a source. `None`: it has none.
 fn adopt(
     parse: &Parse,
     which: Legacy,
@@ -133,15 +133,15 @@ fn adopt(
         parse.say(Level::Emerg, format_args!("no index for variable \"{}\"", which.name()));
         return Err(Refused::Logged);
     };
-    // `set` leaves the variable's own index as the data of its source; a `map` or `geo` leaves a
-    // pointer and must keep its source.
+    // `set` leaves the index of the variable as the data of its source. A `map` or `geo` leaves a
+    // pointer there, and its source must stay.
     if variable.data == index {
         variable.get_handler = Some(not_found);
     }
     Ok(Some(index))
 }
 
-/// nginx calls this when a request reads a variable that nobody has set in it.
+/// nginx calls this when a request reads a variable that is not set in it.
 ///
 /// # Safety
 ///

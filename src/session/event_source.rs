@@ -1,11 +1,12 @@
-//! An event stream: event blocks, each padded by one comment, with comments for pings.
+//! The body of an event stream: event blocks, each with a comment as padding, and comments as
+//! pings.
 
 use crate::model::Message;
 use crate::wire::sse::BlankLines;
 use crate::wire::template::Template;
 use crate::wire::{padding, sse};
 
-/// Appends one event block, and as much padding as `padding_len` says for its data.
+/// Appends one event block, and as much padding as `padding_len` gives for the length of its data.
 pub(super) fn render(
     template: &Template,
     blank_lines: BlankLines,

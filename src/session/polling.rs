@@ -1,17 +1,17 @@
-//! One answer of polling and long polling: header, messages, footer, perhaps in a callback.
+//! The body of the answer to a poll: header, messages, footer, perhaps in a callback.
 //!
 //! ```text
 //!   <header template> [ <callback>([ ] <message> [,] <message> ... [ ]); ] <footer template>
 //! ```
 //!
-//! The messages are renderings of the location's form; [`Reply`] puts around them what belongs
-//! there, so that they may be shared with other subscribers.
+//! The messages are renderings of the location's form. [`Reply`] appends only what comes around
+//! them, so the renderings can be shared with other subscribers.
 
 use crate::session::Layout;
 use crate::wire::jsonp::{self, Callback};
 
-/// An answer being written: [`Reply::open`], [`Reply::before_message`] ahead of each message,
-/// [`Reply::close`].
+/// An answer that is being written: [`Reply::open`], then [`Reply::before_message`] before each
+/// message, then [`Reply::close`].
 #[derive(Debug)]
 pub struct Reply<'a> {
     layout: &'a Layout,
@@ -20,7 +20,7 @@ pub struct Reply<'a> {
 }
 
 impl<'a> Reply<'a> {
-    /// Appends what goes before the first message; maybe nothing.
+    /// Appends what comes before the first message; this may be nothing.
     pub fn open(layout: &'a Layout, callback: Option<&'a Callback>, out: &mut Vec<u8>) -> Self {
         layout.open(None, out);
         if let Some(callback) = callback {
@@ -29,7 +29,7 @@ impl<'a> Reply<'a> {
         Self { layout, callback, has_messages: false }
     }
 
-    /// Appends what separates a message from the one before; maybe nothing.
+    /// Appends what separates a message from the one before; this may be nothing.
     pub fn before_message(&mut self, out: &mut Vec<u8>) {
         if self.has_messages {
             out.extend_from_slice(separator(self.callback));
@@ -37,7 +37,7 @@ impl<'a> Reply<'a> {
         self.has_messages = true;
     }
 
-    /// Appends what goes after the last message; maybe nothing.
+    /// Appends what comes after the last message; this may be nothing.
     pub fn close(self, out: &mut Vec<u8>) {
         if let Some(callback) = self.callback {
             callback.close(out);
@@ -46,7 +46,7 @@ impl<'a> Reply<'a> {
     }
 }
 
-/// What separates a message from the one before; maybe nothing.
+/// What separates a message from the one before; this may be nothing.
 pub fn separator(callback: Option<&Callback>) -> &'static [u8] {
     if callback.is_some() { jsonp::SEPARATOR } else { b"" }
 }

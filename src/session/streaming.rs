@@ -1,10 +1,10 @@
-//! A streaming body: rendered messages one after the other, each padded by line ends.
+//! The body of a stream: rendered messages, each with line ends as padding.
 
 use crate::model::Message;
 use crate::wire::template::Template;
 use crate::wire::{chunked, padding};
 
-/// Appends one message, and as much padding as `padding_len` says for its length.
+/// Appends one message, and as much padding as `padding_len` gives for its length.
 pub(super) fn render(
     template: &Template,
     message: &Message<'_>,

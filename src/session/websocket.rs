@@ -1,13 +1,13 @@
-//! The reading half of a WebSocket connection: what a client's bytes make the server do.
+//! The reading half of a WebSocket connection: what the server does for a client's bytes.
 //!
 //! ```text
 //!            frames                       ┌─► Publish   a message for all its channels
 //!   Open ──────────────► [`Action`] ──────┼─► Write     a pong
 //!     │                                   └─► Close     close frame, then TCP close
-//!     └─ Close, or the server's own close frame ─► Closed: all input is swallowed
+//!     └─ Close, or the server's own close frame ─► Closed: all input is thrown away
 //! ```
 //!
-//! The writing half is [`crate::session::Layout`]; nothing read here changes it.
+//! [`crate::session::Layout`] is the writing half. The two do not depend on each other.
 
 use crate::wire::frame::{self, Opcode};
 use crate::wire::websocket::{Decoder, Event, Options};
@@ -17,31 +17,31 @@ use crate::wire::websocket::{Decoder, Event, Options};
 pub struct Terms {
     /// `push_stream_websocket_allow_publish`
     pub publish: bool,
-    /// `push_stream_websocket_binary`: binary messages are taken. Then empty messages are published
-    /// too and reserved opcodes are answered by a code, as RFC 6455 wants; without it both are as
-    /// in the older module.
+    /// `push_stream_websocket_binary`: binary messages are accepted. Then empty messages are
+    /// published too, and a reserved opcode is answered with a code, as in RFC 6455. Without it
+    /// both are as in the older module.
     pub binary: bool,
     /// `push_stream_websocket_max_message_size`
     pub message_max: u64,
 }
 
-/// What is to be done for a client's frame.
+/// The server's task for a frame of the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Publish this to every channel of the connection.
     Publish {
-        /// Text is valid UTF-8.
+        /// A text is valid UTF-8.
         message: Vec<u8>,
         /// It came as a binary message.
         binary: bool,
     },
     /// Send these bytes.
     Write(Vec<u8>),
-    /// Send these bytes, then close the TCP connection. The last action.
+    /// Send these bytes, then close the TCP connection. This is the last action.
     Close {
         /// A close frame.
         bytes: Vec<u8>,
-        /// Code in it; `None` for an empty one.
+        /// The code in it; `None`: the frame is empty.
         code: Option<u16>,
     },
 }
@@ -54,15 +54,15 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection whose handshake is done.
+    /// A connection after its handshake.
     pub fn new(terms: Terms) -> Self {
         let Terms { publish, binary, message_max } = terms;
         let options = Options { message_max, collect: publish, binary };
         Self { decoder: Decoder::new(options), publish_empty: binary }
     }
 
-    /// Takes bytes from the front of `input` up to what makes the next action. `None`: `input` is
-    /// used up.
+    /// Takes bytes from the front of `input`, up to the end of the frame that makes the next
+    /// action. `None`: all of `input` is taken.
     pub fn read(&mut self, input: &mut &[u8]) -> Option<Action> {
         while let Some(event) = self.decoder.decode(input) {
             match event {
@@ -82,8 +82,8 @@ impl Connection {
         None
     }
 
-    /// The server ends the connection with this code: [`frame::code`]. Appends the close frame,
-    /// unless one was sent already; input is swallowed from now on.
+    /// The server ends the connection with this code, one of [`frame::code`]. Appends the close
+    /// frame, unless one was sent already. From now on all input is thrown away.
     pub fn fail(&mut self, code: u16, out: &mut Vec<u8>) {
         if !self.is_closed() {
             frame::encode_close(code, out);
@@ -91,7 +91,7 @@ impl Connection {
         self.end();
     }
 
-    /// The server has sent its close frame: input is swallowed from now on.
+    /// The server has sent its close frame. From now on all input is thrown away.
     pub fn end(&mut self) {
         self.decoder.end();
     }

@@ -1,13 +1,14 @@
-//! Which layout the statistics take, from `Accept`.
+//! Chooses the format of the statistics by the request header `Accept`.
 //!
 //! ```text
 //!   Accept: text/html,application/xhtml+xml,application/xml;q=0.9     →  xml
 //! ```
 //!
-//! The first known subtype decides; the type before the slash and `q` do not count. Nothing known,
-//! or no header: JSON. The header may come in several lines, which are one list.
+//! The first known subtype decides. The type before the slash and `q` do not count. Without a known
+//! subtype, or without the header, the format is JSON. The header may come in several lines, which
+//! are one list.
 
-/// A layout and the media type it is sent as.
+/// A format and its media type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// `text/plain`
@@ -53,7 +54,7 @@ impl Format {
     }
 }
 
-/// The first layout that a line names.
+/// The first format that a line names.
 fn named_in(line: &[u8]) -> Option<Format> {
     // The text before the first slash is a type, never a subtype.
     line.split(|byte| *byte == b'/').skip(1).map(subtype).find_map(named)
@@ -105,7 +106,7 @@ mod tests {
         let choose = |lines: &[&str]| Format::choose(lines.iter().map(|line| line.as_bytes()));
         assert_eq!(choose(&["text/html", "application/xml"]), Format::Xml);
         assert_eq!(choose(&["text/yaml", "application/xml"]), Format::Yaml);
-        // A line never goes on in the next one.
+        // A line does not go on in the next one.
         assert_eq!(choose(&["text/", "xml"]), Format::Json);
         assert_eq!(choose(&["text", "xml/plain"]), Format::Plain);
     }

@@ -1,4 +1,4 @@
-//! Whom an administrator lets in: addresses, networks, unix sockets, everybody.
+//! The clients that an administrator lets in: addresses, networks, unix sockets, all.
 
 use core::net::{IpAddr, Ipv6Addr};
 
@@ -9,21 +9,21 @@ pub enum Allowed {
     All,
     /// `unix:`
     Unix,
-    /// The network in bits above the host's, as IPv6; IPv4 is mapped into it.
+    /// The prefix of a network, as IPv6; IPv4 is mapped into it.
     Network {
-        /// The network's bits, the host's are 0.
+        /// The bits of the network; the bits of the host are 0.
         bits: u128,
-        /// Which bits count.
+        /// The bits that are compared.
         mask: u128,
     },
 }
 
-/// Who asks.
+/// The client of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
-    /// Over a unix socket.
+    /// It is connected over a unix socket.
     Unix,
-    /// From this address.
+    /// It has this address.
     Address(IpAddr),
 }
 
@@ -66,7 +66,7 @@ impl Allowed {
 }
 
 impl Client {
-    /// It runs on this very machine.
+    /// The client runs on this machine.
     pub fn is_local(self) -> bool {
         match self {
             Self::Unix => true,

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use crate::model::Audit;
 
-/// Appends the report to `out`. All names are the module's own, so nothing needs escaping.
+/// Appends the report to `out`. The module chooses all names in it, so nothing needs escaping.
 pub fn render(audit: &Audit, out: &mut Vec<u8>) {
     let page = audit.page_bytes;
     let text = format_args!(

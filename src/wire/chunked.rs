@@ -1,4 +1,4 @@
-//! Chunked transfer coding: bytes that stand in a buffer become one chunk.
+//! Chunked transfer coding: turns bytes at the end of a buffer into one chunk.
 //!
 //! Source: RFC 9112, section 7.1.
 //!
@@ -9,7 +9,7 @@
 /// Bytes that a chunk has besides its data, at the most.
 pub const OVERHEAD_MAX: usize = 2 * size_of::<usize>() + 4;
 
-/// Makes one chunk of all that `out` holds from `from` on; nothing at all if that is empty.
+/// Turns what `out` holds from `from` on into one chunk. If that is empty, nothing changes.
 pub fn enclose(out: &mut Vec<u8>, from: usize) {
     let len = out.len().saturating_sub(from);
     if len == 0 {

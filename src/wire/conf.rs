@@ -1,4 +1,4 @@
-//! nginx's configuration language: a text in, its statements and blocks out.
+//! nginx's configuration language: splits a text into statements and blocks.
 //!
 //! ```text
 //!   item      = word *( word ) ( ";" / "{" ) / "}"
@@ -6,9 +6,9 @@
 //!   comment   = "#" where a word could begin, up to the end of the line
 //! ```
 //!
-//! Words end and escapes work as in nginx's `ngx_conf_read_token`: a backslash keeps the next character
-//! from ending a word, and `${` does not begin a block. Only texts that nginx has accepted are expected;
-//! on another the items end with [`Bad`]. One pass, no recursion.
+//! Words end, and escapes work, as in nginx's `ngx_conf_read_token`: a backslash keeps the next
+//! character from ending a word, and `${` does not begin a block. The reader is for texts that
+//! nginx has accepted. In any other text the items end with [`Bad`]. One pass, no recursion.
 
 /// One step through a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,19 +21,19 @@ pub enum Item {
     Close,
 }
 
-/// The text is no configuration. The last thing that [`Reader`] gives.
+/// The text is no configuration. This is the last item of a [`Reader`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bad;
 
-/// The items of a text, each with the line in which its last character is, counted from 1. nginx names
-/// this line when it complains of a directive.
+/// The items of a text, each with the number of the line in which it ends, from 1. That is the line
+/// which nginx names in a message about a directive.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     rest: &'a [u8],
     line: usize,
 }
 
-/// What ends a word, besides white space.
+/// How a word is quoted, which decides how it ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Quote {
     None,
@@ -90,7 +90,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A word that begins with this byte, and the `;` or `{` that ends the item with it.
+    /// A word that begins with this byte. With it comes the `;` or `{`, if one ends the item here.
     fn word(&mut self, first: u8) -> Result<(Vec<u8>, Option<u8>), Bad> {
         let quote = match first {
             b'"' => Quote::Double,
@@ -122,8 +122,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Behind a quoted word comes white space, the end of the item, or a parenthesis that begins a
-    /// word of its own.
+    /// A quoted word is followed by white space, by the end of the item, or by a parenthesis, which
+    /// begins another word.
     fn after_quote(&mut self) -> Result<Option<u8>, Bad> {
         match self.rest.first() {
             Some(b')') => Ok(None),

@@ -1,6 +1,6 @@
-//! Dates: HTTP's, which cursors and templates show, and the one of the statistics.
+//! Dates: the HTTP date of headers and templates, and the date in the statistics.
 //!
-//! Source: RFC 9110, section 5.6.7; nginx's `ngx_parse_http_time` for what is accepted.
+//! Source: RFC 9110, section 5.6.7. The parser accepts what nginx's `ngx_parse_http_time` accepts.
 //!
 //! ```text
 //!   Tue, 05 May 2026 09:08:07 GMT     rendered; 29 bytes
@@ -9,8 +9,8 @@
 //!   2026-05-05T09:08:07               rendered for statistics
 //! ```
 //!
-//! A one-digit day in the first form is unparsable, and what follows the seconds is ignored: both
-//! as in nginx, because clients see the difference.
+//! As in nginx, a one-digit day in the first form cannot be parsed, and what follows the seconds is
+//! ignored. Clients notice both.
 
 use crate::model::Seconds;
 
@@ -25,7 +25,7 @@ const MONTHS: [&[u8; 3]; 12] = [
     b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
 ];
 
-/// `Tue, 05 May 2026 09:08:07 GMT`. Times outside the years 1970 to 9999 give the nearest one.
+/// `Tue, 05 May 2026 09:08:07 GMT`. A time outside the years 1970 to 9999 gives the nearest one.
 pub fn http_date(time: Seconds) -> [u8; HTTP_DATE_LEN] {
     let civil = Civil::new(time);
     let mut date = *b"Thu, 01 Jan 1970 00:00:00 GMT";
@@ -54,7 +54,7 @@ pub fn iso_date(time: Seconds) -> [u8; 19] {
     date
 }
 
-/// Reads an HTTP date in any of the three forms; `None` if it is none of them or no real date.
+/// Reads an HTTP date in one of the three forms. `None`: it is none of them, or no real date.
 pub fn parse(value: &[u8]) -> Option<Seconds> {
     let stop = value.iter().position(|byte| matches!(byte, b',' | b' '))?;
     let asctime = value.get(stop) == Some(&b' ');
@@ -92,7 +92,7 @@ pub fn parse(value: &[u8]) -> Option<Seconds> {
     seconds(year, month, day, clock)
 }
 
-/// A moment, taken apart. `weekday` counts from Thursday, the first day of the epoch.
+/// A time, split into its parts. `weekday` counts from Thursday, the first day of the epoch.
 struct Civil {
     year: usize,
     month: usize,
@@ -105,7 +105,8 @@ impl Civil {
     fn new(time: Seconds) -> Self {
         let time = usize::try_from(time.clamp(0, LAST)).unwrap_or(0);
         let (days, second_of_day) = (time / 86_400, time % 86_400);
-        // Years that begin in March, in eras of 400 years: the leap day is the last of its year.
+        // Counts years from March to February, in eras of 400 years: the leap day is the last of
+        // its year.
         let shifted = days + 719_468;
         let (era, of_era) = (shifted / 146_097, shifted % 146_097);
         let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;

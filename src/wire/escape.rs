@@ -1,10 +1,10 @@
-//! Channel ids inside JSON, XML, YAML and plain text.
+//! Escapes channel ids for JSON, XML, YAML and plain text.
 //!
-//! An id is any bytes. Text that is harmless in a layout is printed as it is, so existing tools see
-//! no difference; the rest cannot leave its place: quotes, markup, line breaks, and bytes that are
-//! not UTF-8, which no reader of these formats would take.
+//! An id may hold any bytes. Text that needs no escape is printed as it is, so existing tools see
+//! no difference. Quotes, markup, line breaks and bytes that are not UTF-8 are escaped or replaced,
+//! so an id cannot break out of its place, and every reader of these formats can read the result.
 
-/// What stands for bytes that a layout cannot carry.
+/// Replaces bytes that a format cannot hold.
 const REPLACEMENT: &str = "\u{fffd}";
 
 /// Appends the inside of a JSON string (RFC 8259, section 7).
@@ -25,8 +25,8 @@ pub fn json(text: &[u8], out: &mut Vec<u8>) {
     });
 }
 
-/// Appends XML character data (XML 1.0, sections 2.2 and 2.4); control characters that XML cannot
-/// carry at all are replaced.
+/// Appends XML character data (XML 1.0, sections 2.2 and 2.4). Control characters that XML cannot
+/// hold are replaced.
 pub fn xml(text: &[u8], out: &mut Vec<u8>) {
     escape(text, out, |c, out| match c {
         '&' => out.extend_from_slice(b"&amp;"),
@@ -42,7 +42,7 @@ pub fn xml(text: &[u8], out: &mut Vec<u8>) {
     });
 }
 
-/// Appends one line of plain text or YAML: whatever could begin another line is replaced.
+/// Appends one line of plain text or YAML. Bytes that could begin another line are replaced.
 pub fn line(text: &[u8], out: &mut Vec<u8>) {
     escape(text, out, |c, out| match c {
         '\u{2028}' | '\u{2029}' => out.extend_from_slice(REPLACEMENT.as_bytes()),

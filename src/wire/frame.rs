@@ -10,25 +10,25 @@
 
 use crate::wire::escape;
 
-/// What a frame is for; the values are those on the wire.
+/// The kind of a frame. The values are those on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opcode {
-    /// Goes on with the message that an earlier frame began.
+    /// Continues the message that an earlier frame began.
     Continuation = 0x0,
     /// UTF-8 text.
     Text = 0x1,
     /// Any bytes.
     Binary = 0x2,
-    /// The end of the connection.
+    /// Ends the connection.
     Close = 0x8,
-    /// Wants a pong.
+    /// Asks for a pong.
     Ping = 0x9,
     /// Answers a ping.
     Pong = 0xa,
 }
 
 impl Opcode {
-    /// The opcode in the low four bits of a frame's first byte; `None` if it is a reserved one.
+    /// The opcode in the low four bits of a frame's first byte. `None`: a reserved one.
     pub fn parse(first: u8) -> Option<Self> {
         Some(match first & 0x0f {
             0x0 => Self::Continuation,
@@ -41,34 +41,34 @@ impl Opcode {
         })
     }
 
-    /// Close, ping or pong: short, whole, and allowed between fragments.
+    /// Close, ping or pong. Such a frame is short and whole, and may come between fragments.
     pub fn is_control(self) -> bool {
         self as u8 & 0x8 != 0
     }
 }
 
-/// Longest payload of a control frame.
+/// Bytes of the longest payload of a control frame.
 pub const CONTROL_MAX: usize = 125;
 
-/// Close codes that the server sends (RFC 6455, section 7.4.1, and 1013 of the IANA registry).
+/// Close codes that the server sends: RFC 6455, section 7.4.1, and 1013 of the IANA registry.
 pub mod code {
-    /// The peer broke the protocol.
+    /// The peer broke a rule of the protocol.
     pub const PROTOCOL_ERROR: u16 = 1002;
     /// Text that is not UTF-8.
     pub const NOT_UTF8: u16 = 1007;
-    /// The request was refused; the reason says why.
+    /// The request was refused, for the reason that is given.
     pub const REFUSED: u16 = 1008;
-    /// A message above the limit.
+    /// A message is longer than the limit.
     pub const TOO_BIG: u16 = 1009;
-    /// The server could not do it.
+    /// The server failed.
     pub const INTERNAL_ERROR: u16 = 1011;
     /// The peer reads too slowly.
     pub const TRY_AGAIN_LATER: u16 = 1013;
 }
 
-/// The empty ping.
+/// An empty ping.
 pub const PING: &[u8] = &[0x89, 0x00];
-/// The close frame of an orderly end.
+/// The close frame of an orderly end, which is empty.
 pub const CLOSE: &[u8] = &[0x88, 0x00];
 
 /// Appends a whole frame.
@@ -78,7 +78,7 @@ pub fn encode(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
-/// Appends what goes before a payload of `len` bytes.
+/// Appends the head of a frame with a payload of `len` bytes.
 pub fn encode_head(opcode: Opcode, len: usize, out: &mut Vec<u8>) {
     out.push(0x80 | opcode as u8);
     if len <= CONTROL_MAX {
@@ -95,13 +95,13 @@ pub fn encode_head(opcode: Opcode, len: usize, out: &mut Vec<u8>) {
 /// Bytes of the longest head.
 pub const HEAD_MAX: usize = 10;
 
-/// Appends a close frame with a code and no reason.
+/// Appends a close frame with a code and without a reason.
 pub fn encode_close(code: u16, out: &mut Vec<u8>) {
     encode(Opcode::Close, &code.to_be_bytes(), out);
 }
 
-/// Appends the close frame of a refusal after the handshake. `explain` is short; what does not fit
-/// into a control frame is left out.
+/// Appends the close frame of a refusal after the handshake. `explain` is short; what a control
+/// frame has no room for is cut off.
 pub fn encode_refusal(http_status: u16, explain: &str, out: &mut Vec<u8>) {
     let mut payload = code::REFUSED.to_be_bytes().to_vec();
     payload

@@ -1,7 +1,7 @@
-//! The WebSocket opening handshake: is this request one, and the 101 that answers it.
+//! The WebSocket opening handshake: checks the request, and renders the 101.
 //!
-//! Source: RFC 6455, section 4.2. Hosts, origins and HTTP versions are not looked at: old clients
-//! come with HTTP/1.0 and without `Host`.
+//! Source: RFC 6455, section 4.2. Host, origin and HTTP version are not checked, because old
+//! clients use HTTP/1.0 without `Host`.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// The value of `Sec-WebSocket-Version` that goes with [`BadHandshake::Version`].
 pub const VERSIONS: &str = "8, 13";
 
-/// The header fields that matter. A list may come in several lines (RFC 9110, section 5.3).
+/// The header fields of a handshake. A list may come in several lines (RFC 9110, section 5.3).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Handshake<'a> {
     /// The lines of `Upgrade`; none if it is absent.
@@ -32,7 +32,7 @@ pub struct Handshake<'a> {
 pub enum BadHandshake {
     /// A header field is missing, or does not say that the client wants a WebSocket.
     Headers,
-    /// A version that we do not speak.
+    /// The server does not speak this version.
     Version,
 }
 
@@ -53,10 +53,10 @@ impl<'a> Handshake<'a> {
     }
 }
 
-/// Appends the whole header block of the 101 answer. The spelling of the fields is part of the
-/// interface; nginx's own header writer would spell `Connection` otherwise.
+/// Appends the whole header block of the 101. The spelling of the fields is part of the protocol;
+/// nginx's own header filter would spell `Connection` in another way.
 ///
-/// `protocol` is what [`choose_protocol`] has found; without one there is no such field.
+/// `protocol` is the result of [`choose_protocol`]. Without one the field is left out.
 pub fn render_response(key: &[u8], protocol: Option<&[u8]>, out: &mut Vec<u8>) {
     out.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\n\
@@ -74,8 +74,8 @@ pub fn render_response(key: &[u8], protocol: Option<&[u8]>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n\r\n");
 }
 
-/// The first of the client's subprotocols that is known here, byte for byte. Both are lines of lists.
-/// What is no name of a subprotocol is never chosen, so it can be sent as it is.
+/// The first subprotocol of the client that is known here, compared byte by byte. Both arguments
+/// are lines of lists. Text that is no token is never chosen, so the result can be sent as it is.
 pub fn choose_protocol<'a>(offered: &[&'a [u8]], known: &[&[u8]]) -> Option<&'a [u8]> {
     let known: HashSet<&[u8]> = items(known).collect();
     items(offered).find(|name| is_token(name) && known.contains(name))
@@ -93,12 +93,12 @@ fn accept(key: &[u8]) -> String {
     STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize())
 }
 
-/// Is `token` in the list, in whatever case?
+/// Is `token` in the list? Without regard to case.
 fn has_token(lines: &[&[u8]], token: &[u8]) -> bool {
     items(lines).any(|item| item.eq_ignore_ascii_case(token))
 }
 
-/// The items of a comma-separated list, whichever line they are in.
+/// The items of a comma-separated list, from all its lines.
 fn items<'a>(lines: &[&'a [u8]]) -> impl Iterator<Item = &'a [u8]> {
     lines.iter().flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }

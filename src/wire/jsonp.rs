@@ -1,31 +1,31 @@
-//! JSONP: the `callback` argument, and what it puts around messages.
+//! JSONP: the argument `callback`, and the text that it puts around the messages.
 //!
 //! ```text
 //!   <callback>([ message , message ... ]);
 //! ```
 //!
-//! The name goes out as script to whoever asked, so only what a property path needs is accepted:
+//! The name is sent back as script. So only the characters of a property path are accepted:
 //! letters, digits, `_` `$` `.` `[` `]`.
 
 use crate::wire::path;
 
-/// Longest callback name.
+/// Bytes of the longest callback name.
 pub const NAME_MAX: usize = 128;
-/// Between two messages.
+/// Separates two messages.
 pub const SEPARATOR: &[u8] = b",";
 
 /// A callback name that is safe to send back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Callback(Box<[u8]>);
 
-/// The argument is not a callback name: 400 without body.
+/// The argument is no callback name. The answer is 400 without a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadCallback;
 
 impl Callback {
     /// Decodes the value of the argument once and checks it.
     pub fn parse(argument: &[u8]) -> Result<Self, BadCallback> {
-        // Three bytes may encode one: longer than this no valid name can be.
+        // Three bytes encode one at the most, so a longer argument is no valid name.
         if argument.len() > 3 * NAME_MAX {
             return Err(BadCallback);
         }
@@ -37,13 +37,13 @@ impl Callback {
         Ok(Self(name.into_owned().into_boxed_slice()))
     }
 
-    /// Appends what goes before the first message.
+    /// Appends what is sent before the first message.
     pub fn open(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.0);
         out.extend_from_slice(b"([");
     }
 
-    /// Appends what goes after the last message.
+    /// Appends what is sent after the last message.
     pub fn close(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"]);");
     }

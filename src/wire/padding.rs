@@ -1,37 +1,37 @@
-//! Padding lists: which user agents need how much before they show anything.
+//! Padding lists: how many bytes a browser needs before it shows anything.
 //!
 //! ```text
-//!   list  = group *( ":" group )          one more ":" at the end does no harm
+//!   list  = group *( ":" group )          may end with one more ":"
 //!   group = pattern "," header-min "," message-min
 //! ```
 //!
-//! The pattern is a regular expression without `:`, compiled by the caller; the last two fields are
-//! decimal. How much is added, in steps of 100, is [`padding_len`].
+//! The pattern is a regular expression without `:`, which the caller compiles. The last two fields
+//! are decimal. [`padding_len`] says how many bytes are added.
 
 use std::fmt;
 
-/// Largest minimum that a list may ask for: browsers need a few KiB, and every message of every
-/// subscriber would carry it.
+/// The largest minimum that a list may ask for. Browsers need a few KiB, and every message to every
+/// subscriber carries that much.
 pub const MIN_MAX: usize = 16 << 20;
 
 /// One group of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group<'a> {
-    /// Regular expression, not empty, for a search in the user agent.
+    /// A regular expression, not empty, to be searched for in the user agent.
     pub pattern: &'a [u8],
-    /// Bytes that the header template must have at least; 0 for none.
+    /// Bytes that the header template must have at least; 0: none.
     pub header_min: usize,
-    /// Bytes that each message must have at least; 0 for none.
+    /// Bytes that each message must have at least; 0: none.
     pub message_min: usize,
 }
 
-/// Why a list was refused; the rest of the text from the bad place on. `Display` gives the text of
-/// the configuration error.
+/// Why a list is refused, with the text from the wrong place on. `Display` gives the text of the
+/// configuration error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadList<'a> {
-    /// There is no group in this text.
+    /// This text has no group.
     NoGroup(&'a [u8]),
-    /// This text has a group, but something else before it.
+    /// This text has a group, but something else comes before it.
     NotFirst(&'a [u8]),
 }
 
@@ -45,7 +45,7 @@ impl fmt::Display for BadList<'_> {
     }
 }
 
-/// Splits a list into its groups; the empty list has none.
+/// Splits a list into its groups. The empty list has none.
 pub fn parse(list: &[u8]) -> Result<Vec<Group<'_>>, BadList<'_>> {
     let mut groups = Vec::new();
     let mut rest = list;
@@ -62,8 +62,8 @@ pub fn parse(list: &[u8]) -> Result<Vec<Group<'_>>, BadList<'_>> {
     Ok(groups)
 }
 
-/// Bytes to add to a text of `len` bytes that should have `min`. `largest` is the largest minimum
-/// of all lists in the configuration.
+/// How many bytes to add to a text of `len` bytes that must have `min`, in steps of 100. `largest`
+/// is the largest minimum of all lists in the configuration.
 pub fn padding_len(len: usize, min: usize, largest: usize) -> usize {
     match min.saturating_sub(len) {
         0 => 0,
@@ -72,7 +72,7 @@ pub fn padding_len(len: usize, min: usize, largest: usize) -> usize {
     }
 }
 
-/// Appends `len` bytes of CRLF pairs; an odd length begins with the LF.
+/// Appends `len` bytes of CRLF pairs. An odd length begins with LF.
 pub fn push_line_ends(len: usize, out: &mut Vec<u8>) {
     out.reserve(len);
     if len % 2 == 1 {
@@ -83,7 +83,7 @@ pub fn push_line_ends(len: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends `len` bytes that an event stream takes for a comment: colons and a final LF.
+/// Appends `len` bytes that are a comment of an event stream: colons, and LF at the end.
 pub fn push_comment(len: usize, out: &mut Vec<u8>) {
     if let Some(colons) = len.checked_sub(1) {
         out.resize(out.len() + colons, b':');

@@ -1,43 +1,42 @@
-//! Channel paths: which channels a request names, and how much of their past it wants.
+//! Channel paths: which channels a request names, and how many of their old messages it wants.
 //!
 //! ```text
 //!   path    = piece *( "/" piece )
 //!   piece   = id [ ".b" 1*DIGIT ]        the digits are the backtrack
 //! ```
 //!
-//! The value is percent-decoded once, as a whole ([`decode`]), then cut ([`parse`]): so `%2F`
-//! separates channels too. Empty ids are skipped, because the browser client posts to `?id=/news`;
-//! a channel named twice is asked for once, with the larger backtrack.
+//! The whole value is percent-decoded once ([`decode`]) and then split ([`parse`]), so `%2F`
+//! separates channels too. Empty ids are skipped, because the browser client posts to `?id=/news`.
+//! A channel that is named twice is requested once, with the larger backtrack.
 //!
-//! Linear in the length of the path, also for thousands of channels.
+//! The time is linear in the length of the path, also with thousands of channels.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-/// One channel of a path. Borrows from the decoded path.
+/// One channel of a path. It borrows from the decoded path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Requested<'a> {
-    /// Decoded, never empty, without backtrack suffix.
+    /// The id: decoded, never empty, without the suffix of the backtrack.
     pub id: &'a [u8],
-    /// Stored messages wanted, counted from the newest; `None` for no suffix and for `.b0`. A
-    /// number beyond 64 bits is the largest one.
+    /// How many stored messages are wanted, counted from the newest. `None`: there is no suffix, or
+    /// it is `.b0`. A number of more than 64 bits counts as the largest.
     pub backtrack: Option<u64>,
 }
 
-/// What one id asks for in a statistics request.
+/// The meaning of an id in a statistics request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selector<'a> {
-    /// All channels whose id begins with this; empty for all of them.
+    /// All channels whose id begins with this; empty: all channels.
     Prefix(&'a [u8]),
     /// The channel of this id.
     One(&'a [u8]),
 }
 
-/// Undoes percent-encoding once; `+` is not a space.
+/// Decodes percent-encoding once. `+` is no space.
 ///
-/// A `%` without two hexadecimal digits after it is an ordinary byte, so nothing is lost and
-/// nothing is cut off.
+/// A `%` without two hexadecimal digits is an ordinary byte, so no byte is lost.
 pub fn decode(encoded: &[u8]) -> Cow<'_, [u8]> {
     if memchr::memchr(b'%', encoded).is_none() {
         return Cow::Borrowed(encoded);
@@ -55,7 +54,7 @@ pub fn decode(encoded: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(decoded)
 }
 
-/// Cuts a decoded path into the channels it names, in the order in which it first names them.
+/// Splits a decoded path into its channels, in the order in which each is named for the first time.
 pub fn parse(decoded: &[u8]) -> Vec<Requested<'_>> {
     let mut requested: Vec<Requested<'_>> = Vec::new();
     let mut places: HashMap<&[u8], usize> = HashMap::new();
@@ -79,13 +78,13 @@ pub fn parse(decoded: &[u8]) -> Vec<Requested<'_>> {
     requested
 }
 
-/// May publishers and subscribers use this id? Not `ALL`, which statistics give a meaning, no `*`
-/// for the same reason, and no control byte, which no log or header could show.
+/// May publishers and subscribers use this id? `ALL` and `*` are refused, because they have a meaning
+/// in statistics; so are control bytes, which cannot be shown in a log or a header.
 pub fn is_authorised(id: &[u8]) -> bool {
     id != b"ALL" && !id.iter().any(|byte| *byte == b'*' || byte.is_ascii_control())
 }
 
-/// How a statistics request reads this id. What follows the first `*` is ignored.
+/// The meaning of this id in a statistics request. All after the first `*` is ignored.
 pub fn selector(id: &[u8]) -> Selector<'_> {
     match memchr::memchr(b'*', id) {
         Some(star) => Selector::Prefix(id.get(..star).unwrap_or_default()),
@@ -103,7 +102,7 @@ fn parse_piece(piece: &[u8]) -> Requested<'_> {
     }
 }
 
-/// `None` for zero, the largest number for what does not fit.
+/// `None` for zero; the largest number if it has more than 64 bits.
 fn number(digits: &[u8]) -> Option<u64> {
     let number = digits.iter().fold(0_u64, |number, digit| {
         number.saturating_mul(10).saturating_add(u64::from(digit.wrapping_sub(b'0')))

@@ -1,5 +1,5 @@
-//! Resuming: where a subscriber says it stopped, which stored messages it gets, and what it is told
-//! to say the next time.
+//! Resuming: the place that a subscriber names, the stored messages that it gets for it, and the
+//! place that the answer announces.
 //!
 //! ```text
 //!   If-Modified-Since: <HTTP date>     since-time
@@ -7,16 +7,16 @@
 //!   Last-Event-Id: <event id>          after-event
 //!
 //!   Last-Modified: <HTTP date>         the next since-time
-//!   Etag: W/<digits>                   the next since-tag; unquoted, so that gzip lets it pass
+//!   Etag: W/<digits>                   the next since-tag; without quotes, so that gzip keeps it
 //! ```
 //!
-//! [`Selection`] looks at the stored messages of one channel, oldest first, one by one, and never
-//! back: so it can run wherever the messages lie.
+//! [`Selection`] looks at the stored messages of one channel one by one, oldest first, and never
+//! back. So it works wherever the messages are kept.
 
 use crate::model::{Message, Seconds, Since};
 use crate::wire::{date, template};
 
-/// Reads the three inputs. Each is `None` if its header is absent and no directive stands for it.
+/// Reads the three inputs. `None`: the header is absent, and no directive replaces it.
 pub fn parse_since<'a>(
     time: Option<&[u8]>,
     tag: Option<&[u8]>,
@@ -29,7 +29,7 @@ pub fn parse_since<'a>(
     }
 }
 
-/// `W/7`, `7`, `"7"` and `W/"7"` are 7; everything else, lists included, is no tag.
+/// `W/7`, `7`, `"7"` and `W/"7"` are 7. Everything else, also a list, is no tag.
 pub fn parse_tag(value: &[u8]) -> Option<u64> {
     let value = value.strip_prefix(b"W/").unwrap_or(value);
     let quoted = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
@@ -61,7 +61,7 @@ enum State<'a> {
 }
 
 impl<'a> Selection<'a> {
-    /// A backtrack overrules `since`. A tag alone selects nothing.
+    /// A backtrack comes before `since`. A tag without a time selects nothing.
     pub fn new(backtrack: Option<u64>, since: Since<'a>) -> Self {
         let state = match backtrack {
             Some(last) if last > 0 => State::Last(last),
@@ -71,12 +71,12 @@ impl<'a> Selection<'a> {
         Self { state }
     }
 
-    /// Will it choose nothing, whatever is stored? Then nobody needs to look.
+    /// Does it select nothing, whatever is stored?
     pub fn is_nothing(&self) -> bool {
         self.state == State::Nothing
     }
 
-    /// The backtrack in effect, if it is one that selects.
+    /// The backtrack, if that is what selects.
     pub fn last(&self) -> Option<u64> {
         match self.state {
             State::Last(last) => Some(last),
@@ -84,7 +84,7 @@ impl<'a> Selection<'a> {
         }
     }
 
-    /// How many of the newest messages suffice to decide, if `total` are stored.
+    /// How many of the newest messages are enough to decide, if `total` are stored.
     pub fn span(&self, total: u64) -> u64 {
         match self.state {
             State::Nothing => 0,
@@ -93,8 +93,9 @@ impl<'a> Selection<'a> {
         }
     }
 
-    /// Is the next message, `index` from the oldest (0) of `total`, one of them? Ask for each in
-    /// turn; those before the last [`Selection::span`] may be left out.
+    /// Does it select the next message, which is number `index` of `total`, from the oldest (0)? To
+    /// be called for one message after the other. Those before the last [`Selection::span`] may be
+    /// left out.
     pub fn wants(
         &mut self,
         time: Seconds,
@@ -116,58 +117,58 @@ impl<'a> Selection<'a> {
                 if met_event || met_tag || later {
                     self.state = State::Everything;
                 }
-                // The message that the subscriber named is one it has.
+                // The subscriber has the message that it names.
                 !met_event && !met_tag && later
             }
         }
     }
 }
 
-/// What a response announces: the newest message it may contain.
+/// The place that a response announces: that of its newest message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Announced {
-    /// `Last-Modified`; 0 for none.
+    /// `Last-Modified`; 0: none.
     pub time: Seconds,
-    /// `Etag`; `None` for none.
+    /// `Etag`; `None`: none.
     pub tag: Option<u64>,
 }
 
 impl Announced {
-    /// Before any channel has contributed: what the subscriber said itself.
+    /// The place that the subscriber named, before any channel contributes.
     pub fn since(since: &Since<'_>) -> Self {
         Self { time: since.time.unwrap_or(0), tag: since.tag }
     }
 
-    /// The answer to a wait that one live message ended.
+    /// The place of the live message that answers a poll.
     pub fn message(message: &Message<'_>) -> Self {
         Self { time: message.time, tag: Some(message.tag) }
     }
 
-    /// The answer to a wait that ended without a message, or with the channel, for a client that said it
-    /// was here before. Within its second it does not go back: the client would get messages again.
+    /// The place for a poll that no message answers, or whose channel is deleted. The client said that it
+    /// was here before. Within its second it does not go back, or it would get messages again.
     pub fn now(self, now: Seconds) -> Self {
         let tag = if self.time == now { self.tag } else { None };
         Self { time: now, tag: Some(tag.unwrap_or(0)) }
     }
 
-    /// A channel with something to replay was last published to at (`time`, `tag`).
+    /// A channel of the response has its newest message at (`time`, `tag`).
     pub fn contribute(&mut self, time: Seconds, tag: u64) {
         if !self.covers(time, tag) {
             *self = Self { time, tag: Some(tag) };
         }
     }
 
-    /// Is a message of (`time`, `tag`) not newer than what is announced?
+    /// Is a message at (`time`, `tag`) not newer than the announced place?
     pub fn covers(&self, time: Seconds, tag: u64) -> bool {
         (time, tag) <= (self.time, self.tag.unwrap_or(0))
     }
 
-    /// The value of `Last-Modified`, if there is to be one.
+    /// The value of `Last-Modified`. `None`: the header is left out.
     pub fn last_modified(&self) -> Option<[u8; date::HTTP_DATE_LEN]> {
         (self.time > 0).then(|| date::http_date(self.time))
     }
 
-    /// Appends the value of `Etag`; `false` if there is to be none.
+    /// Appends the value of `Etag`. `false`: the header is left out.
     pub fn etag(&self, out: &mut Vec<u8>) -> bool {
         let Some(tag) = self.tag else { return false };
         out.extend_from_slice(b"W/");

@@ -1,45 +1,45 @@
-//! Server-Sent Events framing: one message in, one event block out.
+//! Server-sent events: renders one message as one event block.
 //!
 //! Source: WHATWG HTML, "Server-sent events", event stream format.
 //!
 //! ```text
 //!   id: <event id>\n        only if the message has an event id
 //!   event: <event type>\n   only if the message has an event type
-//!   data: <template>\n      once per line of the text, ~text~ being the line
+//!   data: <template>\n      for each line of the text; ~text~ is the line
 //!   \n                      ends the event
 //! ```
 //!
-//! Lines end in `\n`, `\r\n` or `\r`. [`BlankLines`] says what becomes of empty ones. Line breaks and
-//! NUL in the event id, the event type and the channel id become spaces: so nothing that a publisher
-//! sends, whatever bytes it has, can forge a field. Linear in the length of the text.
+//! A line ends with `\n`, `\r\n` or `\r`. [`BlankLines`] says what happens to empty ones. Line
+//! breaks and NUL in the event id, the event type and the channel id become spaces. So no bytes of
+//! a publisher can forge a field. The time is linear in the length of the text.
 
 use std::borrow::Cow;
 
 use crate::model::Message;
 use crate::wire::template::Template;
 
-/// What becomes of a message's empty lines.
+/// The treatment of a message's empty lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum BlankLines {
-    /// They are left out. Line breaks at the beginning and at the end leave empty lines as well.
+    /// They are left out, also those that a line break at the beginning or at the end makes.
     #[default]
     Drop,
-    /// Each is a `data:` line, so that a client joins the text again as it was published, with `\n`
-    /// for every line break.
+    /// Each is a `data:` line. So a client joins the lines to the text that was published, with
+    /// `\n` for every line break.
     Keep,
 }
 
 /// The comment that keeps a connection busy.
 pub const PING: &[u8] = b": -1\n";
 
-/// What a header template becomes, once, at load. Never empty: an empty template opens the stream
-/// with an empty comment.
+/// Prepares a header template when the configuration is loaded. The result is never empty: an empty
+/// template becomes an empty comment, so that clients see the stream open.
 pub fn prepare_header(template: &[u8]) -> Vec<u8> {
     let prepared = prepare_footer(template);
     if prepared.is_empty() { b": \n".to_vec() } else { prepared }
 }
 
-/// What a footer template becomes, once, at load: comments, unless it is written as one.
+/// Prepares a footer template: each line becomes a comment, unless the template begins with one.
 pub fn prepare_footer(template: &[u8]) -> Vec<u8> {
     if template.starts_with(b": ") {
         return template.to_vec();
@@ -47,8 +47,8 @@ pub fn prepare_footer(template: &[u8]) -> Vec<u8> {
     lines(template).flat_map(|line| [b": ", line, b"\n"]).flatten().copied().collect()
 }
 
-/// What a message template becomes, once, at load. One that is already written as a `data: ` field
-/// stays as it is, and must bring its own line end; an empty one stands for the text alone.
+/// Prepares a message template. One that begins with `data: ` stays as it is, and must end its line
+/// itself. An empty one means the text alone.
 pub fn prepare_message(template: &[u8]) -> Template {
     match template {
         b"" => Template::compile(b"data: ~text~\n"),
@@ -57,8 +57,8 @@ pub fn prepare_message(template: &[u8]) -> Template {
     }
 }
 
-/// Appends one event block. `template` was made by [`prepare_message`]. Returns how many of the
-/// appended bytes are data lines and the blank line: what padding is measured by.
+/// Appends one event block. `template` comes from [`prepare_message`]. Returns how many of the
+/// appended bytes are data lines and the blank line: padding is measured by these.
 pub fn render(
     template: &Template,
     blank_lines: BlankLines,
@@ -90,12 +90,12 @@ pub fn render(
     out.len() - before
 }
 
-/// The lines of a text, empty ones left out. NUL is an ordinary byte.
+/// The lines of a text, without the empty ones. NUL is an ordinary byte.
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| matches!(byte, b'\r' | b'\n')).filter(|line| !line.is_empty())
 }
 
-/// All lines of a text, empty ones too: one more than it has line breaks. `\r\n` is one line break.
+/// All lines of a text, one more than it has line breaks. `\r\n` is one line break.
 fn all_lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -119,7 +119,7 @@ fn field(name: &[u8], value: Option<&[u8]>, out: &mut Vec<u8>) {
     }
 }
 
-/// Browsers drop an id with NUL in it, so NUL goes the way of the line breaks.
+/// Replaces line breaks by spaces, and NUL as well, because browsers drop an id that has one.
 fn one_line(text: &[u8]) -> Cow<'_, [u8]> {
     if memchr::memchr3(b'\r', b'\n', b'\0', text).is_none() {
         return Cow::Borrowed(text);
@@ -196,17 +196,17 @@ mod tests {
         }
     }
 
-    /// What a browser makes of a stream: (last event id, event type, data) of each event, by the rules
-    /// of WHATWG HTML, "Interpreting an event stream".
+    /// What a browser reads from a stream: last event id, event type and data of each event, by the
+    /// rules of WHATWG HTML, "Interpreting an event stream".
     fn events(stream: &[u8]) -> Vec<(Vec<u8>, Vec<u8>, Vec<u8>)> {
         let mut found = Vec::new();
         let (mut id, mut kind, mut data) = (Vec::new(), Vec::new(), Vec::new());
-        // A line that the stream does not end is no line.
+        // Only a line that is ended counts.
         for line in stream.split_inclusive(|byte| *byte == b'\n') {
             let line = line.strip_suffix(b"\n").expect("a whole line");
             assert!(!line.contains(&b'\r'), "all line breaks are LF");
             if line.is_empty() {
-                // An empty buffer is no event.
+                // Without data there is no event.
                 if data.pop().is_some() {
                     found.push((id.clone(), kind.clone(), data.clone()));
                 }
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn a_browser_joins_kept_lines_to_what_was_published() {
         let template = prepare_message(DEFAULT);
-        // All texts of up to six of these bytes: the empty one too.
+        // All texts of at most six of these bytes.
         let bytes = [b'\r', b'\n', b' ', b'a'];
         let mut texts = vec![Vec::new()];
         for length in 0..6 {
@@ -317,7 +317,8 @@ mod tests {
                     let mut block = Vec::new();
                     render(&prepare_message(template), blank_lines, &message, &mut block);
                     let block = String::from_utf8_lossy(&block);
-                    // No line end but those of the framing, and each line begins with its own field.
+                    // All line ends are those of the framing, and each line begins with its own
+                    // field.
                     assert!(!block.contains('\r') && block.ends_with("\n\n"));
                     let lines: Vec<_> = block.trim_end_matches('\n').split('\n').collect();
                     assert!(lines[0].starts_with("id: x") && lines[1].starts_with("event: x"));

@@ -1,10 +1,10 @@
-//! Layouts of channel statistics: one channel, a list, the summary; in plain text, JSON, YAML, XML.
+//! Formats of channel statistics: one channel, a list, the summary; in plain text, JSON, YAML, XML.
 //!
-//! Source: the manual's statistics chapter. Tools parse these bytes, oddities included: the plain
-//! layout says `active_subscribers`, JSON quotes `pid` and nothing else, YAML is indented in the
-//! single form and the summary only.
+//! Source: docs/protocol.md, "Statistics". Tools parse these bytes, so their oddities stay: plain
+//! text says `active_subscribers`, JSON quotes `pid` and no other number, and YAML is indented for
+//! one channel and in the summary only.
 //!
-//! A list is rendered item by item ([`List`]), because it can have hundreds of thousands; the
+//! A list is rendered item by item ([`List`]), because it can have hundreds of thousands. The
 //! caller decides how many fit into one buffer. Every line ends with CRLF.
 
 use std::io::Write;
@@ -15,16 +15,16 @@ use crate::wire::{date, escape};
 
 const XML_HEAD: &[u8] = b"<?xml version=\"1.0\" encoding=\"UTF-8\" ?>\r\n";
 
-/// What lists and the summary say of where and when they were made.
+/// Where and when a list or a summary was made.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
-    /// nginx's idea of the host name.
+    /// The host name, as nginx knows it.
     pub hostname: &'a [u8],
-    /// Now.
+    /// The present time.
     pub time: Seconds,
 }
 
-/// Appends the single form.
+/// Appends the form for one channel.
 pub fn render_channel(format: Format, channel: &ChannelInfo, out: &mut Vec<u8>) {
     if format == Format::Xml {
         out.extend_from_slice(XML_HEAD);
@@ -33,7 +33,7 @@ pub fn render_channel(format: Format, channel: &ChannelInfo, out: &mut Vec<u8>) 
     out.extend_from_slice(b"\r\n");
 }
 
-/// A list being rendered: [`List::begin`], one [`List::item`] a channel, [`List::end`].
+/// A list that is being rendered: [`List::begin`], [`List::item`] for each channel, [`List::end`].
 #[derive(Debug)]
 pub struct List {
     format: Format,
@@ -41,7 +41,7 @@ pub struct List {
 }
 
 impl List {
-    /// Appends the head.
+    /// Appends what comes before the channels.
     pub fn begin(format: Format, origin: Origin<'_>, totals: &Totals, out: &mut Vec<u8>) -> Self {
         let (before, joint) = match format {
             Format::Plain => ("", ", "),
@@ -66,7 +66,7 @@ impl List {
         Self { format, has_items: false }
     }
 
-    /// Appends one channel, after what separates it from the one before.
+    /// Appends one channel, and before it what separates it from the one before.
     pub fn item(&mut self, channel: &ChannelInfo, out: &mut Vec<u8>) {
         if self.has_items {
             out.extend_from_slice(match self.format {
@@ -82,7 +82,7 @@ impl List {
         render_item(self.format, channel, out);
     }
 
-    /// Appends the tail.
+    /// Appends what comes after the channels.
     pub fn end(self, out: &mut Vec<u8>) {
         out.extend_from_slice(match self.format {
             Format::Plain | Format::Yaml | Format::XYaml => b"\r\n",
@@ -138,7 +138,7 @@ pub fn render_summary(format: Format, origin: Origin<'_>, summary: &Summary, out
     });
 }
 
-/// The fields of a head, each followed by what joins it to the next.
+/// The fields of a head, each with the separator that follows it.
 struct Fields<'a> {
     format: Format,
     joint: &'static str,
@@ -188,7 +188,7 @@ impl Fields<'_> {
     }
 }
 
-/// One channel, without the last line end; XML has it, because there nothing separates items.
+/// One channel, without the last line end; in XML with it, because nothing separates items there.
 fn render_item(format: Format, channel: &ChannelInfo, out: &mut Vec<u8>) {
     let ChannelInfo { id, published, stored, subscribers, .. } = channel;
     match format {
@@ -315,7 +315,7 @@ mod tests {
         String::from_utf8(out).expect("UTF-8")
     }
 
-    /// The manual's examples have plain line ends.
+    /// The document's examples have plain line ends.
     fn crlf(text: &str) -> String {
         text.replace('\n', "\r\n")
     }

@@ -1,15 +1,15 @@
-//! Message templates: text with keywords in, the text for one message out.
+//! Message templates: replaces keywords by the values of a message.
 //!
 //! ```text
 //!   ~id~ ~text~ ~size~ ~channel~ ~tag~ ~time~ ~event-id~ ~event-type~
 //! ```
 //!
-//! Keywords are matched without regard to case; everything else, a lone `~` included, is literal.
-//! A template is compiled once; rendering is one pass over its pieces, so replaced text is never
-//! looked at again, whatever keywords it has, and nothing is escaped.
+//! Keywords are matched without regard to case. Everything else is literal, also a single `~`. A
+//! template is compiled once. Rendering is one pass over its pieces, so inserted text is not
+//! searched for keywords again. Nothing is escaped.
 //!
-//! Two templates that render alike compare equal, whatever the case of their keywords: their
-//! locations can share renderings.
+//! Two templates that differ only in the case of their keywords are equal, so their locations share
+//! renderings.
 
 use crate::model::Message;
 use crate::wire::date;
@@ -58,7 +58,7 @@ impl Template {
         while let Some(at) = memchr::memchr(b'~', rest) {
             let (before, candidate) = rest.split_at(at);
             literal.extend_from_slice(before);
-            // A `~` that begins no keyword may still be followed by one that does.
+            // A `~` that begins no keyword may come before one that does.
             let taken = match keyword_at(candidate) {
                 Some((len, keyword)) => {
                     push_literal(&mut pieces, &mut literal);
@@ -77,7 +77,7 @@ impl Template {
         Self { pieces: pieces.into_boxed_slice() }
     }
 
-    /// Has it neither text nor keywords?
+    /// Does it render nothing?
     pub fn is_empty(&self) -> bool {
         self.pieces.is_empty()
     }
@@ -129,8 +129,8 @@ impl Template {
         }
     }
 
-    /// Appends the text for one line of a message: `~text~` is the line and `~size~` its length,
-    /// all other keywords describe the message.
+    /// Appends the text for one line of a message. `~text~` is the line and `~size~` its length;
+    /// all other keywords describe the whole message.
     pub fn render_line(&self, message: &Message<'_>, line: &[u8], out: &mut Vec<u8>) {
         self.render(&Message { text: line, ..*message }, out);
     }
@@ -244,9 +244,9 @@ mod tests {
         assert_eq!(rendered(b"~text~,~channel~", &sly), "~id~~channel~,~text~");
     }
 
-    // Pins known-defects.md P30.
     #[test]
     fn numbers_have_64_bits() {
+        // Proves protocol.md: templates (the numbers).
         let large = Message { id: i64::MAX, tag: u64::MAX, ..message(b"") };
         assert_eq!(rendered(b"~id~ ~tag~", &large), "9223372036854775807 18446744073709551615");
         assert_eq!(rendered(b"~size~", &message(&[b'x'; 1000])), "1000");

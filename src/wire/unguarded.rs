@@ -1,4 +1,4 @@
-//! Finds out which statements of a configuration nothing around them restricts.
+//! Finds out which statements of a configuration have no restriction around them.
 //!
 //! ```text
 //!   http {                         a guard here closes everything below
@@ -8,24 +8,25 @@
 //!   }   }   }
 //! ```
 //!
-//! A guard counts wherever it stands in its block: nginx reads a whole block before it uses it. Blocks of
-//! other names (`map`, `types`, `if`, ...) are not looked into; what they are is for [`Directives`] to say.
+//! A guard counts wherever it stands in its block, because nginx reads the whole block before it
+//! uses it. Other blocks (`map`, `types`, `if`, ...) are skipped; [`Directives`] says whether the
+//! block itself is a guard.
 
 use crate::wire::conf::{Item, Reader};
 
-/// Files that include each other deeper than this are not followed.
+/// Includes that are nested deeper than this are not followed.
 const INCLUDES_MAX: usize = 32;
 
 /// A file of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
-    /// Its name, as nginx gives it in the log.
+    /// Its name, as nginx writes it in the log.
     pub name: Vec<u8>,
-    /// What is in it.
+    /// Its content.
     pub text: Vec<u8>,
 }
 
-/// A statement that was looked for.
+/// A statement that was searched for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// The name of the file that it is in.
@@ -36,14 +37,14 @@ pub struct Found {
     pub is_guarded: bool,
 }
 
-/// What directives mean. Each gets the words of a statement, or those before a block; there is at least
-/// one, the name.
+/// The meaning of directives. Each method gets the words of a statement, or of the beginning of a
+/// block. There is at least one word, the name.
 pub trait Directives {
-    /// This is what is looked for.
+    /// The statement is one that is searched for.
     fn is_wanted(&self, words: &[Vec<u8>]) -> bool;
-    /// This keeps somebody out, or may do so.
+    /// The directive keeps some clients out, or may do so.
     fn is_guard(&self, words: &[Vec<u8>]) -> bool;
-    /// The files that `include` with this argument stands for; `None` if they cannot be read.
+    /// The files that `include` with this argument reads. `None`: they cannot be read.
     fn include(&self, argument: &[u8]) -> Option<Vec<File>>;
 }
 
@@ -57,9 +58,9 @@ pub fn find(main: &File, directives: &impl Directives) -> Option<Vec<Found>> {
 
 struct Walk<'a, D> {
     directives: &'a D,
-    /// The file level, `http`, `server` and locations, the innermost last.
+    /// The file level, `http`, `server` and locations; the innermost is the last.
     blocks: Vec<Block>,
-    /// How many blocks without interest are open.
+    /// How many skipped blocks are open.
     skipped: usize,
 }
 
@@ -93,7 +94,7 @@ impl<D: Directives> Walk<'_, D> {
                 Item::Close => self.close()?,
             }
         }
-        // A block ends in the file in which it has begun.
+        // A block ends in the file in which it begins.
         ((blocks, skipped) == (self.blocks.len(), self.skipped)).then_some(())
     }
 
@@ -105,7 +106,7 @@ impl<D: Directives> Walk<'_, D> {
             _ => false,
         };
         if self.skipped == 0 && is_known {
-            // Only nginx itself comes to a location that has a name.
+            // Only nginx itself uses a named location.
             let has_name = words.get(1).is_some_and(|word| word.starts_with(b"@"));
             self.blocks
                 .push(Block { is_guarded: name == b"location" && has_name, found: Vec::new() });
@@ -132,7 +133,7 @@ impl<D: Directives> Walk<'_, D> {
     }
 
     fn note(&mut self, words: &[Vec<u8>]) -> Option<()> {
-        // Outside of http nothing is about requests.
+        // Directives outside of `http` do not concern requests.
         if !self.is_outermost() && self.directives.is_guard(words) {
             self.blocks.last_mut()?.is_guarded = true;
         }
@@ -148,7 +149,7 @@ impl<D: Directives> Walk<'_, D> {
 mod tests {
     use super::*;
 
-    /// `pub` is wanted; `deny`, `if` and what is unknown are guards.
+    /// `pub` is searched for; `deny`, `if` and unknown directives are guards.
     struct Words<'a>(&'a [(&'a str, &'a str)]);
 
     impl Directives for Words<'_> {
@@ -172,7 +173,7 @@ mod tests {
         File { name: name.as_bytes().to_vec(), text: text.as_bytes().to_vec() }
     }
 
-    /// Where statements have no guard around them.
+    /// The places of statements without a guard.
     fn open(text: &str, others: &[(&str, &str)]) -> Option<Vec<String>> {
         let found = find(&file("main", text), &Words(others))?;
         let open = found.iter().filter(|found| !found.is_guarded);
@@ -236,7 +237,7 @@ mod tests {
         let closed =
             [("a1", "root x;"), ("a2", "server { include c; }"), ("b", "deny all;"), without[3]];
         assert_eq!(open(main, &closed), Some(vec![]));
-        // In a block that is skipped no file is needed.
+        // Includes in a skipped block are not read.
         assert_eq!(open("http { types { include mime; } }", &[]), Some(vec![]));
     }
 

@@ -1,26 +1,26 @@
-//! UTF-8 checked as it comes, in any split, refused at the first byte that cannot be right.
+//! Checks UTF-8 that arrives in pieces. The first impossible byte is an error at once.
 //!
 //! Source: RFC 3629, section 4: no overlong forms, no surrogates, nothing above U+10FFFF.
 //!
-//! Whole characters are checked by the standard library, which is fast; only a character that is
-//! cut by the end of a piece takes the slow way, byte by byte.
+//! The standard library checks whole characters, which is fast. Only a character that the end of a
+//! piece cuts is checked byte by byte.
 
-/// The bytes cannot be UTF-8, whatever follows.
+/// The bytes are not UTF-8, whatever follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotUtf8;
 
-/// Checks a text that comes in pieces.
+/// Checks a text that arrives in pieces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Validator {
-    /// Bytes that the current character still needs; 0 between characters.
+    /// Bytes that are missing of the current character; 0 between characters.
     missing: u8,
-    /// Range of the next of them; only the second byte of a character has a special one.
+    /// The range of the next byte. Only the second byte of a character may have a special one.
     low: u8,
     high: u8,
 }
 
 impl Validator {
-    /// Takes the next piece. After an error the validator is of no use.
+    /// Takes the next piece. After an error the validator cannot be used any more.
     pub fn feed(&mut self, piece: &[u8]) -> Result<(), NotUtf8> {
         let mut rest = piece;
         while self.missing > 0 {
@@ -38,7 +38,7 @@ impl Validator {
         after.iter().try_for_each(|byte| self.go_on(*byte))
     }
 
-    /// Does the text so far end with a whole character?
+    /// Does the text end with a whole character so far?
     pub fn is_complete(&self) -> bool {
         self.missing == 0
     }
@@ -70,7 +70,7 @@ impl Validator {
 mod tests {
     use super::*;
 
-    /// Whole and complete?
+    /// Is the text valid and complete?
     fn valid(pieces: &[&[u8]]) -> bool {
         let mut validator = Validator::default();
         pieces.iter().all(|piece| validator.feed(piece).is_ok()) && validator.is_complete()

@@ -1,4 +1,5 @@
-//! WebSocket frames from clients: bytes in, in any split; messages and control frames out.
+//! Reads WebSocket frames from clients: takes bytes in any split, gives messages and control
+//! frames.
 //!
 //! Source: RFC 6455, sections 5 and 7. [`crate::wire::frame`] is the other direction.
 //!
@@ -12,30 +13,30 @@
 //! ```
 //!
 //! Unmasked frames are accepted, because clients of the older module send them. A message is
-//! refused as soon as its announced length passes the limit or its text cannot be UTF-8; memory
-//! grows with what has been received, never with what was announced. After the end (a close frame
-//! or an error) everything is swallowed.
+//! refused as soon as its announced length is above the limit or its text cannot be UTF-8. The
+//! decoder keeps only what it has received, so an announced length costs nothing. After the end (a
+//! close frame or an error) all input is thrown away.
 
 use crate::wire::frame::{CONTROL_MAX, Opcode, code};
 use crate::wire::utf8::{NotUtf8, Validator};
 
-/// What the decoder may take.
+/// Options of a decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Longest message, all fragments together.
+    /// Bytes of the longest message, over all its fragments.
     pub message_max: u64,
-    /// Hand out messages? If not they are checked and thrown away.
+    /// Hand out messages? If not, they are checked and thrown away.
     pub collect: bool,
-    /// Take binary messages? If not, one ends the connection.
+    /// Accept binary messages? If not, one ends the connection.
     pub binary: bool,
 }
 
-/// Something complete that the client sent.
+/// Something that the client has sent completely.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// A whole text message, valid UTF-8, maybe empty. Only if messages are collected.
+    /// A text message: valid UTF-8, maybe empty. Only if messages are collected.
     Text(Vec<u8>),
-    /// A whole binary message, maybe empty. Only if messages are collected.
+    /// A binary message, maybe empty. Only if messages are collected.
     Binary(Vec<u8>),
     /// A ping with its payload.
     Ping {
@@ -44,14 +45,15 @@ pub enum Event<'a> {
         /// Was the frame masked?
         masked: bool,
     },
-    /// A pong, wanted or not.
+    /// A pong.
     Pong,
-    /// The client ends the connection, with a code if it gave one. The last event.
+    /// The client ends the connection, with a code if it gave one. This is the last event.
     Close(Option<u16>),
-    /// A binary message where they are not taken, or a reserved opcode there: to be ended without a
-    /// code. The last event.
+    /// A binary message where none is accepted, or a reserved opcode there. The connection is to be
+    /// ended without a code. This is the last event.
     Unsupported,
-    /// The client broke a rule: to be ended with this code. The last event.
+    /// The client broke a rule. The connection is to be ended with this code. This is the last
+    /// event.
     Violation(u16),
 }
 
@@ -60,20 +62,21 @@ pub enum Event<'a> {
 pub struct Decoder {
     options: Options,
     state: State,
-    /// The message of which fragments have come; its opcode is text or binary.
+    /// The message whose fragments are arriving; its opcode is text or binary.
     message: Option<Partial>,
-    /// Payload of the control frame being read; apart, because it may come between fragments.
+    /// The payload of the control frame that is arriving; apart, because it may come between
+    /// fragments.
     control: [u8; CONTROL_MAX],
 }
 
 #[derive(Debug)]
 enum State {
-    /// Collecting the bytes before the payload.
+    /// Collects the bytes before the payload.
     Head {
         bytes: [u8; HEAD_MAX],
         len: usize,
     },
-    /// `left` bytes of the payload are still to come.
+    /// `left` bytes of the payload are missing.
     Payload {
         head: Head,
         left: u64,
@@ -86,17 +89,17 @@ struct Partial {
     opcode: Opcode,
     /// Empty if messages are not collected.
     text: Vec<u8>,
-    /// Announced bytes of all its frames.
+    /// Bytes that all its frames have announced.
     len: u64,
     utf8: Validator,
 }
 
-/// Longest head: two bytes, eight of length, four of mask.
+/// Bytes of the longest head: two, eight of length, four of mask.
 const HEAD_MAX: usize = 14;
 
 const START: State = State::Head { bytes: [0; HEAD_MAX], len: 0 };
 
-/// How [`Decoder::decode`] came to an event, before it borrows from the decoder.
+/// The result of a step of [`Decoder::decode`], before the event borrows from the decoder.
 enum Done {
     Message(Partial),
     Control(Head),
@@ -130,18 +133,18 @@ impl Decoder {
         Some(event)
     }
 
-    /// Has the last event been given? Then everything that follows is swallowed.
+    /// Has the last event been given? Then all further input is thrown away.
     pub fn has_ended(&self) -> bool {
         matches!(self.state, State::Ended)
     }
 
-    /// Swallow everything from now on: the server has sent its own close frame.
+    /// The server has sent its own close frame: all further input is thrown away.
     pub fn end(&mut self) {
         self.state = State::Ended;
         self.message = None;
     }
 
-    /// Goes on by one head, or one piece of payload. An error is the last event.
+    /// Takes one head, or one piece of payload. An error is the last event.
     fn step(&mut self, input: &mut &[u8]) -> Result<Option<Done>, Done> {
         let done = match &mut self.state {
             State::Ended => {
@@ -166,7 +169,8 @@ impl Decoder {
             return violation;
         }
         let Some(opcode) = Opcode::parse(head.opcode) else {
-            // Where binary messages are taken the client is a modern one and told what is wrong.
+            // A location that accepts binary messages has modern clients: they are told what is
+            // wrong.
             return if self.options.binary { violation } else { Err(Done::Unsupported) };
         };
         if opcode.is_control() {
@@ -182,7 +186,7 @@ impl Decoder {
             if opcode == Opcode::Binary && !self.options.binary {
                 return Err(Done::Unsupported);
             }
-            // Before the limit is looked at: a length has 63 bits.
+            // Before the limit is checked: a length has 63 bits.
             if head.len > i64::MAX as u64 {
                 return violation;
             }
@@ -255,7 +259,7 @@ impl Partial {
         Self { opcode, text: Vec::new(), len: 0, utf8: Validator::default() }
     }
 
-    /// Unmasks and checks the next bytes, and keeps them if messages are collected.
+    /// Unmasks and checks the next bytes. Keeps them if messages are collected.
     fn take(&mut self, piece: &[u8], mask: [u8; 4], collect: bool) -> Result<(), NotUtf8> {
         if collect {
             let before = self.text.len();
@@ -277,7 +281,7 @@ impl Partial {
     }
 }
 
-/// Bytes that are looked at together where nothing is collected; a multiple of the mask.
+/// How many bytes are checked at a time if they are not collected; a multiple of the mask.
 const SCRATCH: usize = 4096;
 
 #[derive(Clone, Copy, Debug)]
@@ -295,7 +299,7 @@ impl Head {
         Opcode::parse(self.opcode).is_some_and(Opcode::is_control)
     }
 
-    /// The mask as it applies from the payload's byte `at` on.
+    /// The mask for the bytes of the payload from number `at` on.
     fn mask_at(self, at: u64) -> [u8; 4] {
         let mut mask = self.mask.unwrap_or_default();
         mask.rotate_left((at & 3) as usize);
@@ -303,7 +307,7 @@ impl Head {
     }
 }
 
-/// Moves bytes from `input` to `bytes` until the head is whole.
+/// Moves bytes from `input` to `bytes` until the head is complete.
 fn collect_head(bytes: &mut [u8; HEAD_MAX], len: &mut usize, input: &mut &[u8]) -> Option<Head> {
     while *len < head_len(bytes, *len) {
         let (byte, rest) = input.split_first()?;
@@ -333,10 +337,10 @@ fn collect_head(bytes: &mut [u8; HEAD_MAX], len: &mut usize, input: &mut &[u8]) 
     })
 }
 
-/// Bytes that the head has, as far as the `len` that are known tell.
+/// How many bytes the head has, as far as its first `len` bytes tell.
 fn head_len(bytes: &[u8; HEAD_MAX], len: usize) -> usize {
     let [first, second, ..] = *bytes;
-    // What is wrong in itself is reported before the rest of the head comes.
+    // An error in the first bytes is reported before the rest of the head arrives.
     let hopeless = first & 0x70 != 0 || Opcode::parse(first).is_none();
     if len < 2 || hopeless {
         return 2;
@@ -355,7 +359,7 @@ fn close_event(payload: &[u8]) -> Event<'static> {
         return if empty { Event::Close(None) } else { Event::Violation(code::PROTOCOL_ERROR) };
     };
     let code = u16::from_be_bytes(*code);
-    // 1004 is undefined; 1005, 1006 and 1015 stand for what was never sent.
+    // 1004 is undefined. 1005, 1006 and 1015 stand for closings without a code.
     let allowed = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
     if !allowed {
         return Event::Violation(code::PROTOCOL_ERROR);
@@ -370,7 +374,7 @@ fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     if mask == [0; 4] {
         return;
     }
-    // Blocks of a vector's size, so that the compiler uses vectors.
+    // Blocks of the size of a vector, so that the compiler uses vector instructions.
     let wide = [mask; 4];
     let mut blocks = bytes.chunks_exact_mut(16);
     for block in &mut blocks {
@@ -392,7 +396,7 @@ mod tests {
     const STRICT: Options = Options { binary: false, ..ECHO };
     const DISCARD: Options = Options { collect: false, ..ECHO };
 
-    /// An event without borrows, to compare.
+    /// An event without borrows, for comparisons.
     #[derive(Debug, PartialEq)]
     enum Seen {
         Text(String),
@@ -445,7 +449,7 @@ mod tests {
         out
     }
 
-    /// The frames, each masked and each unmasked, in one piece, byte by byte, and in two pieces.
+    /// Reads the frames, masked and unmasked, each in one piece, byte by byte, and in two pieces.
     fn check(options: Options, frames: &[(u8, &[u8])], expected: &[Seen]) {
         for mask in [None, Some(MASK)] {
             let bytes: Vec<u8> =
@@ -612,7 +616,7 @@ mod tests {
             check(ECHO, frames, &[Seen::Violation(code::NOT_UTF8)]);
             check(DISCARD, frames, &[Seen::Violation(code::NOT_UTF8)]);
         }
-        // The rest of the frame need not come.
+        // The rest of the frame is not needed.
         let mut decoder = Decoder::new(ECHO);
         assert_eq!(
             drain(&mut decoder, &frame(0x81, b"ok\xff and a lot more", None)[..5]),
@@ -637,7 +641,7 @@ mod tests {
                 assert_eq!(seen, [Seen::Violation(code)], "{len}");
             }
         }
-        // No limit at all: memory follows what has come.
+        // Without a limit: the decoder keeps only what has arrived.
         let unlimited = Options { message_max: u64::MAX, ..ECHO };
         let mut decoder = Decoder::new(unlimited);
         assert_eq!(drain(&mut decoder, &announced(1 << 62)), []);
@@ -656,7 +660,7 @@ mod tests {
             &[(0x01, b"12"), (0x89, b"abcdef"), (0x80, b"345")],
             &[Seen::Ping(b"abcdef".to_vec(), true), Seen::Violation(code::TOO_BIG)],
         );
-        // Each message has the whole limit.
+        // Each message may use the whole limit.
         check(small, &[(0x81, b"1234"), (0x81, b"5678")], &[text("1234"), text("5678")]);
     }
 

@@ -1,13 +1,13 @@
-//! WebSocket: from a handshake to a connection that speaks frames.
+//! WebSocket: turns a handshake into a connection that speaks frames.
 //!
 //! ```text
 //!   method ──► fields ──► version ──► 101 ──► path ──► validation ──► header, old messages, live
 //!     │ 405      │ 400      │ 400              └────────────┴──► close frame 1008 with the reason
 //! ```
 //!
-//! The 101 is not left to nginx's header filter, which would spell `Connection` as old clients do
-//! not expect; it goes to the filter that writes, as everything after it does. Once it is written
-//! the request has left HTTP: nginx never reads another one from this connection.
+//! nginx's header filter does not write the 101, because it would spell `Connection` in a way that old
+//! clients do not expect. The 101 goes to nginx's write filter, as do all bytes after it. From then on
+//! the request has left HTTP: nginx never reads another request from this connection.
 
 use ngx::ffi::{NGX_DONE, NGX_ERROR, ngx_int_t, ngx_uint_t};
 
@@ -31,16 +31,16 @@ use crate::session::websocket::Terms;
 use crate::wire::handshake::{self, BadHandshake, Handshake};
 use crate::wire::{frame, path};
 
-/// What clients are told whose handshake lacks something.
+/// The reason in the answer to an incomplete handshake.
 const EXPLAIN_HEADERS: &str = "Don't have at least one of the mandatory headers: Connection, \
                                Upgrade, Sec-WebSocket-Key and Sec-WebSocket-Version";
 const EXPLAIN_VERSION: &str = "Version not supported. Supported versions: 8, 13";
 
 const SWITCHING_PROTOCOLS: ngx_uint_t = 101;
 
-/// Answers the handshake, and keeps the connection if it may stay.
+/// Answers the handshake, and keeps the connection if the client is accepted.
 pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent {
-    // A refused client may not send another request either: it may send frames.
+    // The connection of a refused client is closed too: the client may already be sending frames.
     request.fields_mut().set_keepalive(0);
     let has_body = has_body(request);
     if let Err(code) = request.discard_body() {
@@ -54,7 +54,7 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
         Err(bad) => return refuse(request, bad),
     };
     if has_body {
-        // Where it ends and the first frame begins is a question that nobody has to ask.
+        // So it never matters where a body ends and the first frame begins.
         headers::add_no_cache(request)?;
         return Ok(answer::refused_silently(request, 400, "a handshake has no body"));
     }
@@ -62,7 +62,7 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
     let path = request.channels_path(location)?;
     let requested = path::parse(&path);
     let received = Received::of(request, location)?;
-    // Last: a map with an expression changes the captures that other values are made of.
+    // Last, because a map with a regular expression changes the captures that other values use.
     let protocol = protocol(request, location)?;
     let asked = Asked { requested: &requested, since: received.since() };
 
@@ -89,13 +89,13 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
     conclude(worker, token, opened, || keep_open(worker, request))
 }
 
-/// What the answer to a handshake is made of.
+/// The parts of the answer to a handshake.
 struct Accepted {
     key: Vec<u8>,
     protocol: Option<Vec<u8>>,
 }
 
-/// The subprotocol that the client is told, if it asks for one that the location knows.
+/// The subprotocol for the answer, if the client asks for one that the location knows.
 fn protocol(request: &Request, location: &Location) -> Result<Option<Vec<u8>>, NoMemory> {
     let offered: Vec<_> = request.header_lines(b"Sec-WebSocket-Protocol").collect();
     if offered.is_empty() {
@@ -109,7 +109,7 @@ fn protocol(request: &Request, location: &Location) -> Result<Option<Vec<u8>>, N
     Ok(handshake::choose_protocol(&offered, &known).map(<[u8]>::to_vec))
 }
 
-/// The key of a proper handshake. There is none over HTTP/2: a stream has no connection to take over.
+/// The key of a proper handshake. HTTP/2 has none, because a stream is no connection to take over.
 fn check(request: &Request) -> Result<Vec<u8>, BadHandshake> {
     let r = request.fields();
     // HTTP/2 and HTTP/3 have numbers of 2000 and 3000.
@@ -140,13 +140,13 @@ fn refuse(request: &mut Request, bad: BadHandshake) -> Sent {
     answer::explained(request, 400, explain)
 }
 
-/// To be asked before nginx has begun to forget it.
+/// To be called before nginx throws the body away.
 fn has_body(request: &Request) -> bool {
     let headers = &request.fields().headers_in;
     headers.content_length_n > 0 || headers.chunked() != 0
 }
 
-/// What has come together with the request: the beginning of the first frame.
+/// Takes the bytes that have arrived with the request: the beginning of the first frame.
 fn take_input(request: &mut Request) -> Vec<u8> {
     let header_in = request.fields().header_in;
     // SAFETY: a request whose header was read has the buffer that it was read into.
@@ -159,7 +159,8 @@ fn take_input(request: &mut Request) -> Vec<u8> {
     input
 }
 
-/// What to return for a request that is over; `None`: it stays, be it for its last bytes.
+/// What the content handler returns for a request that is over. `None`: it stays, at least for its
+/// last bytes.
 fn open(
     worker: &Worker,
     request: &mut Request,
@@ -171,7 +172,7 @@ fn open(
     if !request.peer().set_no_delay() {
         return Ok(Some(NGX_ERROR as ngx_int_t));
     }
-    // Only for variables: the 101 has these two of its own.
+    // For variables only: the 101 has these two headers anyway.
     headers::add_no_cache(request)?;
     let mut portion = Portion::new(false);
     portion.push_other(|out| {
@@ -196,29 +197,29 @@ fn open(
             worker.audience.end(token, Reason::Refused, Some(frames));
         }
     }
-    // Even if all is written: the read handler, posted by `keep_open`, ends the connection.
+    // Even if all is written, the read handler ends the connection; `keep_open` posts it.
     Ok(streaming::write_first(worker, token))
 }
 
-/// For nginx's log, and so that it does not send a header of its own.
+/// Tells nginx the status for its log, and keeps it from sending a header.
 fn note_header_sent(request: &mut Request, len: usize) {
     let r = request.fields_mut();
     r.headers_out.status = SWITCHING_PROTOCOLS;
     r.header_size = len;
     r.set_header_sent(1);
-    // After the last frame nginx swallows what the client still sends: closing at once would make
-    // the kernel take back frames that the client has not read.
+    // After the last frame nginx reads and throws away what the client still sends. If it closed at
+    // once, the kernel would reset the connection, and the client could lose frames.
     r.set_lingering_close(1);
 }
 
-/// The connection is a WebSocket's from now on. Returns what the content handler must return.
+/// Keeps the connection for the WebSocket. Returns what the content handler must return.
 fn keep_open(worker: &Worker, request: &mut Request) -> ngx_int_t {
     let r = request.fields_mut();
     r.read_event_handler = Some(events::on_frames);
     r.write_event_handler = Some(events::on_writable);
     request.hold();
     worker.schedule();
-    // Frames may have come already, with the request or behind it.
+    // Frames may have arrived already, with the request or after it.
     request.peer().post_read();
     NGX_DONE as ngx_int_t
 }
