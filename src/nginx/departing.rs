@@ -8,7 +8,7 @@ use ngx::ffi::{
 use crate::nginx::client::Client;
 use crate::nginx::peer::{self, Peer};
 use crate::nginx::request::Request;
-use crate::nginx::{answer, clock, log, reply};
+use crate::nginx::{answer, clock, log, respond};
 use crate::session::Framing;
 use crate::session::departure::{Cut, Departure, How};
 use crate::session::link::Link;
@@ -40,7 +40,7 @@ pub(super) fn code(departure: Departure<Client>) -> ngx_int_t {
                 peer.reset_when_closed(false);
             }
             match link.loans() {
-                Some(loans) => reply::finish(peer, [Piece::of(footer)], loans),
+                Some(loans) => respond::finish(peer, [Piece::of(footer)], loans),
                 None => NGX_ERROR as ngx_int_t,
             }
         }
@@ -81,8 +81,8 @@ fn answer_poll(link: &Client, answer: Answer) -> ngx_int_t {
     };
     let (request, location) = (&mut request, link.location());
     answer::code(match body {
-        Some(body) => reply::messages(request, location, has_callback, &announced, body),
-        None => reply::not_modified(request, location, has_callback, &announced),
+        Some(body) => respond::messages(request, location, has_callback, &announced, body),
+        None => respond::not_modified(request, location, has_callback, &announced),
     })
 }
 

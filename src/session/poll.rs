@@ -18,7 +18,7 @@ use crate::session::departure::{Cut, Departure, How, Reason};
 use crate::session::due::Kind;
 use crate::session::link::{Host, Link};
 use crate::session::outbox::Piece;
-use crate::session::polling::Reply;
+use crate::session::reply::Reply;
 use crate::wire::jsonp::Callback;
 use crate::wire::resume::Announced;
 

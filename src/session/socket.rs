@@ -1,7 +1,7 @@
 //! What a WebSocket client sends: read in bounded pieces, answered, published.
 //!
 //! ```text
-//!   link ──► a shared buffer ──► session::websocket ──┬─► pongs, one write per event
+//!   link ──► a shared buffer ──► session::frames ──┬─► pongs, one write per event
 //!                                                     ├─► host.publish, to all channels
 //!                                                     └─► close frame, then TCP close
 //! ```
@@ -16,9 +16,9 @@ use core::mem;
 use crate::model::Token;
 use crate::session::audience::{Audience, Mode, Records, State};
 use crate::session::departure::{Cut, Reason};
+use crate::session::frames::{Action, Connection, Terms};
 use crate::session::link::{Host, Link, Received, Unpublished};
 use crate::session::outbox::{Piece, Rendering};
-use crate::session::websocket::{Action, Connection, Terms};
 use crate::wire::frame::{self, code};
 
 /// Bytes of one read.

@@ -1,7 +1,7 @@
 //! Long polling and polling: from the request to the answer, or to the wait for one.
 //!
 //! The rules stand in [`crate::session::poll`]; headers and bodies of answers in
-//! [`crate::nginx::reply`].
+//! [`crate::nginx::respond`].
 
 use ngx::ffi::{NGX_ERROR, NGX_HTTP_CLIENT_CLOSED_REQUEST, ngx_int_t};
 
@@ -16,12 +16,12 @@ use crate::nginx::subscriber::admission::{admit, conclude, keep_open};
 use crate::nginx::subscriber::asking::Asked;
 use crate::nginx::subscriber::streaming;
 use crate::nginx::worker::{self, Worker};
-use crate::nginx::{clock, departing, reply, settings};
+use crate::nginx::{clock, departing, respond, settings};
 use crate::session::link::Host;
 use crate::session::outbox::Piece;
 use crate::session::paging;
 use crate::session::poll::{Poll, Step};
-use crate::session::polling::{self, Reply};
+use crate::session::reply::{self, Reply};
 use crate::wire::jsonp::Callback;
 use crate::wire::resume::Announced;
 
@@ -90,15 +90,21 @@ impl Asking<'_> {
                     let Some(rest) = replayed.rest else {
                         audience.answered(token, count);
                         let body = [Piece::of(body)];
-                        return reply::messages(request, location, has_callback, &announced, body)
-                            .map(Some);
+                        return respond::messages(
+                            request,
+                            location,
+                            has_callback,
+                            &announced,
+                            body,
+                        )
+                        .map(Some);
                     };
                     audience.count(token, count);
                     return self.begin(request, &announced, body, rest);
                 }
                 Step::NotModified => {
                     audience.answered(token, 0);
-                    return reply::not_modified(request, location, has_callback, &announced)
+                    return respond::not_modified(request, location, has_callback, &announced)
                         .map(Some);
                 }
                 Step::LookAgain => worker.leave(token),
@@ -148,7 +154,7 @@ impl Asking<'_> {
         let Self { worker, location, token, callback, .. } = *self;
         let peer = request.peer();
         let loans = Loans::of(peer).ok_or(NoMemory)?;
-        if let Some(code) = reply::open_poll(request, location, callback.is_some(), announced)? {
+        if let Some(code) = respond::open_poll(request, location, callback.is_some(), announced)? {
             return Ok(Some(code));
         }
         if !peer.set_no_delay() {
@@ -164,7 +170,7 @@ impl Asking<'_> {
             Piece::of(end)
         });
         let client = Client::new(peer, location).lending(loans);
-        let separator = polling::separator(callback);
+        let separator = reply::separator(callback);
         worker.audience.begin_answer(token, client, Piece::of(body), rest, separator, end);
         Ok(streaming::write_first(worker, token))
     }

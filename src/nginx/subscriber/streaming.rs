@@ -16,7 +16,7 @@ use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::subscriber::admission::{admit, conclude, keep_open};
 use crate::nginx::subscriber::asking::{Asked, value};
 use crate::nginx::worker::{self, Worker};
-use crate::nginx::{clock, departing, reply, settings};
+use crate::nginx::{clock, departing, respond, settings};
 use crate::session::Padding;
 use crate::session::departure::Reason;
 use crate::session::link::{Host, Way};
@@ -67,7 +67,7 @@ fn open(
     subscribed: Subscribed,
 ) -> Result<Option<ngx_int_t>, NoMemory> {
     // What nginx does with the body is known once the header is sent.
-    if let Some(code) = reply::open(request, location)? {
+    if let Some(code) = respond::open(request, location)? {
         return Ok(Some(code));
     }
     let peer = request.peer();

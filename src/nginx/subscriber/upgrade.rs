@@ -23,11 +23,11 @@ use crate::nginx::subscriber::{events, streaming};
 use crate::nginx::worker::{self, Worker};
 use crate::nginx::{headers, refusals, variables};
 use crate::session::departure::Reason;
+use crate::session::frames::Terms;
 use crate::session::link::Way;
 use crate::session::paging::Portion;
 use crate::session::socket::Socket;
 use crate::session::stream::Opening;
-use crate::session::websocket::Terms;
 use crate::wire::handshake::{self, BadHandshake, Handshake};
 use crate::wire::{frame, path};
 

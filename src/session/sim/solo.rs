@@ -10,12 +10,12 @@ use crate::model::{DELETED_ID, Group, Listener, Message, Seconds, Token};
 use crate::session::audience::{Audience, Records, State};
 use crate::session::departure::{Departure, Entry, How, Reason};
 use crate::session::fanout::Fanout;
+use crate::session::frames::Terms;
 use crate::session::link::{Host, Lagged, Read, Unpublished, Way};
 use crate::session::paging::Portion;
 use crate::session::poll::Poll;
 use crate::session::socket::Socket;
 use crate::session::stream::Opening;
-use crate::session::websocket::Terms;
 use crate::session::{Framing, Layout};
 
 /// What `hub` says when a test has said nothing.
