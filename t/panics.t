@@ -228,6 +228,9 @@ panics('await_writable', 'a socket that is full', @one, in => 'on_delivery', act
 panics('buffered_max', 'more for a full socket', @one, in => 'fan out', act => sub { fill($_[0]) }, subs => \&slow,
     among => is_of('big'));
 
+panics('on_writable', 'a socket that takes more', @one, in => 'on_writable', subs => \&slow,
+    act => sub { $_[1]{s}->client->resume; return });
+
 # ---- times
 
 panics('ping_text', 'a ping', @one, in => 'on_due', times => 2, act => sub { }, subs => three('pinged'));
@@ -247,6 +250,7 @@ panics('has_older', 'a poll of two channels', @one, in => 'on_delivery', times =
 
 sub say_x { my ($channel, @subs) = @_; $subs[0]{s}->send_text('x'); return }
 
+panics('on_frames', 'before reading', @one, in => 'on_frames', act => \&say_x, subs => three('ws'));
 panics('receive', 'while reading', @one, in => 'on_frames', act => \&say_x, subs => three('ws'));
 panics('websocket_publish', 'while publishing', @one, in => 'on_frames', act => \&say_x, subs => three('ws'));
 
@@ -264,6 +268,7 @@ panics('published', 'after it was published', in => 'publisher::on_body', act =>
 # ---- ends
 
 sub leave { my ($channel, @subs) = @_; $_->{s}->close for @subs; return }
+panics('on_readable', 'a client that leaves', in => 'on_readable', act => \&leave, subs => three('sub'), ends => 1);
 panics('write_down', 'a client that leaves', in => 'on_cleanup', act => \&leave, subs => three('sub'), ends => 1);
 
 $t->done();

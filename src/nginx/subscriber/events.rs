@@ -37,16 +37,19 @@ pub(crate) fn watch(worker: &Worker, token: Token) {
 /// Runs the handler of an event that is about one subscriber. If it panics, the subscriber is cut off.
 fn handle(name: &str, r: *mut ngx_http_request_t, body: impl FnOnce(&'static Worker, Peer, Token)) {
     let Some(worker) = worker::this() else { return };
+    let Some(r) = NonNull::new(r) else { return };
+    let token = client::token_of(r);
     let panicked = ffi::guard(name, true, || {
-        if let Some(r) = NonNull::new(r) {
-            // SAFETY: by the contract of the handlers below, the request is live.
-            body(worker, unsafe { Peer::new(r) }, client::token_of(r));
-        }
+        // SAFETY: by the contract of the handlers below, the request is live.
+        body(worker, unsafe { Peer::new(r) }, token);
         false
     });
     if panicked {
         ffi::guard(name, (), || {
-            worker.audience.pass_over(worker);
+            if !worker.audience.pass_over(worker) {
+                // The session knows nothing of the event, and nginx will not tell of it again.
+                worker.audience.fail(worker, token);
+            }
         });
     }
 }
