@@ -231,6 +231,11 @@ panics('buffered_max', 'more for a full socket', @one, in => 'fan out', act => s
 panics('on_writable', 'a socket that takes more', @one, in => 'on_writable', subs => \&slow,
     act => sub { $_[1]{s}->client->resume; return });
 
+panics('batch', 'before anybody has it', cut => 5, in => 'fan out', act => \&publish, subs => three('sub'), alone => 1,
+    among => is_of('sub'));
+panics('ended', 'a deleted channel', cut => 1, in => 'unsubscribe', subs => three('sub'), alone => 1, ends => 1,
+    act => sub { $t->delete("/pub?id=$_[0]"); return });
+
 # ---- times
 
 panics('ping_text', 'a ping', @one, in => 'on_due', times => 2, act => sub { }, subs => three('pinged'));

@@ -169,29 +169,41 @@ impl Worker {
         match news {
             hub::News::Messages { groups, messages, deleted_at } => {
                 let mut fanout = Fanout::new(groups, messages, deleted_at, clock::now_msec());
-                self.serve("fan out", || {
+                let is_done = self.serve("fan out", || {
                     faults::point("batch");
                     fanout.run(&self.audience);
                 });
+                if !is_done {
+                    // Nobody knows which of them have it, and the hub does not hand it out again.
+                    let listeners = groups.iter().flat_map(|group| &group.listeners);
+                    listeners.for_each(|listener| self.audience.fail(self, listener.token));
+                }
             }
             hub::News::Ended { token, left } => {
-                faults::point("ended");
-                self.audience.unsubscribed(token, left);
+                let is_done = self.serve("unsubscribe", || {
+                    faults::point("ended");
+                    self.audience.unsubscribed(token, left);
+                });
+                if !is_done {
+                    // The hub has forgotten it, so it would stay for ever.
+                    self.audience.fail(self, token);
+                }
             }
             hub::News::Broken { token, .. } => self.audience.fail(self, token),
         }
     }
 
     /// Runs work for many subscribers that goes on where it was interrupted. A panic costs the one
-    /// subscriber that it was about.
-    pub(super) fn serve(&self, name: &str, mut work: impl FnMut()) {
+    /// subscriber that it was about. `false`: the work is not done, after a panic that was about nobody in
+    /// particular.
+    pub(super) fn serve(&self, name: &str, mut work: impl FnMut()) -> bool {
         loop {
-            let panicked = ffi::guard(name, true, || {
+            let is_done = ffi::guard(name, false, || {
                 work();
-                false
+                true
             });
-            if !panicked || !self.audience.pass_over(self) {
-                return;
+            if is_done || !self.audience.pass_over(self) {
+                return is_done;
             }
         }
     }
