@@ -38,6 +38,7 @@ my $t = Test::Nginx::PushStream->new(workers => 2, faults => 1)->http(<<'EOC')->
 EOC
 $t->expect_log(qr/\[alert\] .* push stream: panic in ".+": asked for by a test: /);
 
+my $WEBSOCKET = 'Test::Nginx::PushStream::WebSocket';
 my $number = 0;
 my @workers = $t->worker_pids;
 my ($one, $two) = @workers;
@@ -221,9 +222,9 @@ sub is_of { my (@kinds) = @_; my %kinds = map { $_ => 1 } @kinds; return sub { $
 # ---- live messages
 
 my @one = (cut => 1);
-panics('send', 'of one of many', @one, in => 'on_delivery', times => 4, act => \&publish, subs => three('sub'));
-panics('flush', 'through all filters', @one, in => 'on_delivery', times => 2, act => \&publish, subs => three('filtered'));
-panics('await_writable', 'a socket that is full', @one, in => 'on_delivery', act => sub { fill($_[0]) for 1 .. 15; return },
+panics('send', 'of one of many', @one, in => 'write', times => 4, act => \&publish, subs => three('sub'));
+panics('flush', 'through all filters', @one, in => 'write', times => 2, act => \&publish, subs => three('filtered'));
+panics('await_writable', 'a socket that is full', @one, in => 'write', act => sub { fill($_[0]) for 1 .. 15; return },
     subs => sub { add('big', $_[0], worker => $one, rcvbuf => 4096, still => 1) });
 panics('buffered_max', 'more for a full socket', @one, in => 'fan out', act => sub { fill($_[0]) }, subs => \&slow,
     among => is_of('big'));
@@ -246,9 +247,9 @@ panics('tick', 'the sweep', in => 'on_\w+_tick', act => sub { });
 
 # ---- polls
 
-panics('layout', 'the answer to a poll', @one, in => 'on_delivery', times => 2, act => \&publish, subs => three('lp'),
+panics('layout', 'the answer to a poll', @one, in => 'write', times => 2, act => \&publish, subs => three('lp'),
     ends => 1);
-panics('has_older', 'a poll of two channels', @one, in => 'on_delivery', times => 2, act => \&publish, ends => 1,
+panics('has_older', 'a poll of two channels', @one, in => 'write', times => 2, act => \&publish, ends => 1,
     subs => sub { my ($channel) = @_; map { add('lp', "$channel/p$channel", worker => $one) } 1 .. 3 });
 
 # ---- WebSockets
@@ -258,6 +259,21 @@ sub say_x { my ($channel, @subs) = @_; $subs[0]{s}->send_text('x'); return }
 panics('on_frames', 'before reading', @one, in => 'on_frames', act => \&say_x, subs => three('ws'));
 panics('receive', 'while reading', @one, in => 'on_frames', act => \&say_x, subs => three('ws'));
 panics('websocket_publish', 'while publishing', @one, in => 'on_frames', act => \&say_x, subs => three('ws'));
+# Its own message comes first, then its close frame.
+panics('send', 'to another one, before the last frame of a client', @one, in => 'write', ends => 1, among => is_of('ws'),
+    subs => sub { my ($channel) = @_; map { add('ws', $channel, worker => $one) } 1, 2 },
+    alone => 1,
+    act   => sub {
+        my ($channel, undef, $ws) = @_;
+        my @frames = ([ 1, 'x' ], [ 8, pack 'n', 1000 ]);
+        $ws->{s}->send_raw(join '', map { $WEBSOCKET->can('frame_bytes')->(@$_, mask => "\1\2\3\4") } @frames);
+        return;
+    },
+    check => sub {
+        my ($channel, $subs) = @_;
+        is($subs->[1]{s}->text, "${channel}1;", 'the client gets its own message');
+        is($subs->[1]{s}->rest, $WEBSOCKET->can('close_hex')->(1000), 'and then its close frame');
+    });
 
 # ---- publishers
 

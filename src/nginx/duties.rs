@@ -223,14 +223,11 @@ unsafe extern "C" fn on_delivery(_: *mut ngx_event_t) {
     let Some(worker) = worker::this() else { return };
     worker.is_delivering.set(true);
     // After a panic the hub does not hand out the same news again.
-    let more = ffi::guard("on_delivery", None, || Some(worker.deliver_some()));
+    let more = ffi::guard("on_delivery", false, || worker.deliver_some());
     worker.is_delivering.set(false);
     ffi::guard("on_delivery", (), || {
-        if more.is_none() {
-            worker.audience.pass_over(worker);
-        }
         let has_news = worker.wake_others();
-        if more.unwrap_or(false) || has_news {
+        if more || has_news {
             // Not in this round: the loop has other connections to serve.
             worker.events.delivery.post_next();
         }

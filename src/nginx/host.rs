@@ -97,7 +97,10 @@ impl Host for Worker {
     }
 
     fn deliver(&self) {
-        self.deliver_some();
+        // A panic of the hub's is not about the subscriber that asks for it.
+        if ffi::guard("deliver", true, || self.deliver_some()) {
+            self.events.delivery.post_next();
+        }
     }
 
     fn has_rounds(&self) -> bool {
@@ -161,7 +164,7 @@ impl Worker {
             }
         }
         self.serve("settle", || self.audience.settle_round());
-        self.audience.go_on(self);
+        self.serve("write", || self.audience.go_on(self));
         more
     }
 
