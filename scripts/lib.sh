@@ -52,7 +52,8 @@ nginx_version() { "$nginx" -v 2>&1 | sed "s|^nginx version: ||"; }
 rust_host() { rustc -vV | sed -n 's/^host: //p'; }
 
 # Selects the nginx that the module is built for, by its name (see scripts/nginx-tree) or by a directory with
-# its source: sets $kind, $tree (our files), $source, $objs, $nginx, and for a directory $given, its full path.
+# its source: sets $kind, $tree (our files), $source, $objs, $nginx, $module (which $FEATURES move), and for a
+# directory $given, its full path.
 use_nginx() {
     kind=$1 given=
     case $kind in
@@ -70,7 +71,7 @@ use_nginx() {
     debian) source=/usr/share/nginx/src nginx=/usr/sbin/nginx ;;
     *) source=$tree/src nginx=$objs/nginx ;;
     esac
-    module=$tree/ngx_http_push_stream_module.so
+    module=$tree${FEATURES:+/${FEATURES// /-}}/ngx_http_push_stream_module.so
     export NGINX_SOURCE_DIR=$source NGINX_BUILD_DIR=$objs
 }
 

@@ -15,6 +15,7 @@ mod directives;
 mod duties;
 mod event;
 mod exposure;
+mod faults;
 mod ffi;
 mod handlers;
 mod headers;

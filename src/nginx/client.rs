@@ -16,7 +16,7 @@ use crate::model::Token;
 use crate::nginx::loans::{self, Loans};
 use crate::nginx::location::Location;
 use crate::nginx::peer::{self, Filters, Peer};
-use crate::nginx::{identity, settings};
+use crate::nginx::{faults, identity, settings};
 use crate::session::Layout;
 use crate::session::link::{Flushed, Link, Lost, Received, Way};
 use crate::session::outbox::Outbox;
@@ -83,14 +83,17 @@ impl Client {
 
 impl Link for Client {
     fn layout(&self) -> &Layout {
+        faults::point("layout");
         &self.location.layout
     }
 
     fn ping_text(&self) -> &[u8] {
+        faults::point("ping_text");
         settings::main(self.peer.request()).ping_message_text()
     }
 
     fn buffered_max(&self) -> usize {
+        faults::point("buffered_max");
         self.location.subscriber_max_buffered
     }
 
@@ -106,10 +109,12 @@ impl Link for Client {
     }
 
     fn send(&self, bytes: &[u8]) -> Result<usize, Lost> {
+        faults::point("send");
         self.peer.send(bytes)
     }
 
     fn flush(&self, way: Way, outbox: &mut Outbox) -> Flushed {
+        faults::point("flush");
         let before = self.peer.sent();
         let Some(loans) = self.loans else { return Flushed::Lost };
         match self.try_flush(way, outbox, loans) {
@@ -129,6 +134,7 @@ impl Link for Client {
     }
 
     fn await_writable(&self, restart: bool) -> Result<(), Lost> {
+        faults::point("await_writable");
         if self.peer.await_writable(restart) { Ok(()) } else { Err(Lost) }
     }
 
@@ -138,6 +144,7 @@ impl Link for Client {
     }
 
     fn receive(&self, buffer: &mut [u8]) -> Received {
+        faults::point("receive");
         self.peer.receive(buffer)
     }
 
@@ -150,6 +157,7 @@ impl Link for Client {
     }
 
     fn read_again(&self, soon: bool) {
+        faults::point("read_again");
         if soon { self.peer.post_read() } else { self.peer.post_read_next() }
     }
 

@@ -8,7 +8,7 @@ use ngx::ffi::{
 use crate::nginx::client::Client;
 use crate::nginx::peer::{self, Peer};
 use crate::nginx::request::Request;
-use crate::nginx::{answer, clock, log, respond};
+use crate::nginx::{answer, clock, faults, log, respond};
 use crate::session::Framing;
 use crate::session::departure::{Cut, Departure, How};
 use crate::session::link::Link;
@@ -31,6 +31,7 @@ pub(super) fn finalize(departure: Departure<Client>) {
 
 /// In the content handler: what it has to return.
 pub(super) fn code(departure: Departure<Client>) -> ngx_int_t {
+    faults::point("depart");
     let Departure { link, how, is_answer } = departure;
     let peer = link.peer();
     match how {

@@ -24,7 +24,7 @@ use crate::nginx::mapping::Mapping;
 use crate::nginx::subscriber;
 use crate::nginx::worker::{self, Events, MESSAGES_TICK_MSEC, Worker};
 use crate::nginx::zone::{self, Failed};
-use crate::nginx::{clock, ffi, log, refusals, wake};
+use crate::nginx::{clock, faults, ffi, log, refusals, wake};
 use crate::session::departure::{Cut, Reason};
 use crate::store::{self, Store};
 
@@ -189,6 +189,7 @@ fn go_on_with_goodbye(worker: &Worker) {
         for token in &tokens {
             // A panic over one must not keep the others, and with them the worker, for ever.
             let panicked = ffi::guard("dismiss", true, || {
+                faults::point("dismiss");
                 worker.audience.dismiss(worker, *token, Reason::Shutdown);
                 false
             });
@@ -222,14 +223,11 @@ unsafe extern "C" fn on_delivery(_: *mut ngx_event_t) {
     let Some(worker) = worker::this() else { return };
     worker.is_delivering.set(true);
     // After a panic the hub does not hand out the same news again.
-    let more = ffi::guard("on_delivery", None, || Some(worker.deliver_some()));
+    let more = ffi::guard("on_delivery", false, || worker.deliver_some());
     worker.is_delivering.set(false);
     ffi::guard("on_delivery", (), || {
-        if more.is_none() {
-            worker.audience.pass_over(worker);
-        }
         let has_news = worker.wake_others();
-        if more.unwrap_or(false) || has_news {
+        if more || has_news {
             // Not in this round: the loop has other connections to serve.
             worker.events.delivery.post_next();
         }
@@ -328,6 +326,7 @@ unsafe extern "C" fn on_messages_tick_more(_: *mut ngx_event_t) {
 
 /// One bounded step; the rest is for the next round of the event loop.
 fn sweep(tick: Tick, worker: &Worker, more: Event) {
+    faults::point("tick");
     let has_more = worker.operate(|hub, rules, now| hub.tick(tick, rules, now));
     if has_more && !worker.is_leaving.get() {
         more.post_next();

@@ -4,7 +4,7 @@ use crate::hub::{self, Post, Refusal, Rest};
 use crate::model::{Message, Seconds, Token};
 use crate::nginx::client::Client;
 use crate::nginx::worker::{self, Worker};
-use crate::nginx::{clock, departing, ffi, journal, log};
+use crate::nginx::{clock, departing, faults, ffi, journal, log};
 use crate::session::departure::{Departure, Entry, How};
 use crate::session::fanout::Fanout;
 use crate::session::link::{Host, Lagged, Read, Unpublished};
@@ -18,7 +18,10 @@ impl Host for Worker {
     type Rest = Rest;
 
     fn leave(&self, token: Token) {
-        self.operate(|hub, rules, now| hub.leave(token, rules, now));
+        self.operate(|hub, rules, now| {
+            faults::point("leave");
+            hub.leave(token, rules, now);
+        });
     }
 
     fn read_on(
@@ -26,7 +29,11 @@ impl Host for Worker {
         rest: Rest,
         each: &mut dyn FnMut(&Message<'_>) -> bool,
     ) -> Result<Read<Rest>, Lagged> {
-        let read = self.operate(|hub, _, now| hub.read_on(rest, now, each));
+        let mut each = |message: &Message<'_>| {
+            faults::point("read_on");
+            each(message)
+        };
+        let read = self.operate(|hub, _, now| hub.read_on(rest, now, &mut each));
         read.map(|hub::Reading { rest, gone }| Read { rest, gone }).map_err(|hub::Lagged| Lagged)
     }
 
@@ -39,10 +46,12 @@ impl Host for Worker {
     }
 
     fn has_older(&self, token: Token, order: (Seconds, u64)) -> bool {
+        faults::point("has_older");
         self.operate(|hub, _, _| hub.has_older(token, order))
     }
 
     fn resume_from(&self, token: Token) -> Seconds {
+        faults::point("resume_from");
         self.operate(|hub, _, now| hub.resume_from(token, now))
     }
 
@@ -63,6 +72,7 @@ impl Host for Worker {
             store: location.store_messages,
         };
         let published = self.operate(|hub, rules, now| {
+            faults::point("websocket_publish");
             let channels = hub.channels_of(token);
             // Only the module itself publishes in the events channel.
             let ids: Vec<&[u8]> = channels
@@ -87,7 +97,10 @@ impl Host for Worker {
     }
 
     fn deliver(&self) {
-        self.deliver_some();
+        // A panic of the hub's is not about the subscriber that asks for it.
+        if ffi::guard("deliver", true, || self.deliver_some()) {
+            self.events.delivery.post_next();
+        }
     }
 
     fn has_rounds(&self) -> bool {
@@ -99,6 +112,7 @@ impl Host for Worker {
     }
 
     fn write_down(&self, link: &Client, entry: Entry) {
+        faults::point("write_down");
         journal::write_down(link.peer().request(), entry);
     }
 
@@ -150,7 +164,7 @@ impl Worker {
             }
         }
         self.serve("settle", || self.audience.settle_round());
-        self.audience.go_on(self);
+        self.serve("write", || self.audience.go_on(self));
         more
     }
 
@@ -158,23 +172,41 @@ impl Worker {
         match news {
             hub::News::Messages { groups, messages, deleted_at } => {
                 let mut fanout = Fanout::new(groups, messages, deleted_at, clock::now_msec());
-                self.serve("fan out", || fanout.run(&self.audience));
+                let is_done = self.serve("fan out", || {
+                    faults::point("batch");
+                    fanout.run(&self.audience);
+                });
+                if !is_done {
+                    // Nobody knows which of them have it, and the hub does not hand it out again.
+                    let listeners = groups.iter().flat_map(|group| &group.listeners);
+                    listeners.for_each(|listener| self.audience.fail(self, listener.token));
+                }
             }
-            hub::News::Ended { token, left } => self.audience.unsubscribed(token, left),
+            hub::News::Ended { token, left } => {
+                let is_done = self.serve("unsubscribe", || {
+                    faults::point("ended");
+                    self.audience.unsubscribed(token, left);
+                });
+                if !is_done {
+                    // The hub has forgotten it, so it would stay for ever.
+                    self.audience.fail(self, token);
+                }
+            }
             hub::News::Broken { token, .. } => self.audience.fail(self, token),
         }
     }
 
     /// Runs work for many subscribers that goes on where it was interrupted. A panic costs the one
-    /// subscriber that it was about.
-    pub(super) fn serve(&self, name: &str, mut work: impl FnMut()) {
+    /// subscriber that it was about. `false`: the work is not done, after a panic that was about nobody in
+    /// particular.
+    pub(super) fn serve(&self, name: &str, mut work: impl FnMut()) -> bool {
         loop {
-            let panicked = ffi::guard(name, true, || {
+            let is_done = ffi::guard(name, false, || {
                 work();
-                false
+                true
             });
-            if !panicked || !self.audience.pass_over(self) {
-                return;
+            if is_done || !self.audience.pass_over(self) {
+                return is_done;
             }
         }
     }

@@ -18,7 +18,9 @@ use ngx::ffi::{
 use crate::nginx::config::{LocationConf, MainConf};
 use crate::nginx::log::{self, Level};
 use crate::nginx::parse::{self, Parse};
-use crate::nginx::{directives, duties, ffi, identity, log_variables, validation, variables};
+use crate::nginx::{
+    directives, duties, faults, ffi, identity, log_variables, validation, variables,
+};
 
 const OK: ngx_int_t = NGX_OK as ngx_int_t;
 const ERROR: ngx_int_t = NGX_ERROR as ngx_int_t;
@@ -68,6 +70,7 @@ pub(crate) fn main_conf(cycle: NonNull<ngx_cycle_t>) -> Option<NonNull<MainConf>
 /// `cf` is the parser's state.
 unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     ffi::install_panic_hook();
+    faults::prepare();
     identity::set(&raw mut ngx_http_push_stream_module);
     // SAFETY: nginx calls us with its parser's state, inside `http`.
     unsafe {

@@ -15,7 +15,7 @@ use crate::nginx::answer::{self, FAILED, Sent};
 use crate::nginx::body::{self, Body};
 use crate::nginx::location::{Location, Mode};
 use crate::nginx::request::{Method, Request};
-use crate::nginx::{ffi, headers, log, settings, statistics, worker};
+use crate::nginx::{faults, ffi, headers, log, settings, statistics, worker};
 use crate::wire::path;
 
 const METHODS: &str = "GET, POST, PUT";
@@ -114,6 +114,7 @@ fn act(request: &mut Request) -> Sent {
 
 fn publish(request: &mut Request, location: &Location, channels: &[&[u8]]) -> Sent {
     let published = {
+        faults::point("publish");
         let Some(body) = body_of(request) else { return Ok(FAILED) };
         let post = Post {
             event_id: request.header(b"Event-Id"),
@@ -130,6 +131,7 @@ fn publish(request: &mut Request, location: &Location, channels: &[&[u8]]) -> Se
         Some(Err(refusal)) => return answer::refused(request, refusal),
         Some(Ok(())) => worker::after_publishing(),
     }
+    faults::point("published");
     if !location.channel_info_on_publish {
         return Ok(answer::empty(request, 200));
     }

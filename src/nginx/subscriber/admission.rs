@@ -5,6 +5,7 @@ use ngx::ffi::{NGX_DONE, ngx_http_cleanup_add, ngx_int_t};
 use crate::model::Token;
 use crate::nginx::answer::Sent;
 use crate::nginx::client::{self, Client};
+use crate::nginx::faults;
 use crate::nginx::location::Location;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::subscriber::events;
@@ -25,6 +26,7 @@ pub(super) fn admit(
     cleanup.data = client::pointer_to(token);
     cleanup.handler = Some(events::on_cleanup);
     client::attach(token, request.peer());
+    faults::point("admitted");
     Ok(token)
 }
 
@@ -36,6 +38,7 @@ pub(super) fn conclude(
     opened: Result<Option<ngx_int_t>, NoMemory>,
     stay: impl FnOnce() -> ngx_int_t,
 ) -> Sent {
+    faults::point("opened");
     let over = match opened {
         Ok(None) => return Ok(stay()),
         Ok(Some(code)) => Ok(code),

@@ -6,6 +6,7 @@ use ngx::ffi::ngx_http_complex_value_t;
 
 use crate::hub::{Refusal, Stay, Subscribe, Subscribed};
 use crate::model::{Since, Token};
+use crate::nginx::faults;
 use crate::nginx::location::Location;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::worker::Worker;
@@ -74,7 +75,9 @@ impl Asked<'_> {
             form,
             token,
         };
-        worker.operate(|hub, rules, now| hub.subscribe(&request, rules, now))
+        let subscribed = worker.operate(|hub, rules, now| hub.subscribe(&request, rules, now));
+        faults::point("subscribed");
+        subscribed
     }
 
     pub(super) fn has_many_channels(&self) -> bool {

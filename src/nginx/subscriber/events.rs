@@ -15,9 +15,9 @@ use ngx::ffi::{
 
 use crate::model::Token;
 use crate::nginx::client;
-use crate::nginx::ffi;
 use crate::nginx::peer::Peer;
 use crate::nginx::worker::{self, Worker};
+use crate::nginx::{faults, ffi};
 use crate::session::link::Host;
 
 /// Lets us see in the next round what comes for the subscriber's request, or that its client goes.
@@ -37,16 +37,19 @@ pub(crate) fn watch(worker: &Worker, token: Token) {
 /// Runs the handler of an event that is about one subscriber. If it panics, the subscriber is cut off.
 fn handle(name: &str, r: *mut ngx_http_request_t, body: impl FnOnce(&'static Worker, Peer, Token)) {
     let Some(worker) = worker::this() else { return };
+    let Some(r) = NonNull::new(r) else { return };
+    let token = client::token_of(r);
     let panicked = ffi::guard(name, true, || {
-        if let Some(r) = NonNull::new(r) {
-            // SAFETY: by the contract of the handlers below, the request is live.
-            body(worker, unsafe { Peer::new(r) }, client::token_of(r));
-        }
+        // SAFETY: by the contract of the handlers below, the request is live.
+        body(worker, unsafe { Peer::new(r) }, token);
         false
     });
     if panicked {
         ffi::guard(name, (), || {
-            worker.audience.pass_over(worker);
+            if !worker.audience.pass_over(worker) {
+                // The session knows nothing of the event, and nginx will not tell of it again.
+                worker.audience.fail(worker, token);
+            }
         });
     }
 }
@@ -58,6 +61,7 @@ fn handle(name: &str, r: *mut ngx_http_request_t, body: impl FnOnce(&'static Wor
 /// `r` is a live request, to which a subscriber was attached.
 pub(super) unsafe extern "C" fn on_writable(r: *mut ngx_http_request_t) {
     handle("on_writable", r, |worker, peer, token| {
+        faults::point("on_writable");
         let audience = &worker.audience;
         let is_waiting = audience.is_waiting(token);
         if peer.is_timed_out() && is_waiting {
@@ -83,6 +87,7 @@ pub(super) unsafe extern "C" fn on_writable(r: *mut ngx_http_request_t) {
 /// `r` is a live request, to which a subscriber was attached.
 pub(super) unsafe extern "C" fn on_readable(r: *mut ngx_http_request_t) {
     handle("on_readable", r, |worker, _, token| {
+        faults::point("on_readable");
         let audience = &worker.audience;
         // SAFETY: see above.
         if unsafe { (*r).discard_body() } == 0 {
@@ -116,7 +121,10 @@ pub(super) unsafe extern "C" fn on_readable(r: *mut ngx_http_request_t) {
 ///
 /// `r` is a live request, to which a WebSocket's subscriber was attached.
 pub(super) unsafe extern "C" fn on_frames(r: *mut ngx_http_request_t) {
-    handle("on_frames", r, |worker, _, token| worker.audience.read(worker, token));
+    handle("on_frames", r, |worker, _, token| {
+        faults::point("on_frames");
+        worker.audience.read(worker, token);
+    });
 }
 
 /// nginx calls this when it ends the request, for whatever reason.

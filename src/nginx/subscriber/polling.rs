@@ -16,7 +16,7 @@ use crate::nginx::subscriber::admission::{admit, conclude, keep_open};
 use crate::nginx::subscriber::asking::Asked;
 use crate::nginx::subscriber::streaming;
 use crate::nginx::worker::{self, Worker};
-use crate::nginx::{clock, departing, respond, settings};
+use crate::nginx::{clock, departing, faults, respond, settings};
 use crate::session::link::Host;
 use crate::session::outbox::Piece;
 use crate::session::paging;
@@ -131,6 +131,7 @@ impl Asking<'_> {
         let mut count = 0;
         let replayed = self.worker.operate(|hub, _, now| {
             hub.read_backlog(subscribed, now, &mut |message| {
+                faults::point("backlog");
                 count += 1;
                 reply.before_message(&mut body);
                 layout.form().render(message, &mut body);

@@ -16,7 +16,7 @@ use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::subscriber::admission::{admit, conclude, keep_open};
 use crate::nginx::subscriber::asking::{Asked, value};
 use crate::nginx::worker::{self, Worker};
-use crate::nginx::{clock, departing, respond, settings};
+use crate::nginx::{clock, departing, faults, respond, settings};
 use crate::session::Padding;
 use crate::session::departure::Reason;
 use crate::session::link::{Host, Way};
@@ -96,7 +96,10 @@ pub(super) fn begin(
     let frames_chunks = portion.is_chunked();
     let rest = audience.form_of(token).and_then(|form| {
         let replayed = worker.operate(|hub, _, now| {
-            hub.read_backlog(&mut subscribed, now, &mut |message| portion.push(&form, message))
+            hub.read_backlog(&mut subscribed, now, &mut |message| {
+                faults::point("backlog");
+                portion.push(&form, message)
+            })
         });
         replayed.rest
     });

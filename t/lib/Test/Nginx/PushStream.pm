@@ -96,7 +96,8 @@ sub module_path {
 
 # workers, connections: numbers; master: 0 for "master_process off"; main, events, http_main: text for
 # these blocks; gzip: 1 switches it on for everything; module: 0 runs without the module; daemon: 1 for a
-# master that obeys USR2 and WINCH, which a master in the foreground does not.
+# master that obeys USR2 and WINCH, which a master in the foreground does not; faults: 1 for panics on demand
+# (see `fail_at`).
 sub new {
     my ($class, %o) = @_;
     my $dir = File::Temp::tempdir('push-stream-XXXXXXXX', TMPDIR => 1);
@@ -106,6 +107,7 @@ sub new {
         main => $o{main} // '', events => $o{events} // '', connections => $o{connections} // 4096,
         http_main => $o{http_main} // '',
         gzip => $o{gzip} // 0, module => $o{module} // 1, daemon => $o{daemon} // 0,
+        faults => $o{faults} // 0,
         ports => {}, http => '', expected => [], killed => {}, tries => 0,
     }, $class;
 }
@@ -171,6 +173,7 @@ sub run {
     my ($self) = @_;
     $self->write_file('nginx.conf', $self->_configuration);
     mkdir "$self->{dir}/client_body_temp";
+    $self->write_file('faults', "\0" x 4096) if $self->{faults};
     $self->{pid} = $self->_spawn($self->{dir});
     $self->_follow_daemon if $self->{daemon};
     my $answered = $CLIENT->until(sub { !$self->_alive || $self->_answers && $self->_all_there },
@@ -192,6 +195,7 @@ sub _spawn {
     open STDOUT, '>>', "$dir/output.log";
     open STDERR, '>&', \*STDOUT;
     $SIG{PIPE} = 'DEFAULT';
+    $ENV{PUSH_STREAM_FAULTS} = "$self->{dir}/faults" if $self->{faults};
     chdir $dir;
     exec @command or POSIX::_exit(127);
 }
@@ -423,6 +427,38 @@ sub thaw {
 sub _until_stopped {
     my (@pids) = @_;
     return $CLIENT->until(sub { !grep { _slurp("/proc/$_/stat") !~ /\) T / } @pids }, 'workers to stand still', 5);
+}
+
+# ---- panics
+
+# True if the module was built with the feature `faults`.
+sub has_faults { return _slurp(module_path()) =~ /PUSH_STREAM_FAULTS/ }
+
+# Lets the module panic when a worker has reached this point so many times from now on (src/nginx/faults.rs).
+sub fail_at {
+    my ($self, $point, $times) = @_;
+    my $slots = $self->{fault_slots} //= {};
+    $slots->{$point} = keys %$slots if !exists $slots->{$point};
+    my $slot = $slots->{$point};
+    $self->_write_fault($slot, 0, pack 'a56', $point);
+    $self->_write_fault($slot, 56, pack 'L', $times);
+    return $self;
+}
+
+# How many times the point must still be reached; 0: the module has panicked.
+sub faults_left {
+    my ($self, $point) = @_;
+    my $table = _slurp("$self->{dir}/faults");
+    return unpack 'L', substr $table, 64 * $self->{fault_slots}{$point} + 56, 4;
+}
+
+sub _write_fault {
+    my ($self, $slot, $at, $bytes) = @_;
+    open my $file, '+<:raw', "$self->{dir}/faults" or die $!;
+    sysseek $file, 64 * $slot + $at, 0;
+    syswrite $file, $bytes;
+    close $file;
+    return;
 }
 
 # ---- the error log

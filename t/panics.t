@@ -1,0 +1,295 @@
+# A panic costs only the one subscriber or request that it was about. The worker lives on, and all others get
+# every message once and in order.
+#
+# PUSH_STREAM_ONLY=text runs only the cases with this text in their names.
+#
+# Proves promises.md: deaths-and-changes.
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::Nginx::PushStream;
+use JSON::PP qw(decode_json);
+
+plan(skip_all => 'the module was built without the feature "faults"') unless Test::Nginx::PushStream->has_faults;
+
+my $t = Test::Nginx::PushStream->new(workers => 2, faults => 1)->http(<<'EOC')->run();
+    log_format end "$arg_n=$push_stream_close_reason;";
+    access_log %%TESTDIR%%/access.log end;
+    push_stream_shared_memory_size 8m;
+    push_stream_channels_path $arg_id;
+    push_stream_message_template "~channel~~id~;";
+    push_stream_store_messages on;
+    push_stream_subscriber_max_buffered 64m;
+    server {
+        listen 127.0.0.1:%%PORT_8080%%;
+        location /pub      { push_stream_publisher admin; client_max_body_size 1m; client_body_buffer_size 1m; }
+        location /sub      { push_stream_subscriber; push_stream_footer_template "FOOT"; }
+        location /big      { push_stream_subscriber; push_stream_message_template "~channel~~id~;~text~"; }
+        location /filtered { push_stream_subscriber; push_stream_force_filters on; }
+        location /pinged   { push_stream_subscriber; push_stream_ping_message_interval 100ms; }
+        location /short    { push_stream_subscriber; push_stream_subscriber_connection_ttl 100ms;
+                             push_stream_footer_template "FOOT"; }
+        location /lp       { push_stream_subscriber long-polling; }
+        location /lp-short { push_stream_subscriber long-polling; push_stream_longpolling_connection_ttl 100ms; }
+        location /ws       { push_stream_subscriber websocket; push_stream_websocket_allow_publish on; }
+        location /stats    { push_stream_channels_statistics; }
+        location /audit    { push_stream_audit on; }
+    }
+EOC
+$t->expect_log(qr/\[alert\] .* push stream: panic in ".+": asked for by a test: /);
+
+my $WEBSOCKET = 'Test::Nginx::PushStream::WebSocket';
+my $number = 0;
+my @workers = $t->worker_pids;
+my ($one, $two) = @workers;
+
+# ---- subscribers
+
+# A new subscriber: its connection (s), what it is (kind), its name in the access log (n), its channel, and the
+# id of the first message that it gets. `id` may name several channels, and old messages.
+sub add {
+    my ($kind, $id, %o) = @_;
+    my ($first, $still) = (delete $o{first} // 1, delete $o{still});
+    my $n = $kind . ++$number;
+    my $uri = "/$kind?id=$id&n=$n";
+    my $s = $kind eq 'ws' ? $t->websocket($uri, %o) : $kind =~ /^lp/ ? $t->poll($uri, %o) : $t->subscribe($uri, %o);
+    $s->client->pause if $still;
+    return { n => $n, kind => $kind, s => $s, channel => $id =~ s/[.\/].*//r, first => $first, texts => '' };
+}
+
+sub three { my ($kind) = @_; return sub { map { add($kind, $_[0], worker => $one) } 1 .. 3 } }
+
+# A client that reads nothing, behind whose socket something waits.
+sub slow {
+    my ($channel) = @_;
+    my $slow = add('big', $channel, worker => $one, rcvbuf => 4096, still => 1);
+    fill($channel) for 1 .. 15;
+    return $slow;
+}
+
+sub fill { my ($channel) = @_; $t->publish("/pub?id=$channel", 'x' x 400_000); return }
+
+# Has it ended, and not as it does in good order?
+sub is_cut {
+    my ($sub) = @_;
+    my $s = $sub->{s};
+    return $s->closed && $s->client->buffered !~ /\x88/ if $sub->{kind} eq 'ws' && $s->status == 101;
+    $s = $s->exchange if $sub->{kind} eq 'ws';
+    $s->wait_end;
+    return !$s->complete || $s->status == 500;
+}
+
+# The reason for which it ended, from the access log.
+sub reason {
+    my ($sub) = @_;
+    my $reason;
+    $t->wait_for(sub { ($reason) = slurp('access.log') =~ /^$sub->{n}=(.*);$/m; defined $reason },
+        "a line about $sub->{n}");
+    return $reason;
+}
+
+# The ids of the messages that it has got, up to this one.
+sub ids_until {
+    my ($sub, $last) = @_;
+    my ($s, $channel) = @$sub{qw(s channel)};
+    if ($sub->{kind} eq 'ws') {
+        while ($sub->{texts} !~ /\Q$channel\E$last;/) {
+            my $text = $s->text // last;
+            $sub->{texts} .= $text;
+        }
+        return join ' ', $sub->{texts} =~ /\Q$channel\E(\d+);/g;
+    }
+    $s->client->until(sub { $s->so_far =~ /\Q$channel\E$last;/ || $s->client->eof }, "message $last");
+    return join ' ', $s->so_far =~ /\Q$channel\E(\d+);/g;
+}
+
+# ---- the server
+
+sub publish { my ($channel) = @_; $t->publish("/pub?id=$channel", 'x'); return }
+
+sub subscribers { my ($id) = @_; return ($t->stats("/stats?id=$id") // {})->{subscribers} // 0 }
+sub published   { my ($id) = @_; return ($t->stats("/stats?id=$id") // {})->{published_messages} // 0 }
+
+# The names of the callbacks that have panicked since the log had this length.
+sub panicked_in {
+    my ($from) = @_;
+    return map { /panic in "([^"]+)"/ ? $1 : $_ } grep { /\[alert\]/ } split /\n/, substr $t->log, $from;
+}
+
+# What is wrong in the zone when everything stands still, and backlogs that are kept.
+sub audit {
+    my ($audit, @wrong);
+    $t->wait_for(sub {
+        $audit = decode_json($t->get('/audit')->body);
+        push @wrong, @{ $audit->{violations} };
+        return $audit->{compared} && !$audit->{kinds}{interests_backlog}{count};
+    }, 'a zone that stands still and keeps nothing', 10);
+    my $kept = $audit->{kinds}{interests_backlog}{count};
+    return join "\n", @wrong, $kept ? "$kept backlogs are kept" : ();
+}
+
+sub slurp {
+    my ($name) = @_;
+    open my $file, '<', $t->dir . "/$name" or return '';
+    local $/;
+    return scalar(<$file>) // '';
+}
+
+# ---- a panic
+
+# One panic, when a worker reaches this point for the `times`th time (1) while `act` runs. Around it are
+# subscribers in both workers, of the same channel and of another one, who must not notice. Options:
+#   subs     code that makes more subscribers of the channel
+#   act      code that is given the channel and those subscribers; it may return others that it has made
+#   cut      how many of all these are cut off (0); who it is depends on whose turn comes first
+#   among    code that says, of a subscriber, that it may be one of those
+#   in       the name of the callback in the log, as a pattern
+#   ends     those that are not cut off end as well, in good order
+#   alone    nobody else has the channel
+#   check    code that looks at the channel, the subscribers, and those that were cut off
+sub panics {
+    my ($point, $story, %o) = @_;
+    my $name = "$point ($story)";
+    return if $ENV{PUSH_STREAM_ONLY} && index($name, $ENV{PUSH_STREAM_ONLY}) < 0;
+    my $log = length $t->log;
+    my ($channel, $other) = map { $_ . ++$number . '-' } qw(c o);
+    my @others = map {
+        my $worker = $_;
+        map { add('sub', $_, worker => $worker), add('ws', $_, worker => $worker) } $other, $o{alone} ? () : $channel;
+    } @workers;
+    my @subs = $o{subs} ? $o{subs}->($channel) : ();
+    my $expected = grep { $_->{channel} eq $channel } @others, @subs;
+    $t->wait_for(sub { subscribers($channel) == $expected }, "$expected subscribers");
+
+    $t->fail_at($point, $o{times} // 1);
+    push @subs, grep { ref } $o{act}->($channel, @subs);
+    ok($t->wait_for(sub { $t->faults_left($point) == 0 }, "a panic at $point", 10), "$name: it panics");
+    $_->{s}->client->resume for @subs;
+
+    my $cut = $o{cut} // 0;
+    my @may = grep { !$o{among} || $o{among}->($_) } @subs, $o{ends} ? () : @others;
+    my $end = $o{ends} ? @may : $cut;
+    my @cut;
+    $t->wait_for(sub { @cut = grep { hears_end($_) } @may; @cut >= $end }, "$end to end") if $end;
+    @cut = grep { is_cut($_) } @cut if $cut;
+    is(scalar @cut, $cut, "$name: $cut cut off") if $cut || !$o{ends};
+    is(join(' ', map { reason($_) } @cut), join(' ', ('error') x @cut), "$name: the access log says why") if $cut;
+    $o{check}->($channel, \@subs, \@cut) if $o{check};
+
+    my %gone = map { $_->{n} => 1 } @cut, $o{ends} ? @subs : ();
+    my @stay = grep { !$gone{ $_->{n} } } @others, @subs;
+    my $count = grep { $_->{channel} eq $channel } @stay;
+    ok($t->wait_for(sub { subscribers($channel) == $count }, "$count subscribers"), "$name: the others are counted");
+    # Whatever was published once must be on its way: nothing else wakes anybody now.
+    my $before = published($channel);
+    my @wrong = wrong(@stay);
+    my @late = map { add('sub', $channel, worker => $_, first => $before + 1) } @workers;
+    for my $worker (@workers, @workers) {
+        $t->publish("/pub?id=$_", 'later', worker => $worker) for $channel, $other;
+    }
+    push @wrong, wrong(@stay, @late);
+    is(join("\n", @wrong), '', "$name: all others get everything once, in order");
+    is(join(' ', $t->worker_pids), join(' ', @workers), "$name: the workers live on");
+    like(join(' ', panicked_in($log)), qr/\A(?:$o{in})\z/, "$name: the log says it once");
+    $_->{s}->close for @others, @subs, @late;
+    ok($t->wait_for(sub { $t->stats->{subscribers} == 0 && !subscribers($channel) }, 'nobody', 10), "$name: nobody is left");
+    is(audit(), '', "$name: the zone is in order");
+    $t->delete("/pub?id=$_") for $channel, $other;
+    return;
+}
+
+# Has the response ended, or the connection?
+sub hears_end {
+    my ($sub) = @_;
+    my $s = $sub->{kind} eq 'ws' ? $sub->{s}->exchange : $sub->{s};
+    return $s->client->eof || $s->complete;
+}
+
+# A line for each of these that has not got what was published since it came.
+sub wrong {
+    my %last;
+    return map {
+        my $last = $last{ $_->{channel} } //= published($_->{channel});
+        my $got = $last >= $_->{first} ? ids_until($_, $last) : '';
+        my $want = join ' ', $_->{first} .. $last;
+        $got eq $want ? () : "$_->{n}: \"$got\", not \"$want\"";
+    } grep { $_->{kind} !~ /^lp/ } @_;
+}
+
+sub is_of { my (@kinds) = @_; my %kinds = map { $_ => 1 } @kinds; return sub { $kinds{ $_[0]{kind} } } }
+
+
+# ---- live messages
+
+my @one = (cut => 1);
+panics('send', 'of one of many', @one, in => 'write', times => 4, act => \&publish, subs => three('sub'));
+panics('flush', 'through all filters', @one, in => 'write', times => 2, act => \&publish, subs => three('filtered'));
+panics('await_writable', 'a socket that is full', @one, in => 'write', act => sub { fill($_[0]) for 1 .. 15; return },
+    subs => sub { add('big', $_[0], worker => $one, rcvbuf => 4096, still => 1) });
+panics('buffered_max', 'more for a full socket', @one, in => 'fan out', act => sub { fill($_[0]) }, subs => \&slow,
+    among => is_of('big'));
+
+panics('on_writable', 'a socket that takes more', @one, in => 'on_writable', subs => \&slow,
+    act => sub { $_[1]{s}->client->resume; return });
+
+panics('batch', 'before anybody has it', cut => 5, in => 'fan out', act => \&publish, subs => three('sub'), alone => 1,
+    among => is_of('sub'));
+panics('ended', 'a deleted channel', cut => 1, in => 'unsubscribe', subs => three('sub'), alone => 1, ends => 1,
+    act => sub { $t->delete("/pub?id=$_[0]"); return });
+
+# ---- times
+
+panics('ping_text', 'a ping', @one, in => 'on_due', times => 2, act => sub { }, subs => three('pinged'));
+panics('layout', 'the end of a time', @one, in => 'on_due', times => 2, act => sub { }, subs => three('short'), ends => 1);
+panics('resume_from', 'the end of a poll', @one, in => 'on_due', times => 2, act => sub { }, subs => three('lp-short'),
+    ends => 1);
+panics('tick', 'the sweep', in => 'on_\w+_tick', act => sub { });
+
+# ---- polls
+
+panics('layout', 'the answer to a poll', @one, in => 'write', times => 2, act => \&publish, subs => three('lp'),
+    ends => 1);
+panics('has_older', 'a poll of two channels', @one, in => 'write', times => 2, act => \&publish, ends => 1,
+    subs => sub { my ($channel) = @_; map { add('lp', "$channel/p$channel", worker => $one) } 1 .. 3 });
+
+# ---- WebSockets
+
+sub say_x { my ($channel, @subs) = @_; $subs[0]{s}->send_text('x'); return }
+
+panics('on_frames', 'before reading', @one, in => 'on_frames', act => \&say_x, subs => three('ws'));
+panics('receive', 'while reading', @one, in => 'on_frames', act => \&say_x, subs => three('ws'));
+panics('websocket_publish', 'while publishing', @one, in => 'on_frames', act => \&say_x, subs => three('ws'));
+# Its own message comes first, then its close frame.
+panics('send', 'to another one, before the last frame of a client', @one, in => 'write', ends => 1, among => is_of('ws'),
+    subs => sub { my ($channel) = @_; map { add('ws', $channel, worker => $one) } 1, 2 },
+    alone => 1,
+    act   => sub {
+        my ($channel, undef, $ws) = @_;
+        my @frames = ([ 1, 'x' ], [ 8, pack 'n', 1000 ]);
+        $ws->{s}->send_raw(join '', map { $WEBSOCKET->can('frame_bytes')->(@$_, mask => "\1\2\3\4") } @frames);
+        return;
+    },
+    check => sub {
+        my ($channel, $subs) = @_;
+        is($subs->[1]{s}->text, "${channel}1;", 'the client gets its own message');
+        is($subs->[1]{s}->rest, $WEBSOCKET->can('close_hex')->(1000), 'and then its close frame');
+    });
+
+# ---- publishers
+
+panics('publish', 'before it is published', in => 'publisher::on_body', act => sub {
+    is($t->post("/pub?id=$_[0]", 'x', worker => $one)->status, 500, 'the publisher is told');
+    return;
+});
+panics('published', 'after it was published', in => 'publisher::on_body', act => sub {
+    is($t->post("/pub?id=$_[0]", 'x', worker => $one)->status, 500, 'the publisher is told');
+    return;
+});
+
+# ---- ends
+
+sub leave { my ($channel, @subs) = @_; $_->{s}->close for @subs; return }
+panics('on_readable', 'a client that leaves', in => 'on_readable', act => \&leave, subs => three('sub'), ends => 1);
+panics('write_down', 'a client that leaves', in => 'on_cleanup', act => \&leave, subs => three('sub'), ends => 1);
+
+$t->done();
