@@ -275,6 +275,34 @@ panics('send', 'to another one, before the last frame of a client', @one, in => 
         is($subs->[1]{s}->rest, $WEBSOCKET->can('close_hex')->(1000), 'and then its close frame');
     });
 
+# ---- requests
+
+for my $kind (qw(sub ws lp)) {
+    for my $point (qw(admitted subscribed opened)) {
+        panics($point, "a new $kind", @one, in => 'subscriber::handle', among => is_of($kind),
+            act => sub { add($kind, $_[0], worker => $one) });
+    }
+}
+
+sub ten { my ($channel) = @_; $t->publish("/pub?id=$channel", 'old') for 1 .. 10; return }
+
+for my $kind (qw(sub ws lp)) {
+    panics('backlog', "for a new $kind", @one, in => 'subscriber::handle', times => 3, subs => \&ten,
+        among => is_of($kind), act => sub { add($kind, "$_[0].b9") });
+}
+panics('read_on', 'for a new subscriber', @one, in => 'subscriber::handle', among => is_of('big'),
+    subs => sub { fill($_[0]) for 1 .. 3; return },
+    act  => sub { add('big', "$_[0].b9") });
+panics('read_on', 'behind a full socket', @one, in => 'on_writable|on_flush', times => 5, among => is_of('big'),
+    subs => sub {
+        my ($channel) = @_;
+        fill($channel) for 1 .. 30;
+        my $slow = add('big', "$channel.b30", worker => $one, rcvbuf => 4096, still => 1);
+        $t->get('/stats', worker => $one);    # it has been served
+        return $slow;
+    },
+    act => sub { $_[1]{s}->client->resume; return });
+
 # ---- publishers
 
 panics('publish', 'before it is published', in => 'publisher::on_body', act => sub {
