@@ -241,6 +241,7 @@ panics('ended', 'a deleted channel', cut => 1, in => 'unsubscribe', subs => thre
 
 panics('ping_text', 'a ping', @one, in => 'on_due', times => 2, act => sub { }, subs => three('pinged'));
 panics('layout', 'the end of a time', @one, in => 'on_due', times => 2, act => sub { }, subs => three('short'), ends => 1);
+panics('depart', 'the end of a time', @one, in => 'depart', times => 2, act => sub { }, subs => three('short'), ends => 1);
 panics('resume_from', 'the end of a poll', @one, in => 'on_due', times => 2, act => sub { }, subs => three('lp-short'),
     ends => 1);
 panics('tick', 'the sweep', in => 'on_\w+_tick', act => sub { });
@@ -249,6 +250,7 @@ panics('tick', 'the sweep', in => 'on_\w+_tick', act => sub { });
 
 panics('layout', 'the answer to a poll', @one, in => 'write', times => 2, act => \&publish, subs => three('lp'),
     ends => 1);
+panics('depart', 'the answer to a poll', @one, in => 'depart', times => 2, act => \&publish, subs => three('lp'), ends => 1);
 panics('has_older', 'a poll of two channels', @one, in => 'write', times => 2, act => \&publish, ends => 1,
     subs => sub { my ($channel) = @_; map { add('lp', "$channel/p$channel", worker => $one) } 1 .. 3 });
 
