@@ -320,6 +320,7 @@ panics('published', 'after it was published', in => 'publisher::on_body', act =>
 
 sub leave { my ($channel, @subs) = @_; $_->{s}->close for @subs; return }
 panics('on_readable', 'a client that leaves', in => 'on_readable', act => \&leave, subs => three('sub'), ends => 1);
+panics('leave', 'a client that leaves', in => 'leave', act => \&leave, subs => three('sub'), ends => 1);
 panics('write_down', 'a client that leaves', in => 'on_cleanup', act => \&leave, subs => three('sub'), ends => 1);
 
 $t->done();
