@@ -323,4 +323,28 @@ panics('on_readable', 'a client that leaves', in => 'on_readable', act => \&leav
 panics('leave', 'a client that leaves', in => 'leave', act => \&leave, subs => three('sub'), ends => 1);
 panics('write_down', 'a client that leaves', in => 'on_cleanup', act => \&leave, subs => three('sub'), ends => 1);
 
+# At the end of a worker each subscriber gets its last bytes, but for one.
+sub last_panic {
+    my ($point, $in, $how, $end) = @_;
+    my $name = "$point ($how)";
+    return if $ENV{PUSH_STREAM_ONLY} && index($name, $ENV{PUSH_STREAM_ONLY}) < 0;
+    my $log = length $t->log;
+    my @subs = map { my $worker = $_; map { add($_, 'last', worker => $worker) } qw(sub ws lp sub ws) } $t->worker_pids;
+    $t->wait_for(sub { subscribers('last') == @subs }, 'subscribers');
+    $t->fail_at($point, 3);
+    ok($end->(), "$name: the workers end");
+    my @cut = grep { is_cut($_) } @subs;
+    is(scalar @cut, 1, "$name: one is cut off");
+    is(join(' ', map { reason($_) } @cut), 'error', "$name: the access log says why");
+    is(join(' ', panicked_in($log)), $in, "$name: the log says it once");
+    return;
+}
+
+my $reload = sub { return $t->reload(wait_old => 1) };
+last_panic('dismiss', 'dismiss', 'a reload', $reload);
+last_panic('layout',  'dismiss', 'a reload', $reload);
+last_panic('depart',  'depart',  'a reload', $reload);
+is(audit(), '', 'the zone is in order') unless $ENV{PUSH_STREAM_ONLY};
+last_panic('dismiss', 'dismiss', 'a stop', sub { return $t->stop });
+
 $t->done();
