@@ -220,9 +220,9 @@ impl Hub {
         let older = self.roster.interests_of(token).filter_map(|(shard, interest)| {
             let section = self.store.section(shard);
             match oldest_unread(&section, interest)? {
-                ((time, _), Kind::Message) => Some(time),
+                ((time, _), Unread::Message) => Some(time),
                 // It cannot be had again.
-                (_, Kind::Notice) => None,
+                (_, Unread::Notice) => None,
             }
         });
         older.fold(now, Seconds::min)
@@ -369,8 +369,8 @@ impl Hub {
     }
 }
 
-/// What stands in a channel's log.
-enum Kind {
+/// What an interest has not read.
+enum Unread {
     Message,
     /// The notice that the channel is deleted, whether it has a record or not.
     Notice,
@@ -380,14 +380,14 @@ enum Kind {
 fn oldest_unread(
     section: &Section<'_>,
     interest: Handle<Interest>,
-) -> Option<((Seconds, u64), Kind)> {
+) -> Option<((Seconds, u64), Unread)> {
     let interest = section.get(interest);
     if let Some(next) = section.next_unread(interest).map(|next| section.get(next)) {
-        let kind = if next.has(NOTICE) { Kind::Notice } else { Kind::Message };
+        let kind = if next.has(NOTICE) { Unread::Notice } else { Unread::Message };
         return Some(((next.time.time(), next.tag.get()), kind));
     }
     let channel = section.get(interest.channel.get()?);
-    let notice = ((channel.time.time(), channel.tag.get()), Kind::Notice);
+    let notice = ((channel.time.time(), channel.tag.get()), Unread::Notice);
     channel.has(DELETED).then_some(notice)
 }
 
