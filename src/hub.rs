@@ -12,6 +12,7 @@ use crate::store::Store;
 use crate::store::arena::Handle;
 use crate::store::channel::Channel;
 use crate::store::interest::Interest;
+use crate::store::message::Readout;
 use crate::wire::path;
 
 mod backlog;
@@ -108,8 +109,8 @@ pub struct Hub {
     wakes: Vec<ProcessSlot>,
     /// Where the next delivery begins to look for news, so that no shard starves.
     next_shard: usize,
-    /// Contents of the messages being delivered.
-    scratch: Vec<u8>,
+    /// The messages that are being handed out; empty between two operations.
+    readout: Readout,
     /// Channels that became trash; the tick tells the events channel.
     destroyed: VecDeque<Vec<u8>>,
     /// Interests that no subscriber has: open readers, and those that are just going. Between two
