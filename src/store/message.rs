@@ -475,18 +475,18 @@ mod tests {
                 store.unstage(message);
             }
         }
-        assert_eq!(store.audit().violations, [""; 0]);
+        assert_eq!(store.inventory().violations, [""; 0]);
     }
 
     #[test]
     fn what_does_not_fit_leaves_nothing_behind() {
         let (_memory, store) = zone();
-        let pristine = store.audit();
+        let pristine = store.inventory();
         let text = vec![b'x'; 300 * 1024];
         let pieces: [&[u8]; 1] = [&text];
         let content = Content { event_id: None, event_type: None, text: &pieces, flags: 0 };
         assert!(store.stage(content).is_none());
-        assert_eq!(store.audit(), pristine);
+        assert_eq!(store.inventory(), pristine);
     }
 
     /// A stored message of this time to live, in no channel's log.
