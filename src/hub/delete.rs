@@ -7,8 +7,8 @@ use crate::store::channel::DELETED;
 use crate::store::message::{Content, Message, NOTICE};
 
 impl Hub {
-    /// Deletes those of the channels that exist; answers how many did. Never fails for memory: if
-    /// a text of its own does not fit, subscribers are told the configured one.
+    /// Deletes the channels that exist, and answers how many did. It never fails for want of memory: if
+    /// `text` does not fit, subscribers get the configured text.
     pub fn delete(
         &mut self,
         channels: &[&[u8]],
@@ -68,7 +68,7 @@ impl Hub {
         found.is_some()
     }
 
-    /// The text for the subscribers, if it is not the configured one, which all workers know.
+    /// Stages the text for the subscribers. All workers know the configured one, which needs no message.
     fn stage_notice(
         &mut self,
         id: &[u8],

@@ -1,8 +1,8 @@
-//! Several workers in one thread, over one zone: the ground of the store's and the hub's tests, and
-//! of the fuzzer's target `store_ops`.
+//! The simulation: several workers in one thread, over one zone. The tests of the store and the hub use
+//! it, and the fuzzer's target `store_ops`.
 //!
-//! A worker can be stopped at any store it makes ([`World::run_until_store`]): what it had done is
-//! in the zone, its locks are those of a dead process, and nothing else of it is left.
+//! A worker can die at any store it makes ([`World::run_until_store`]). Its earlier stores are in the
+//! zone then, its locks are those of a dead process, and nothing else of it is left.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -27,8 +27,8 @@ mod every_stop;
 mod forgotten;
 #[cfg(test)]
 mod inspect;
-// Whole histories, full zones and rules take Miri minutes each, and reach no unsafe code that the
-// store's own tests and the stopped operations do not.
+// Whole histories, full zones and rules take minutes each under Miri. They reach no unsafe code that
+// the store's own tests and the stopped operations do not reach.
 #[cfg(not(miri))]
 mod model;
 #[cfg(not(miri))]
@@ -43,8 +43,8 @@ mod slab;
 #[cfg(all(test, not(miri)))]
 use model::look;
 
-/// Runs the history that a fuzzer's input decides: workers come, go, die and do all that they can,
-/// until the input ends. Panics where the zone is not what it should be, or something leaked.
+/// Runs the history that a fuzzer's input decides: workers start, end, die and run all operations,
+/// until the input is used up. Panics if the zone is not as it should be, or something leaked.
 #[cfg(fuzzing)]
 pub fn fuzz_history(input: &[u8]) {
     random::run(rng::Rng::of_input(input));
@@ -56,14 +56,14 @@ pub(super) fn token(number: usize) -> Token {
     Token::new(number as u32, 1)
 }
 
-/// When a worker dies.
+/// How an operation of a worker is cut off.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Death {
-    /// At this store, in the middle of a section or not.
+    /// The worker dies at this store, inside a section or not.
     AtStore(u64),
-    /// Behind this section, without a lock, and with the rest of its operation still to be done.
+    /// The worker dies after this section: it holds no lock, and the rest of its operation is missing.
     AfterSection(u64),
-    /// Not at all: its operation panics when it uses a handle for this time, and it lives on.
+    /// The operation panics when it uses a handle for this time. The worker lives on.
     Panic(u64),
 }
 
@@ -75,7 +75,7 @@ pub(super) struct World {
     memory: Memory,
 }
 
-/// Seats of the store; the last one is the auditor's.
+/// Seats of the store. The last one is for looking.
 pub(super) const SEATS: u32 = 6;
 
 impl World {
@@ -115,14 +115,14 @@ impl World {
         self.workers[worker].as_mut().expect("this worker lives")
     }
 
-    /// A look at the zone, which is at rest, from a seat that no worker has.
+    /// Checks the zone, which must be at rest, from a seat that no worker has.
     pub(super) fn inventory(&self) -> Inventory {
         let store = self.open(SEATS);
         store.settle();
         store.inventory()
     }
 
-    /// The audit that a running server offers, while nobody works.
+    /// Runs the audit that a running server offers, while no worker works.
     pub(super) fn inspect(&self) -> crate::model::Audit {
         let store = self.open(SEATS);
         let mut inspection = Inspection::default();
@@ -158,8 +158,8 @@ impl World {
         }
     }
 
-    /// Runs an operation of a worker that dies at its `stores`-th store. `None`: it died; else it
-    /// came to its end before.
+    /// Runs an operation of a worker that dies at its `stores`-th store. `None` if it died; otherwise the
+    /// operation ended before.
     #[cfg(test)]
     pub(super) fn run_until_store<R>(
         &mut self,
@@ -170,8 +170,7 @@ impl World {
         self.run_until(worker, Death::AtStore(stores), operation)
     }
 
-    /// Runs an operation of a worker that dies or panics in it. `None`: it did; else it came to its end
-    /// before.
+    /// Runs an operation that is cut off. `None` if it was; otherwise it ended before.
     pub(super) fn run_until<R>(
         &mut self,
         worker: usize,
@@ -208,9 +207,9 @@ impl World {
         while self.hub(worker).tick(Tick::Full, &rules, now) {}
     }
 
-    /// Ends all workers, lets everything expire, and answers what the zone holds then: nothing.
+    /// Ends all workers, lets everything expire, and answers what is in the zone then: nothing.
     pub(super) fn drain(&mut self) -> Inventory {
-        self.rules.events_channel.clear(); // It would live for ever.
+        self.rules.events_channel.clear(); // Otherwise it would live for ever.
         for worker in 0..self.workers.len() {
             if self.workers[worker].is_none() {
                 self.spawn(worker);
