@@ -87,7 +87,8 @@ impl Host for Worker {
     }
 
     fn deliver(&self) {
-        self.deliver_some();
+        self.hand_out();
+        self.audience.go_on(self);
     }
 
     fn has_rounds(&self) -> bool {
@@ -139,6 +140,13 @@ impl Worker {
             self.go_on_next();
             return true;
         }
+        let more = self.hand_out();
+        self.audience.go_on(self);
+        more
+    }
+
+    /// Takes a bounded number of batches from the hub to the subscribers. `true`: there are more.
+    fn hand_out(&self) -> bool {
         let mut more = true;
         for _ in 0..BATCHES_MAX {
             let mut each = |news: hub::News<'_>| self.take(news);
@@ -150,7 +158,6 @@ impl Worker {
             }
         }
         self.serve("settle", || self.audience.settle_round());
-        self.audience.go_on(self);
         more
     }
 
