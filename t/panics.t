@@ -308,7 +308,7 @@ panics('send', 'to another one, before the last frame of a client', @one, in => 
 # ---- requests
 
 for my $kind (qw(sub ws lp)) {
-    for my $point (qw(admitted subscribed opened)) {
+    for my $point (qw(admitted subscribed opened schedule)) {
         panics($point, "a new $kind", @one, in => 'subscriber::handle', among => is_of($kind),
             act => sub { add($kind, $_[0], worker => $one) });
     }
