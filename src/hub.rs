@@ -25,7 +25,7 @@ mod refusal;
 mod roster;
 mod seat;
 #[cfg(any(test, fuzzing))]
-mod sim;
+pub(crate) mod sim;
 mod subscribe;
 mod sweep;
 #[cfg(all(test, not(miri)))]

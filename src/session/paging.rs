@@ -179,6 +179,17 @@ impl<R> Unread<R> {
         forgotten
     }
 
+    /// Bytes that it has from the allocator.
+    #[cfg(test)]
+    pub(super) fn allocated(&self) -> usize {
+        let mut names: Vec<_> = self.later.iter().map(|later| &later.channel).collect();
+        names.sort_by_key(|name| Rc::as_ptr(name).addr());
+        names.dedup_by_key(|name| Rc::as_ptr(name).addr());
+        let names: usize = names.iter().map(|name| name.len() + 2 * size_of::<usize>()).sum();
+        let pieces = self.later.iter().map(|later| &later.piece).collect();
+        names + self.later.capacity() * size_of::<Later>() + Piece::allocated(pieces)
+    }
+
     fn has_notice(&self, channel: &[u8]) -> bool {
         self.later.iter().any(|later| later.is_notice && *later.channel == *channel)
     }
@@ -211,6 +222,11 @@ impl Gaps {
         }
         self.0.swap_remove(at);
         core::slice::from_ref(last)
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The subscriber is given nothing more.
@@ -443,15 +459,6 @@ mod tests {
         String::from_utf8_lossy(bytes).into_owned()
     }
 
-    /// Bytes that waiting behind old messages takes from the allocator, but for the renderings.
-    fn allocated(unread: &Unread<Old>) -> usize {
-        let mut names: Vec<_> = unread.later.iter().map(|later| &later.channel).collect();
-        names.sort_by_key(|name| Rc::as_ptr(name).addr());
-        names.dedup_by_key(|name| Rc::as_ptr(name).addr());
-        let names: usize = names.iter().map(|name| name.len() + 2 * size_of::<usize>()).sum();
-        names + unread.later.capacity() * size_of::<Later>()
-    }
-
     #[test]
     fn what_waits_behind_old_messages_counts_with_all_its_memory() {
         for channels in [1, 2, 20] {
@@ -469,7 +476,7 @@ mod tests {
                     let subscriber = records.slots.get(token).expect("it is there");
                     let Mode::Stream(stream) = &subscriber.mode else { panic!("a stream") };
                     let unread = stream.unread.as_ref().expect("old messages");
-                    (unread.waiting(), allocated(unread))
+                    (unread.waiting(), unread.allocated())
                 })
             };
             let (waiting, allocated) = waiting(channels);

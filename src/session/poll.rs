@@ -94,6 +94,11 @@ impl Poll {
         Self { callback, says_timed_out, since, found: None }
     }
 
+    #[cfg(test)]
+    pub(super) fn has_found(&self) -> bool {
+        self.found.is_some()
+    }
+
     /// Takes a live message into account. `true` if it is the first one.
     pub(super) fn offer(&mut self, message: &Message<'_>, render: impl FnOnce() -> Piece) -> bool {
         let is_notice = message.id == DELETED_ID;
