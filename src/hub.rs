@@ -4,7 +4,7 @@
 //! the store, and says afterwards whom to wake ([`Hub::take_wakes`]). Time and limits come in as
 //! arguments, so a reload changes them at once and a test owns them.
 
-use crate::model::Seconds;
+use crate::model::{Seconds, Token};
 use crate::store::Store;
 use crate::store::arena::Handle;
 use crate::store::channel::Channel;
@@ -105,6 +105,8 @@ pub struct Hub {
     next_shard: usize,
     /// Contents of the messages being delivered.
     scratch: Vec<u8>,
+    /// The readers that are open now, and whose backlog each of them reads.
+    readers: Vec<(Token, Reader)>,
     /// Channels that became trash while room was made; the next tick tells the events channel.
     destroyed: Vec<Vec<u8>>,
 }
@@ -173,7 +175,7 @@ struct Found {
 }
 
 /// An interest that a backlog reads through.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Reader {
     shard: usize,
     interest: Handle<Interest>,

@@ -12,10 +12,11 @@
 //! While it reads, the reader pins what it has not read yet, so messages that expire or are evicted
 //! meanwhile are still there for it. It lives only for one turn of the worker, and is dropped with its
 //! worker like any other interest: a subscriber that takes its messages slowly must not hold the
-//! zone's memory.
+//! zone's memory. If the turn ends otherwise, because the connection is lost or the worker panics, the
+//! reader goes when its subscriber leaves.
 
 use crate::hub::{Hub, Reader, Subscribed};
-use crate::model::{Message, Seconds, Since};
+use crate::model::{Message, Seconds, Since, Token};
 use crate::store::arena::Handle;
 use crate::store::channel::Channel;
 use crate::store::message::{BINARY, Message as Record, REPLAYABLE, STORED};
@@ -74,6 +75,8 @@ pub struct Replayed {
 /// dropped.
 #[derive(Debug)]
 pub struct Rest {
+    /// Whose they are.
+    token: Token,
     /// In request order, the next one last. Not empty.
     channels: Vec<Remaining>,
     /// What is newer does not belong to it.
@@ -181,7 +184,7 @@ impl Hub {
             let before = replayed.messages;
             let stop =
                 self.read_one(&backlog, subscribed.bound, now, &mut replayed, &mut has_room, each);
-            self.store.retire(backlog.reader.shard, backlog.reader.interest, now);
+            self.close_reader(subscribed.token, backlog.reader, now);
             if replayed.messages > before || matches!(stop, Stop::Before(_)) {
                 let newest = subscribed.bound.map_or(backlog.newest, |b| b.min(backlog.newest));
                 replayed.newest = replayed.newest.max(Some(newest));
@@ -193,7 +196,8 @@ impl Hub {
         }
         channels.reverse();
         let bound = subscribed.bound;
-        replayed.rest = (!channels.is_empty()).then_some(Rest { channels, bound });
+        replayed.rest =
+            (!channels.is_empty()).then_some(Rest { token: subscribed.token, channels, bound });
         replayed
     }
 
@@ -211,8 +215,9 @@ impl Hub {
         let mut gone = Vec::new();
         let mut has_room = true;
         while let Some(channel) = rest.channels.last_mut() {
-            if channel.reader.is_none() {
-                channel.reader = self.reopen(channel, now)?;
+            let is_open = |reader: &Reader| self.readers.contains(&(rest.token, *reader));
+            if !channel.reader.as_ref().is_some_and(is_open) {
+                channel.reader = self.reopen(channel, rest.token, now)?;
             }
             if let Some(reader) = channel.reader {
                 match self.read_remaining(reader, channel, rest.bound, now, &mut has_room, each) {
@@ -220,9 +225,9 @@ impl Hub {
                         channel.next = next;
                         return Ok(Reading { rest: Some(rest), gone });
                     }
-                    Ok(Stop::End) => self.store.retire(reader.shard, reader.interest, now),
+                    Ok(Stop::End) => self.close_reader(rest.token, reader, now),
                     Err(lagged) => {
-                        self.store.retire(reader.shard, reader.interest, now);
+                        self.close_reader(rest.token, reader, now);
                         return Err(lagged);
                     }
                 }
@@ -239,8 +244,24 @@ impl Hub {
     /// Keeps the place, and lets go of the messages.
     pub fn park(&mut self, rest: &mut Rest, now: Seconds) {
         for reader in rest.channels.iter_mut().filter_map(|channel| channel.reader.take()) {
-            self.store.retire(reader.shard, reader.interest, now);
+            self.close_reader(rest.token, reader, now);
         }
+    }
+
+    /// Closes all readers of a subscriber, wherever their places are kept.
+    pub(super) fn close_readers(&mut self, token: Token, now: Seconds) {
+        while let Some((_, reader)) = self.readers.iter().find(|(owner, _)| *owner == token) {
+            self.close_reader(token, *reader, now);
+        }
+    }
+
+    /// Nothing happens if it is closed already: its record may be somebody else's by now.
+    pub(super) fn close_reader(&mut self, token: Token, reader: Reader, now: Seconds) {
+        let Some(at) = self.readers.iter().position(|open| *open == (token, reader)) else {
+            return;
+        };
+        self.readers.swap_remove(at);
+        self.store.retire(reader.shard, reader.interest, now);
     }
 
     fn read_one(
@@ -355,7 +376,12 @@ impl Hub {
     }
 
     /// A reader at what is to be handed out next. `None`: the channel is gone.
-    fn reopen(&mut self, remaining: &Remaining, now: Seconds) -> Result<Option<Reader>, Lagged> {
+    fn reopen(
+        &mut self,
+        remaining: &Remaining,
+        token: Token,
+        now: Seconds,
+    ) -> Result<Option<Reader>, Lagged> {
         let hash = self.store.hash(&remaining.id);
         let shard = self.store.shard_of(hash);
         let opened = self.with_room(now, |hub| {
@@ -376,6 +402,7 @@ impl Hub {
             Some(Ok(Some(reader)))
         });
         let Some(reader) = opened.unwrap_or(Err(Lagged))? else { return Ok(None) };
+        self.readers.push((token, reader));
         self.seek(reader, remaining.next);
         Ok(Some(reader))
     }
@@ -467,8 +494,12 @@ fn newest_stored(section: &Section<'_>, channel: &Channel, count: u64) -> Option
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
     use super::Lagged;
-    use crate::hub::sim::World;
+    use crate::hub::sim::{World, request, token};
+    use crate::hub::{Stay, Subscribe};
+    use crate::model::Message;
 
     /// Channels a and b with these numbers of stored messages, which have their ids for texts.
     fn world(a: u64, b: u64) -> World {
@@ -493,6 +524,72 @@ mod tests {
         let audit = world.inspect();
         let being_read = audit.kinds.iter().find(|(name, _)| *name == "messages_being_read");
         being_read.expect("a kind").1.bytes
+    }
+
+    fn readers(world: &World) -> u64 {
+        let audit = world.inspect();
+        let backlogs = audit.kinds.iter().find(|(name, _)| *name == "interests_backlog");
+        backlogs.expect("a kind").1.count
+    }
+
+    /// The subscriber may be gone before its backlog is read, or the reading may panic at any message.
+    #[test]
+    fn a_backlog_that_is_not_read_to_its_end_goes_with_its_subscriber() {
+        for stay in [Stay::Live, Stay::No] {
+            for room in 0..8 {
+                let mut world = world(5, 3);
+                let (rules, now) = (world.rules.clone(), world.now);
+                let asked: &[(&[u8], _)] = &[(b"a", Some(5)), (b"b", Some(3))];
+                let asked = Subscribe { stay, token: token(1), ..request(asked) };
+                let hub = world.hub(0);
+                let mut subscribed = hub.subscribe(&asked, &rules, now).expect("room");
+                let mut count = 0;
+                let read = catch_unwind(AssertUnwindSafe(|| {
+                    let mut each = |_: &Message<'_>| {
+                        count += 1;
+                        if count > room {
+                            resume_unwind(Box::new(count));
+                        }
+                        count != 3
+                    };
+                    let rest = hub.read_backlog(&mut subscribed, now, &mut each).rest;
+                    hub.read_on(rest.expect("more is left"), now, &mut each).map(|_| ())
+                }));
+                assert!(read.is_err(), "it has panicked");
+                hub.leave(token(1), &rules, now);
+                assert_eq!(readers(&world), 0, "{stay:?}, a panic at {room}");
+                world.check("after a panic");
+            }
+            let mut world = world(5, 3);
+            let (rules, now) = (world.rules.clone(), world.now);
+            let asked: &[(&[u8], _)] = &[(b"a", Some(5)), (b"b", Some(3))];
+            let asked = Subscribe { stay, token: token(1), ..request(asked) };
+            world.hub(0).subscribe(&asked, &rules, now).expect("room");
+            assert_eq!(readers(&world), 2);
+            world.hub(0).leave(token(1), &rules, now);
+            assert_eq!(readers(&world), 0, "{stay:?}, never read");
+        }
+    }
+
+    #[test]
+    fn a_place_that_outlives_its_subscriber_closes_no_reader_of_others() {
+        let mut world = world(5, 3);
+        let (rules, now) = (world.rules.clone(), world.now);
+        let asked: &[(&[u8], _)] = &[(b"a", Some(5))];
+        let asked = Subscribe { token: token(1), ..request(asked) };
+        let hub = world.hub(0);
+        let mut subscribed = hub.subscribe(&asked, &rules, now).expect("room");
+        let rest = hub.read_backlog(&mut subscribed, now, &mut |_| false).rest.expect("more");
+        let read = hub.read_on(rest, now, &mut |_| false).expect("it is there");
+        hub.leave(token(1), &rules, now);
+        // In the same record.
+        hub.subscribe(&Subscribe { token: token(2), ..asked }, &rules, now).expect("room");
+        let mut rest = read.rest.expect("more");
+        hub.park(&mut rest, now);
+        assert_eq!(readers(&world), 1);
+        world.check("after a late park");
+        world.hub(0).leave(token(2), &rules, now);
+        assert_eq!(readers(&world), 0);
     }
 
     #[test]

@@ -16,6 +16,7 @@ impl Hub {
             wakes: Vec::new(),
             next_shard: 0,
             scratch: Vec::new(),
+            readers: Vec::new(),
             destroyed: Vec::new(),
         };
         let seat = hub.store.seat;
@@ -43,6 +44,7 @@ impl Hub {
         }
         let seat = self.store.seat;
         self.exclusively(|hub| hub.clean(seat, now));
+        self.readers.clear();
     }
 
     /// Cleans the seats of processes that have died and that nobody has taken since.

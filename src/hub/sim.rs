@@ -16,6 +16,8 @@ use crate::store::{Inspection, Store};
 #[cfg(test)]
 mod acts;
 #[cfg(test)]
+pub(super) use acts::request;
+#[cfg(test)]
 mod bounds;
 #[cfg(test)]
 mod every_stop;

@@ -53,6 +53,8 @@ pub struct Subscribe<'a> {
 /// A successful subscription, and the backlog that is still to be read.
 #[derive(Debug)]
 pub struct Subscribed {
+    /// Whose it is.
+    pub(super) token: Token,
     pub(super) backlogs: Vec<Backlog>,
     /// Newest message of the zone when the first channel was looked at, if `bounded`.
     pub(super) bound: Option<(Seconds, u64)>,
@@ -96,7 +98,8 @@ impl Hub {
             }
             self.roster.add(request.token);
         }
-        let mut subscribed = Subscribed { backlogs: Vec::new(), bound: None };
+        let token = request.token;
+        let mut subscribed = Subscribed { token, backlogs: Vec::new(), bound: None };
         for (channel, backtrack) in request.requested {
             let attached =
                 self.attach_to(channel, *backtrack, request, &mut subscribed, rules, now);
@@ -126,12 +129,13 @@ impl Hub {
         }
     }
 
-    /// The subscriber goes away, for whatever reason. A token that is not registered
-    /// is ignored.
+    /// The subscriber goes away, for whatever reason, and its backlog with it. Nothing happens if it is not
+    /// registered and has none.
     pub fn leave(&mut self, token: Token, rules: &Rules, now: Seconds) {
         let announced = self.roster.is_announced(token);
         let tell = announced && !rules.events_channel.is_empty();
         let channels = if tell { self.roster.channels_of(token) } else { Vec::new() };
+        self.close_readers(token, now);
         self.drop_subscriber(token, now);
         for channel in channels {
             self.notify("client_unsubscribed", &channel, rules, now);
@@ -329,6 +333,7 @@ impl Hub {
         if let Some(mut backlog) = attached.backlog {
             backlog.until = attached.newest;
             backlog.selects(request.since);
+            self.readers.push((request.token, backlog.reader));
             subscribed.backlogs.push(backlog);
         }
     }
@@ -336,7 +341,7 @@ impl Hub {
     /// Undoes a subscription of which only a part succeeded.
     fn give_up(&mut self, request: &Subscribe<'_>, subscribed: Subscribed, now: Seconds) {
         for backlog in &subscribed.backlogs {
-            self.store.retire(backlog.reader.shard, backlog.reader.interest, now);
+            self.close_reader(request.token, backlog.reader, now);
         }
         if request.stay == Stay::Live {
             self.drop_subscriber(request.token, now);

@@ -130,7 +130,7 @@ impl World {
 }
 
 /// A subscriber of these channels that stays.
-pub(super) fn request<'a>(requested: &'a [(&'a [u8], Option<u64>)]) -> Subscribe<'a> {
+pub(in crate::hub) fn request<'a>(requested: &'a [(&'a [u8], Option<u64>)]) -> Subscribe<'a> {
     Subscribe {
         requested,
         since: Since::default(),
