@@ -9,6 +9,7 @@ use crate::store::Store;
 use crate::store::arena::Handle;
 use crate::store::channel::Channel;
 use crate::store::interest::Interest;
+use crate::store::undo::Section;
 use crate::wire::path;
 
 mod backlog;
@@ -166,6 +167,16 @@ impl Hub {
             portion = (2 * portion).min(PORTION_MAX);
         }
     }
+}
+
+/// Sets the zone's time forward to `now`, unless it is there already. Answers its time and newest tag.
+fn set_time_forward(section: &Section<'_>, now: Seconds) -> (Seconds, u64) {
+    let commons = section.commons();
+    if commons.time.time() < now {
+        section.set64(&commons.time, now.cast_unsigned());
+        section.set64(&commons.tag, 0);
+    }
+    (commons.time.time(), commons.tag.get())
 }
 
 /// A channel as one section found it, and where it belongs.
