@@ -11,11 +11,10 @@ use crate::hub::sim::World;
 use crate::model::{Since, Token};
 use crate::session::audience::{Mode, State};
 use crate::session::departure::Reason;
-use crate::store::check::Audit;
 
 thread_local! {
     /// What a zone of so many bytes, for so many workers, holds when everything has expired.
-    static EMPTY: RefCell<HashMap<(usize, usize), Audit>> = RefCell::default();
+    static EMPTY: RefCell<HashMap<(usize, usize), String>> = RefCell::default();
 }
 
 /// Something that waits to be done.
@@ -321,10 +320,11 @@ impl History {
             assert!(!vanished || !is_told, "a goodbye that nobody was told");
         }
         let mut world = self.ground.world.borrow_mut();
-        let left = world.drain();
+        let left = format!("{:?}", world.drain());
         let empty = EMPTY.with_borrow_mut(|empty| {
             let key = (world.len(), self.workers.len());
-            empty.entry(key).or_insert_with(|| World::new(key.0, key.1).drain()).clone()
+            let drained = || format!("{:?}", World::new(key.0, key.1).drain());
+            empty.entry(key).or_insert_with(drained).clone()
         });
         assert_eq!(left, empty, "something leaked");
     }
