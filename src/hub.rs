@@ -13,6 +13,7 @@ use crate::store::arena::Handle;
 use crate::store::channel::Channel;
 use crate::store::interest::Interest;
 use crate::store::message::Readout;
+use crate::store::undo::Section;
 use crate::wire::path;
 
 mod backlog;
@@ -29,7 +30,7 @@ mod refusal;
 mod roster;
 mod seat;
 #[cfg(any(test, fuzzing))]
-mod sim;
+pub(crate) mod sim;
 #[cfg(all(test, not(miri)))]
 mod stopped;
 mod subscribe;
@@ -113,9 +114,10 @@ pub struct Hub {
     readout: Readout,
     /// Channels that became trash. The next tick publishes that on the events channel.
     destroyed: VecDeque<Vec<u8>>,
-    /// Interests without subscribers: open readers, and those that are being dropped. Empty between two
-    /// operations, unless one of them panicked.
-    readers: RefCell<Vec<Reader>>,
+    /// Interests without subscribers: open readers, each with the subscriber whose backlog it reads, and
+    /// those that are being dropped, which are nobody's. Between two operations only a subscriber that is
+    /// being written to has some, unless an operation panicked.
+    readers: RefCell<Vec<(Token, Reader)>>,
     /// Subscribers that are leaving. Empty between two operations, unless one of them panicked.
     leaving: Vec<Token>,
     /// Channels in which this worker has left messages over the limit, for the next tick.
@@ -180,6 +182,16 @@ impl Hub {
     }
 }
 
+/// Sets the zone's time forward to `now`, unless it is there already. Answers its time and newest tag.
+fn set_time_forward(section: &Section<'_>, now: Seconds) -> (Seconds, u64) {
+    let commons = section.commons();
+    if commons.time.time() < now {
+        section.set64(&commons.time, now.cast_unsigned());
+        section.set64(&commons.tag, 0);
+    }
+    (commons.time.time(), commons.tag.get())
+}
+
 /// A channel that was found or created.
 struct Found {
     channel: Handle<Channel>,
@@ -187,7 +199,7 @@ struct Found {
 }
 
 /// An interest without subscribers: a backlog is read through it, or it is being dropped.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Reader {
     shard: usize,
     interest: Handle<Interest>,

@@ -15,7 +15,7 @@
 //! of the zone.
 
 use crate::hub::{Hub, Reader, Subscribed};
-use crate::model::{Message, Seconds, Since};
+use crate::model::{Message, Seconds, Since, Token};
 use crate::store::arena::Handle;
 use crate::store::channel::Channel;
 use crate::store::message::{Message as Record, REPLAYABLE, Readout, STORED};
@@ -74,6 +74,8 @@ pub struct Replayed {
 /// be dropped.
 #[derive(Debug)]
 pub struct Rest {
+    /// Whose they are.
+    token: Token,
     /// In request order, the next one last. Not empty.
     channels: Vec<Remaining>,
     /// Newer messages do not belong to it.
@@ -181,7 +183,7 @@ impl Hub {
             let before = replayed.messages;
             let stop =
                 self.read_one(&backlog, subscribed.bound, now, &mut replayed, &mut has_room, each);
-            self.close_reader(backlog.reader, now);
+            self.close_reader(subscribed.token, backlog.reader, now);
             if replayed.messages > before || matches!(stop, Stop::Before(_)) {
                 let newest = subscribed.bound.map_or(backlog.newest, |b| b.min(backlog.newest));
                 replayed.newest = replayed.newest.max(Some(newest));
@@ -192,8 +194,8 @@ impl Hub {
             }
         }
         channels.reverse();
-        let bound = subscribed.bound;
-        replayed.rest = (!channels.is_empty()).then_some(Rest { channels, bound });
+        let (token, bound) = (subscribed.token, subscribed.bound);
+        replayed.rest = (!channels.is_empty()).then_some(Rest { token, channels, bound });
         replayed
     }
 
@@ -211,8 +213,12 @@ impl Hub {
         let mut gone = Vec::new();
         let mut has_room = true;
         while let Some(channel) = rest.channels.last_mut() {
+            let is_open = |reader: &Reader| {
+                self.readers.borrow().iter().any(|open| *open == (rest.token, *reader))
+            };
+            channel.reader = channel.reader.filter(is_open);
             if channel.reader.is_none() {
-                channel.reader = self.reopen(channel, now)?;
+                channel.reader = self.reopen(channel, rest.token, now)?;
             }
             if let Some(reader) = channel.reader {
                 match self.read_remaining(reader, channel, rest.bound, now, &mut has_room, each) {
@@ -220,9 +226,9 @@ impl Hub {
                         channel.next = next;
                         return Ok(Reading { rest: Some(rest), gone });
                     }
-                    Ok(Stop::End) => self.close_reader(reader, now),
+                    Ok(Stop::End) => self.close_reader(rest.token, reader, now),
                     Err(lagged) => {
-                        self.close_reader(reader, now);
+                        self.close_reader(rest.token, reader, now);
                         return Err(lagged);
                     }
                 }
@@ -239,14 +245,27 @@ impl Hub {
     /// Keeps the place, and stops pinning the messages.
     pub fn park(&mut self, rest: &mut Rest, now: Seconds) {
         for reader in rest.channels.iter_mut().filter_map(|channel| channel.reader.take()) {
-            self.close_reader(reader, now);
+            self.close_reader(rest.token, reader, now);
         }
     }
 
-    /// Drops a reader. If that panics, the reader is still there, and the next tick tries again.
-    pub(super) fn close_reader(&mut self, reader: Reader, now: Seconds) {
-        self.store.retire(reader.shard, reader.interest, now);
-        self.readers.get_mut().retain(|open| open.interest != reader.interest);
+    /// Closes all readers of a subscriber, wherever their places are kept.
+    pub(super) fn close_readers(&mut self, token: Token, now: Seconds) {
+        while let Some((_, reader)) =
+            self.readers.get_mut().iter().copied().find(|(owner, _)| *owner == token)
+        {
+            self.close_reader(token, reader, now);
+        }
+    }
+
+    /// Drops a reader. If that panics, the reader is still there, and the next tick tries again. One that is
+    /// closed already is left alone: its record may be somebody else's by now.
+    pub(super) fn close_reader(&mut self, token: Token, reader: Reader, now: Seconds) {
+        let is_it = |open: &(Token, Reader)| *open == (token, reader);
+        if self.readers.get_mut().iter().any(is_it) {
+            self.store.retire(reader.shard, reader.interest, now);
+            self.readers.get_mut().retain(|open| !is_it(open));
+        }
     }
 
     fn read_one(
@@ -359,7 +378,12 @@ impl Hub {
     }
 
     /// Opens a reader at the next message to hand out. `None`: the channel is gone.
-    fn reopen(&mut self, remaining: &Remaining, now: Seconds) -> Result<Option<Reader>, Lagged> {
+    fn reopen(
+        &mut self,
+        remaining: &Remaining,
+        token: Token,
+        now: Seconds,
+    ) -> Result<Option<Reader>, Lagged> {
         let hash = self.store.hash(&remaining.id);
         let shard = self.store.shard_of(hash);
         let opened = self.with_room(now, |hub| {
@@ -378,7 +402,7 @@ impl Hub {
             let Some(start) = oldest.filter(is_there) else { return Some(Err(Lagged)) };
             let reader = open_reader(&section, handle, shard, start)?;
             section.commit();
-            hub.readers.borrow_mut().push(reader);
+            hub.readers.borrow_mut().push((token, reader));
             Some(Ok(Some(reader)))
         });
         let Some(reader) = opened.unwrap_or(Err(Lagged))? else { return Ok(None) };

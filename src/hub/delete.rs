@@ -1,6 +1,6 @@
 //! Deleting channels.
 
-use crate::hub::{Hub, Rules};
+use crate::hub::{Hub, Rules, set_time_forward};
 use crate::model::Seconds;
 use crate::store::arena::Handle;
 use crate::store::channel::DELETED;
@@ -36,9 +36,10 @@ impl Hub {
             section.unlink_idle(handle);
             section.uncount_channel(channel);
             section.flag(&channel.flags, DELETED, true);
-            let commons = section.commons();
-            section.set64(&channel.time, commons.time.get());
-            section.set64(&channel.tag, commons.tag.get());
+            // What is published from now on, in a channel of this name or others, comes after it.
+            let (time, tag) = set_time_forward(&section, now);
+            section.set64(&channel.time, time.cast_unsigned());
+            section.set64(&channel.tag, tag);
             section.add(&section.shard().channels_in_delete, 1);
             if channel.interests.get().is_none() {
                 section.unlink_untold(handle);
@@ -49,8 +50,8 @@ impl Hub {
                     let record = section.get(notice);
                     let number = channel.published.get() + 1;
                     self.store.arena.put64(&record.id, number);
-                    self.store.arena.put64(&record.time, commons.time.get());
-                    self.store.arena.put64(&record.tag, commons.tag.get());
+                    self.store.arena.put64(&record.time, time.cast_unsigned());
+                    self.store.arena.put64(&record.tag, tag);
                     self.store.arena.put_link(&record.channel, Some(handle));
                     section.unlink_staged(section.seat(), notice);
                     section.append(channel, notice);

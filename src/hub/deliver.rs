@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::hub::roster::Ending;
-use crate::hub::{Hub, Reader, Rules};
+use crate::hub::{Hub, Reader, Rules, set_time_forward};
 use crate::model::{DELETED_ID, Group, Message, Seconds, Token};
 use crate::store::arena::Handle;
 use crate::store::channel::DELETED;
@@ -30,8 +30,8 @@ pub enum News<'a> {
         groups: &'a [Group],
         /// At least one.
         messages: &'a [Message<'a>],
-        /// `None` unless the channel was deleted: then time and tag of the newest message of all
-        /// channels at that moment. They say where the notice belongs among messages of other channels.
+        /// When this channel was deleted, and the newest tag of all channels in that second: where the
+        /// notice belongs among the messages of the others. `None`: it is not deleted.
         deleted_at: Option<(Seconds, u64)>,
     },
     /// This subscription ended because its channel was deleted. The notice came before, perhaps in an
@@ -60,7 +60,7 @@ struct Batch {
     records: Vec<Handle<Record>>,
     /// More messages follow these.
     more: bool,
-    /// If the channel was deleted: time and tag of the zone's newest message at that moment.
+    /// Time and tag of the zone when the channel was deleted, if it was.
     deleted_at: Option<(Seconds, u64)>,
 }
 
@@ -180,18 +180,14 @@ impl Hub {
     }
 
     /// The second from which a poll must ask again after it was answered without a message, so that it
-    /// misses none: now, or the second of the oldest message that this worker has not handed out yet.
+    /// misses none: now, by the zone's time, or the second of the oldest message that this worker has not handed out yet.
     ///
     /// Messages that are published later are not older, even if the clock of their worker is behind: this
     /// sets the zone's time forward first. The lock makes it wait for a message that is being published
     /// right now.
     pub fn resume_from(&mut self, token: Token, now: Seconds) -> Seconds {
         let section = self.store.commons_section();
-        let commons = section.commons();
-        if commons.time.time() < now {
-            section.set64(&commons.time, now.cast_unsigned());
-            section.set64(&commons.tag, 0);
-        }
+        let (now, _) = set_time_forward(&section, now);
         section.commit();
         let older = self.roster.interests_of(token).filter_map(|(shard, interest)| {
             let section = self.store.section(shard);
@@ -350,6 +346,7 @@ mod tests {
 
     use crate::hub::sim::{World, token};
     use crate::hub::{Hub, News, Post};
+    use crate::model::{Seconds, Since};
 
     #[test]
     fn a_poll_that_ends_resumes_at_the_oldest_message_it_has_not_had() {
@@ -365,6 +362,44 @@ mod tests {
         // Another worker publishes, whose clock is behind.
         world.publish(1, &[b"a"], b"two", true).expect("room");
         assert_eq!(world.hub(0).resume_from(token(1), now + 11), now + 9);
+    }
+
+    #[test]
+    fn a_deletion_is_of_its_own_second() {
+        for text in [&b"bye"[..], b"Channel deleted"] {
+            let mut world = World::new(256 * 1024, 2);
+            world.subscribe(0, &[(b"a", None)], 1).expect("room");
+            world.publish(1, &[b"b"], b"before", true).expect("room");
+            world.now += 10;
+            world.delete(1, b"a", text);
+            let (rules, now) = (world.rules.clone(), world.now);
+            let mut deleted = None;
+            world.hub(0).deliver(&rules, now, &mut |news| {
+                if let News::Messages { deleted_at, .. } = news {
+                    deleted = deleted_at;
+                }
+            });
+            assert_eq!(deleted, Some((now, 0)));
+            world.publish(1, &[b"a"], b"in a channel of that name", true).expect("room");
+            let (_, texts) =
+                world.subscribe_since(0, &[(b"a", None)], since(now), 2).expect("room");
+            assert_eq!(texts.len(), 1, "a client that was told of the deletion gets it");
+        }
+    }
+
+    fn since(time: Seconds) -> Since<'static> {
+        Since { time: Some(time), tag: Some(0), event_id: None }
+    }
+
+    /// A worker whose clock is behind says from which second on there may be news in the zone.
+    #[test]
+    fn a_poll_that_ends_goes_back_behind_no_message_that_its_client_has_had() {
+        let mut world = World::new(256 * 1024, 2);
+        world.subscribe(0, &[(b"a", None)], 1).expect("room");
+        world.publish(1, &[b"a"], b"one", true).expect("room");
+        world.deliver(0);
+        let now = world.now;
+        assert_eq!(world.hub(0).resume_from(token(1), now - 1), now);
     }
 
     /// Two channels of different shards. (Publishing to a shard also finishes what others left untold in

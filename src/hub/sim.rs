@@ -33,8 +33,7 @@ mod inspect;
 mod model;
 #[cfg(not(miri))]
 mod random;
-#[cfg(not(miri))]
-pub(super) mod rng;
+pub(crate) mod rng;
 #[cfg(all(test, not(miri)))]
 mod rules;
 #[cfg(all(test, not(miri)))]
@@ -68,10 +67,10 @@ pub(super) enum Death {
 }
 
 /// A zone and its workers.
-pub(super) struct World {
-    pub(super) workers: Vec<Option<Hub>>,
-    pub(super) rules: Rules,
-    pub(super) now: Seconds,
+pub(crate) struct World {
+    pub(crate) workers: Vec<Option<Hub>>,
+    pub(crate) rules: Rules,
+    pub(crate) now: Seconds,
     memory: Memory,
 }
 
@@ -79,7 +78,7 @@ pub(super) struct World {
 pub(super) const SEATS: u32 = 6;
 
 impl World {
-    pub(super) fn new(len: usize, workers: usize) -> Self {
+    pub(crate) fn new(len: usize, workers: usize) -> Self {
         let rules = Rules {
             message_ttl_secs: 60,
             channel_inactivity_secs: 30,
@@ -96,7 +95,7 @@ impl World {
     }
 
     /// Bytes of the zone.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.memory.len()
     }
 
@@ -105,13 +104,13 @@ impl World {
     }
 
     /// Starts the worker of this number, in seat number + 1.
-    pub(super) fn spawn(&mut self, worker: usize) {
+    pub(crate) fn spawn(&mut self, worker: usize) {
         let seat = worker as u32 + 1;
         let hub = Hub::attach(self.open(seat), 100 + seat, self.now);
         self.workers[worker] = Some(hub);
     }
 
-    pub(super) fn hub(&mut self, worker: usize) -> &mut Hub {
+    pub(crate) fn hub(&mut self, worker: usize) -> &mut Hub {
         self.workers[worker].as_mut().expect("this worker lives")
     }
 
@@ -123,7 +122,7 @@ impl World {
     }
 
     /// Runs the audit that a running server offers, while no worker works.
-    pub(super) fn inspect(&self) -> crate::model::Audit {
+    pub(crate) fn inspect(&self) -> crate::model::Audit {
         let store = self.open(SEATS);
         let mut inspection = Inspection::default();
         while store.inspect_some(&mut inspection) {}
@@ -131,14 +130,14 @@ impl World {
     }
 
     /// Checks the zone, and fails the test on any violation.
-    pub(super) fn check(&self, when: &str) -> Inventory {
+    pub(crate) fn check(&self, when: &str) -> Inventory {
         let inventory = self.inventory();
         assert!(inventory.violations.is_empty(), "{when}: {:?}", inventory.violations);
         inventory
     }
 
     /// Kills a worker at rest.
-    pub(super) fn kill(&mut self, worker: usize) {
+    pub(crate) fn kill(&mut self, worker: usize) {
         if let Some(hub) = self.workers[worker].take() {
             hub.store.arena.dead.set(true);
             drop(hub);
@@ -202,13 +201,13 @@ impl World {
         }
     }
 
-    pub(super) fn tick(&mut self, worker: usize) {
+    pub(crate) fn tick(&mut self, worker: usize) {
         let (rules, now) = (self.rules.clone(), self.now);
         while self.hub(worker).tick(Tick::Full, &rules, now) {}
     }
 
     /// Ends all workers, lets everything expire, and answers what is in the zone then: nothing.
-    pub(super) fn drain(&mut self) -> Inventory {
+    pub(crate) fn drain(&mut self) -> Inventory {
         self.rules.events_channel.clear(); // Otherwise it would live for ever.
         for worker in 0..self.workers.len() {
             if self.workers[worker].is_none() {

@@ -15,6 +15,9 @@ use crate::store::message::STORED;
 use crate::store::undo::Section;
 use crate::wire::resume::Selection;
 
+/// The token of what belongs to no subscriber.
+const NOBODY: Token = Token::new(0, 0);
+
 /// At most so many messages are looked at to see whether a channel stores any.
 const STEPS_BACK_MAX: usize = 256;
 
@@ -53,6 +56,8 @@ pub struct Subscribe<'a> {
 /// A successful subscription, and the backlog that is still to be read.
 #[derive(Debug)]
 pub struct Subscribed {
+    /// Whose it is.
+    pub(super) token: Token,
     pub(super) backlogs: Vec<Backlog>,
     /// Time and tag of the zone's newest message when the first channel was looked at, if `bounded`.
     pub(super) bound: Option<(Seconds, u64)>,
@@ -96,7 +101,7 @@ impl Hub {
             }
             self.roster.add(request.token);
         }
-        let mut subscribed = Subscribed { backlogs: Vec::new(), bound: None };
+        let mut subscribed = Subscribed { token: request.token, backlogs: Vec::new(), bound: None };
         for (channel, backtrack) in request.requested {
             let attached =
                 self.attach_to(channel, *backtrack, request, &mut subscribed, rules, now);
@@ -126,13 +131,14 @@ impl Hub {
         }
     }
 
-    /// Removes a subscriber that has gone, for whatever reason. A token that is not registered is
-    /// ignored.
+    /// Removes a subscriber that has gone, for whatever reason, and what is left of its backlog. A token
+    /// that is not registered is ignored.
     pub fn leave(&mut self, token: Token, rules: &Rules, now: Seconds) {
         let announced = self.roster.is_announced(token);
         let tell = announced && !rules.events_channel.is_empty();
         let channels = if tell { self.roster.channels_of(token) } else { Vec::new() };
         self.drop_subscriber(token, now);
+        self.close_readers(token, now);
         for channel in channels {
             self.notify("client_unsubscribed", &channel, rules, now);
         }
@@ -178,8 +184,8 @@ impl Hub {
 
     /// Drops an interest without listeners. If that panics, the next tick tries again.
     pub(super) fn drop_interest(&mut self, reader: Reader, now: Seconds) {
-        self.readers.get_mut().push(reader);
-        self.close_reader(reader, now);
+        self.readers.get_mut().push((NOBODY, reader));
+        self.close_reader(NOBODY, reader, now);
     }
 
     /// Adds to the number of this worker's subscriber connections. No other process writes it.
@@ -320,7 +326,8 @@ impl Hub {
             (commons.time.time(), commons.tag.get())
         });
         section.commit();
-        self.readers.borrow_mut().extend(attached.backlog.as_ref().map(|backlog| backlog.reader));
+        let reader = attached.backlog.as_ref().map(|backlog| (request.token, backlog.reader));
+        self.readers.borrow_mut().extend(reader);
         subscribed.bound = subscribed.bound.or(stamp);
         Some(Ok(Some(attached)))
     }
@@ -351,7 +358,7 @@ impl Hub {
     /// Undoes a subscription that failed halfway.
     fn give_up(&mut self, request: &Subscribe<'_>, subscribed: Subscribed, now: Seconds) {
         for backlog in &subscribed.backlogs {
-            self.close_reader(backlog.reader, now);
+            self.close_reader(request.token, backlog.reader, now);
         }
         if request.stay == Stay::Live {
             self.drop_subscriber(request.token, now);

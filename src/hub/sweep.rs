@@ -66,7 +66,7 @@ impl Hub {
         for token in core::mem::take(&mut self.leaving) {
             self.drop_subscriber(token, now);
         }
-        while let Some(reader) = self.readers.get_mut().pop() {
+        while let Some((_, reader)) = self.readers.get_mut().pop() {
             self.store.retire(reader.shard, reader.interest, now);
         }
         while let Some(staged) = self.store.my_seat().staging.get() {

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 /// A generator.
-pub(in crate::hub) struct Rng(Source);
+pub(crate) struct Rng(Source);
 
 enum Source {
     #[cfg_attr(fuzzing, expect(dead_code, reason = "a fuzzer gives inputs only"))]
@@ -15,16 +15,16 @@ enum Source {
 
 impl Rng {
     #[cfg_attr(fuzzing, expect(dead_code, reason = "a fuzzer gives inputs only"))]
-    pub(in crate::hub) const fn seeded(seed: u64) -> Self {
+    pub(crate) const fn seeded(seed: u64) -> Self {
         Self(Source::Seed(seed))
     }
 
-    pub(in crate::hub) fn of_input(input: &[u8]) -> Self {
+    pub(crate) fn of_input(input: &[u8]) -> Self {
         Self(Source::Input(input.to_vec().into()))
     }
 
     /// The input is used up. Never true with a seed.
-    pub(in crate::hub) fn is_spent(&self) -> bool {
+    pub(crate) fn is_spent(&self) -> bool {
         match &self.0 {
             Source::Seed(_) => false,
             Source::Input(rest) => rest.is_empty(),
@@ -32,7 +32,7 @@ impl Rng {
     }
 
     #[cfg_attr(fuzzing, expect(dead_code, reason = "the simulation asks for less"))]
-    pub(in crate::hub) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         match &mut self.0 {
             Source::Seed(state) => splitmix(state),
             Source::Input(rest) => taken(rest, u64::MAX),
@@ -40,7 +40,7 @@ impl Rng {
     }
 
     /// A number of `0..n`.
-    pub(in crate::hub) fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         let n = n.max(1) as u64;
         let number = match &mut self.0 {
             Source::Seed(state) => splitmix(state),
@@ -50,18 +50,18 @@ impl Rng {
     }
 
     /// True `percent` times out of a hundred.
-    pub(in crate::hub) fn chance(&mut self, percent: usize) -> bool {
+    pub(crate) fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
     /// One of the choices.
-    pub(in crate::hub) fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+    pub(crate) fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.below(all.len())]
     }
 
     /// `len` bytes that begin with `label`, as far as it fits. The others decide nothing, so they take
     /// nothing from an input.
-    pub(in crate::hub) fn text(&mut self, label: u64, len: usize) -> Vec<u8> {
+    pub(crate) fn text(&mut self, label: u64, len: usize) -> Vec<u8> {
         let mut filler = match &mut self.0 {
             Source::Seed(state) => splitmix(state),
             Source::Input(_) => label,
