@@ -213,9 +213,7 @@ impl Hub {
         let mut gone = Vec::new();
         let mut has_room = true;
         while let Some(channel) = rest.channels.last_mut() {
-            let is_open = |reader: &Reader| {
-                self.readers.borrow().iter().any(|open| *open == (rest.token, *reader))
-            };
+            let is_open = |reader: &Reader| self.readers.borrow().contains(&(rest.token, *reader));
             channel.reader = channel.reader.filter(is_open);
             if channel.reader.is_none() {
                 channel.reader = self.reopen(channel, rest.token, now)?;
