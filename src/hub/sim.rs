@@ -10,10 +10,12 @@ use crate::hub::{Hub, Rules, Tick};
 use crate::model::Seconds;
 #[cfg(test)]
 use crate::model::Token;
+#[cfg(test)]
+use crate::store::Inspection;
+use crate::store::Store;
 use crate::store::arena::{Killed, Tripped};
 use crate::store::check::Inventory;
 use crate::store::memory::Memory;
-use crate::store::{Inspection, Store};
 
 #[cfg(test)]
 mod acts;
@@ -122,6 +124,7 @@ impl World {
     }
 
     /// Runs the audit that a running server offers, while no worker works.
+    #[cfg(test)]
     pub(crate) fn inspect(&self) -> crate::model::Audit {
         let store = self.open(SEATS);
         let mut inspection = Inspection::default();

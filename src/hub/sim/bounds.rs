@@ -1,7 +1,7 @@
 //! Bounds: clean-up costs as much as what expires, not as what exists; no call and no section does more
 //! than a bounded part of a long work.
 //!
-//! Pins known-defects.md R3, R13.
+//! Proves promises.md: time-of-one-turn.
 
 use super::{World, token};
 use crate::hub::{News, Tick};

@@ -4,7 +4,7 @@
 //! `PUSH_STREAM_SIM_SEEDS=N` runs N more seeds, `PUSH_STREAM_SIM_SEED=S` only that one. A failure prints
 //! its seed. `fuzz/fuzz_targets/store_ops.rs` supplies the inputs.
 //!
-//! Pins known-defects.md M12, R15.
+//! Proves promises.md: order-and-number, deaths-and-changes.
 
 use std::collections::BTreeMap;
 
