@@ -386,7 +386,7 @@ sub always {
 }
 
 always($_, \&publish) for qw(send flush layout batch depart);
-always($_, \&leave)   for qw(on_readable);
+always($_, \&leave)   for qw(on_readable leave);
 always('on_frames', \&say_x_to_all);
 always('ended', sub { $t->delete("/pub?id=$_[0]") });
 
