@@ -279,6 +279,8 @@ panics('tick', 'the sweep', in => 'on_\w+_tick', act => sub { });
 panics('layout', 'the answer to a poll', @one, in => 'write', times => 2, act => \&publish, subs => three('lp'),
     ends => 1);
 panics('depart', 'the answer to a poll', @one, in => 'depart', times => 2, act => \&publish, subs => three('lp'), ends => 1);
+panics('write_down', 'the answer to a poll', in => 'write_down', times => 2, act => \&publish, subs => three('lp'),
+    ends => 1);
 panics('has_older', 'a poll of two channels', @one, in => 'write', times => 2, act => \&publish, ends => 1,
     subs => sub { my ($channel) = @_; map { add('lp', "$channel/p$channel", worker => $one) } 1 .. 3 });
 
@@ -350,7 +352,7 @@ panics('published', 'after it was published', in => 'publisher::on_body', act =>
 sub leave { my ($channel, @subs) = @_; $_->{s}->close for @subs; return }
 panics('on_readable', 'a client that leaves', in => 'on_readable', act => \&leave, subs => three('sub'), ends => 1);
 panics('leave', 'a client that leaves', in => 'leave', act => \&leave, subs => three('sub'), ends => 1);
-panics('write_down', 'a client that leaves', in => 'on_cleanup', act => \&leave, subs => three('sub'), ends => 1);
+panics('write_down', 'a client that leaves', in => 'write_down', act => \&leave, subs => three('sub'), ends => 1);
 
 # ---- again and again
 
@@ -385,8 +387,8 @@ sub always {
     return;
 }
 
-always($_, \&publish) for qw(send flush layout batch depart);
-always($_, \&leave)   for qw(on_readable leave);
+always($_, \&publish) for qw(send flush layout batch depart write_down);
+always($_, \&leave)   for qw(on_readable leave write_down);
 always('on_frames', \&say_x_to_all);
 always('ended', sub { $t->delete("/pub?id=$_[0]") });
 

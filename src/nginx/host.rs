@@ -119,8 +119,10 @@ impl Host for Worker {
     }
 
     fn write_down(&self, link: &Client, entry: Entry) {
-        faults::point("write_down");
-        journal::write_down(link.peer().request(), entry);
+        ffi::guard("write_down", (), || {
+            faults::point("write_down");
+            journal::write_down(link.peer().request(), entry);
+        });
     }
 
     fn report_too_slow(&self) {
