@@ -195,7 +195,7 @@ sub panics {
     my @may = grep { !$o{among} || $o{among}->($_) } @subs, $o{ends} ? () : @others;
     my $end = $o{ends} ? @may : $cut;
     my @cut;
-    $t->wait_for(sub { @cut = grep { hears_end($_) } @may; @cut >= $end }, "$end to end") if $end;
+    ok($t->wait_for(sub { @cut = grep { hears_end($_) } @may; @cut >= $end }, "$end to end"), "$name: $end end") if $end;
     @cut = grep { is_cut($_) } @cut if $cut;
     is(scalar @cut, $cut, "$name: $cut cut off") if $cut || !$o{ends};
     is(join(' ', map { reason($_) } @cut), join(' ', ('error') x @cut), "$name: the access log says why") if $cut;
@@ -279,11 +279,14 @@ panics('tick', 'the sweep', in => 'on_\w+_tick', act => sub { });
 panics('layout', 'the answer to a poll', @one, in => 'write', times => 2, act => \&publish, subs => three('lp'),
     ends => 1);
 panics('depart', 'the answer to a poll', @one, in => 'depart', times => 2, act => \&publish, subs => three('lp'), ends => 1);
+panics('write_down', 'the answer to a poll', in => 'write_down', times => 2, act => \&publish, subs => three('lp'),
+    ends => 1);
 panics('has_older', 'a poll of two channels', @one, in => 'write', times => 2, act => \&publish, ends => 1,
     subs => sub { my ($channel) = @_; map { add('lp', "$channel/p$channel", worker => $one) } 1 .. 3 });
 
 # ---- WebSockets
 
+sub say_x_to_all { my ($channel, @subs) = @_; $_->{s}->send_text('x') for grep { $_->{kind} eq 'ws' } @subs; return }
 sub say_x { my ($channel, @subs) = @_; $subs[0]{s}->send_text('x'); return }
 
 panics('on_frames', 'before reading', @one, in => 'on_frames', act => \&say_x, subs => three('ws'));
@@ -349,7 +352,47 @@ panics('published', 'after it was published', in => 'publisher::on_body', act =>
 sub leave { my ($channel, @subs) = @_; $_->{s}->close for @subs; return }
 panics('on_readable', 'a client that leaves', in => 'on_readable', act => \&leave, subs => three('sub'), ends => 1);
 panics('leave', 'a client that leaves', in => 'leave', act => \&leave, subs => three('sub'), ends => 1);
-panics('write_down', 'a client that leaves', in => 'on_cleanup', act => \&leave, subs => three('sub'), ends => 1);
+panics('write_down', 'a client that leaves', in => 'write_down', act => \&leave, subs => three('sub'), ends => 1);
+
+# ---- again and again
+
+# Whatever panics each time, the worker does not turn in circles: others have their turns, and in the end nobody
+# is left.
+sub always {
+    my ($point, $act) = @_;
+    my $name = "$point, each time";
+    return if $ENV{PUSH_STREAM_ONLY} && index($name, $ENV{PUSH_STREAM_ONLY}) < 0;
+    my $channel = 'c' . ++$number . '-';
+    my $log = length $t->log;
+    my @subs = map { add($_, $channel, worker => $one) } qw(sub filtered ws lp sub filtered ws lp);
+    $t->wait_for(sub { subscribers($channel) == @subs }, 'subscribers');
+    $t->fail_at($point, 'always');
+    $act->($channel, @subs);
+    ok($t->wait_for(sub { panicked_in($log) }, 'a panic'), "$name: it panics");
+    # Its worker still serves requests.
+    my $line = connection($one);
+    is($t->get('/stats', client => $line)->status, 200, "$name: others have their turn") for 1 .. 3;
+    $line->close;
+    $_->{s}->close for @subs;
+    $t->wait_for(sub { my $before = panicked_in($log); $t->get('/stats') for 1 .. 5; $before == panicked_in($log) },
+        'the last panic');
+    $t->fail_at($point, 0);
+    cmp_ok(scalar(my @all = panicked_in($log)), '<=', 20 * @subs, "$name: no more panics than there are reasons");
+    ok($t->wait_for(sub { $t->stats->{subscribers} == @bystanders && !subscribers($channel) }, 'nobody', 10),
+        "$name: nobody is left");
+    is(join("\n", wrong(@bystanders)), '', "$name: others get everything");
+    is(join(' ', $t->worker_pids), join(' ', @workers), "$name: the workers live on");
+    is(audit(), '', "$name: the zone is in order");
+    $t->delete("/pub?id=$channel");
+    return;
+}
+
+always($_, \&publish) for qw(send flush layout batch depart write_down);
+always($_, \&leave)   for qw(on_readable leave write_down);
+always('on_frames', \&say_x_to_all);
+always('ended', sub { $t->delete("/pub?id=$_[0]") });
+
+# ---- the end of a worker
 
 # At the end of a worker each subscriber gets its last bytes, but for one.
 sub last_panic {

@@ -26,6 +26,7 @@ use crate::nginx::worker::{self, Events, MESSAGES_TICK_MSEC, Worker};
 use crate::nginx::zone::{self, Failed};
 use crate::nginx::{clock, faults, ffi, log, refusals, wake};
 use crate::session::departure::{Cut, Reason};
+use crate::session::link::Host;
 use crate::store::{self, Store};
 
 /// Between two full ticks; statistics show the rhythm.
@@ -287,6 +288,9 @@ unsafe extern "C" fn on_full_tick(_: *mut ngx_event_t) {
         worker.events.full_tick.fire_in(FULL_TICK_MSEC);
         worker.full_zone.report(clock::now());
         refusals::report_rest();
+        for token in worker.staying.take() {
+            worker.leave(token);
+        }
         worker.hub().recover_dead(clock::now(), &is_alive);
         // In case that somebody could not wake us (see `wake::wake`).
         on_woken();

@@ -9,8 +9,8 @@
 //!   of the machine), 4 bytes that nobody uses
 //! ```
 //!
-//! Each time a worker reaches a point whose slot has a count, it counts down by one; it panics at zero. All
-//! workers count together. Without the feature a point is nothing.
+//! Each time a worker reaches a point whose slot has a count, it counts down by one; it panics at zero. With
+//! the largest count it panics each time. All workers count together. Without the feature a point is nothing.
 
 #[cfg(feature = "faults")]
 pub(super) use armed::{point, prepare};
@@ -34,6 +34,7 @@ mod armed {
 
     const NAME_LEN: usize = 56;
     const SLOTS: usize = 64;
+    const ALWAYS: u32 = u32::MAX;
 
     #[repr(C)]
     struct Slot {
@@ -81,10 +82,12 @@ mod armed {
     pub(crate) fn point(name: &str) {
         let Some(Some(table)) = TABLE.get() else { return };
         let Some(slot) = table.iter().find(|slot| slot.is_named(name)) else { return };
-        let reached = slot
-            .count
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| count.checked_sub(1));
-        assert!(reached != Ok(1), "asked for by a test: {name}");
+        let counted =
+            slot.count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| match count {
+                0 | ALWAYS => None,
+                count => Some(count - 1),
+            });
+        assert!(!matches!(counted, Ok(1) | Err(ALWAYS)), "asked for by a test: {name}");
     }
 
     impl Slot {

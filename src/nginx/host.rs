@@ -18,16 +18,16 @@ impl Host for Worker {
     type Rest = Rest;
 
     fn leave(&self, token: Token) {
-        let leave = || {
+        let has_left = ffi::guard("leave", false, || {
             self.operate(|hub, rules, now| {
                 faults::point("leave");
                 hub.leave(token, rules, now);
             });
             true
-        };
-        // Its record goes: nobody would ask for this again.
-        if !ffi::guard("leave", false, leave) {
-            leave();
+        });
+        if !has_left {
+            // Its record goes: nobody else would ask for this again.
+            self.staying.borrow_mut().push(token);
         }
     }
 
@@ -121,8 +121,10 @@ impl Host for Worker {
     }
 
     fn write_down(&self, link: &Client, entry: Entry) {
-        faults::point("write_down");
-        journal::write_down(link.peer().request(), entry);
+        ffi::guard("write_down", (), || {
+            faults::point("write_down");
+            journal::write_down(link.peer().request(), entry);
+        });
     }
 
     fn report_too_slow(&self) {

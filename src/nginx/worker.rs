@@ -42,6 +42,8 @@ pub(crate) struct Worker {
     pub(super) goodbye_from: Cell<usize>,
     /// Subscribers whose requests nginx reads from, until it has forgotten their bodies.
     pub(super) unwatched: RefCell<Vec<Token>>,
+    /// Subscribers that have gone and that the hub still has, because there was a panic.
+    pub(super) staying: RefCell<Vec<Token>>,
     pub(super) full_zone: FullZone,
     /// When it was last said that subscribers were too slow, and how many have been since.
     pub(super) too_slow: Cell<(Seconds, u64)>,
@@ -82,6 +84,7 @@ impl Worker {
             is_stopping: Cell::new(false),
             goodbye_from: Cell::new(0),
             unwatched: RefCell::default(),
+            staying: RefCell::default(),
             full_zone: FullZone::default(),
             too_slow: Cell::new((0, 0)),
         }

@@ -137,7 +137,8 @@ pub enum Unpublished {
 }
 
 /// The worker, as its subscribers see it. No method may borrow the audience, but [`Host::depart`] and
-/// [`Host::deliver`], which may.
+/// [`Host::deliver`], which may. [`Host::leave`] and [`Host::write_down`] return, whatever happens in them:
+/// the subscriber that they are about is on its way out, and its connection has to come to its end.
 pub trait Host: Sized {
     /// The connections of this worker.
     type Link: Link;

@@ -434,14 +434,15 @@ sub _until_stopped {
 # True if the module was built with the feature `faults`.
 sub has_faults { return _slurp(module_path()) =~ /PUSH_STREAM_FAULTS/ }
 
-# Lets the module panic when a worker has reached this point so many times from now on (src/nginx/faults.rs).
+# Lets the module panic when a worker has reached this point so many times from now on, or each time ('always').
+# See src/nginx/faults.rs.
 sub fail_at {
     my ($self, $point, $times) = @_;
     my $slots = $self->{fault_slots} //= {};
     $slots->{$point} = keys %$slots if !exists $slots->{$point};
     my $slot = $slots->{$point};
     $self->_write_fault($slot, 0, pack 'a56', $point);
-    $self->_write_fault($slot, 56, pack 'L', $times);
+    $self->_write_fault($slot, 56, pack 'L', $times eq 'always' ? 0xFFFFFFFF : $times);
     return $self;
 }
 
