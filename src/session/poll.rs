@@ -116,7 +116,7 @@ impl Poll {
                 (since.now(place.min(order.time)), Some(message))
             }
             Some(Found { order: Order { time, tag, .. }, message }) => {
-                (Announced { time, tag: Some(tag) }, Some(message))
+                (Announced::message(time, tag), Some(message))
             }
             None if says_timed_out => {
                 let mut text = Vec::new();
@@ -305,7 +305,10 @@ mod tests {
             worker.oldest.set(None);
             worker.write();
             let body = b"[a 1 older]<foot>".to_vec();
-            assert_eq!(link.end(), Some(End::Answered(Announced::message(&older), Some(body))));
+            assert_eq!(
+                link.end(),
+                Some(End::Answered(Announced::message(older.time, older.tag), Some(body)))
+            );
             assert_eq!(reason(&link), Some(Reason::Answered));
             worker.assert_empty();
         }
@@ -361,12 +364,12 @@ mod tests {
         let notice = Message::deleted(b"b", b"gone");
         let deleted_at = |tag| (notice, Some((7, tag)));
         let cases: &[(&[(Message<'_>, _)], _, _)] = &[
-            (&[(two, None), (one, None)], "[a 1 text]", Announced::message(&one)),
-            (&[(one, None), (two, None)], "[a 1 text]", Announced::message(&one)),
+            (&[(two, None), (one, None)], "[a 1 text]", Announced::message(one.time, one.tag)),
+            (&[(one, None), (two, None)], "[a 1 text]", Announced::message(one.time, one.tag)),
             (&[deleted_at(1), (two, None)], "[b -2 gone]", Announced::default().now(7)),
             (&[(two, None), deleted_at(1)], "[b -2 gone]", Announced::default().now(7)),
-            (&[(two, None), deleted_at(2)], "[a 2 text]", Announced::message(&two)),
-            (&[deleted_at(2), (two, None)], "[a 2 text]", Announced::message(&two)),
+            (&[(two, None), deleted_at(2)], "[a 2 text]", Announced::message(two.time, two.tag)),
+            (&[deleted_at(2), (two, None)], "[a 2 text]", Announced::message(two.time, two.tag)),
         ];
         for (offers, body, announced) in cases {
             let worker = Solo::new();

@@ -138,9 +138,9 @@ impl Announced {
         Self { time: since.time.unwrap_or(0), tag: since.tag }
     }
 
-    /// The answer to a wait that one live message ended.
-    pub fn message(message: &Message<'_>) -> Self {
-        Self { time: message.time, tag: Some(message.tag) }
+    /// The answer to a wait that a live message of this time and tag ended.
+    pub fn message(time: Seconds, tag: u64) -> Self {
+        Self { time, tag: Some(tag) }
     }
 
     /// The answer to a wait that ended without a message, or with the channel, for a client that said it
