@@ -312,7 +312,8 @@ impl History {
         for client in there {
             let end = client.link.end().expect("it has ended");
             let is_orderly = matches!(end, End::Finished | End::Closed | End::Answered(..));
-            assert!(is_orderly || client.link.has_hung_up.get(), "{:?}: {end:?}", client.kind);
+            let has_gone = client.link.has_hung_up.get() || client.link.is_lost();
+            assert!(is_orderly || has_gone, "{:?}: {end:?}", client.kind);
         }
         for worker in &self.workers {
             let records = &mut *worker.audience.records.borrow_mut();
