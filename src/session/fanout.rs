@@ -126,7 +126,7 @@ impl<'a> Fanout<'a> {
                     let rendering = self.renderings.get(false, form, self.messages);
                     Piece::one(rendering, skipped)
                 };
-                if poll.offer(first, self.deleted_at, piece) {
+                if poll.offer(Order::of(first, self.deleted_at), piece) {
                     records.answered.push_back(token);
                 }
                 return;
@@ -223,15 +223,20 @@ impl Renderings {
 
 /// The place of a message among those of all channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Order {
-    time: Seconds,
-    tag: u64,
+pub(super) struct Order {
+    pub(super) time: Seconds,
+    pub(super) tag: u64,
     /// The notice that a channel was deleted has the place of the newest message at that time, and
     /// comes after it.
-    is_notice: bool,
+    pub(super) is_notice: bool,
 }
 
 impl Order {
+    /// All messages before this time and tag come before it.
+    pub(super) fn until(self) -> (Seconds, u64) {
+        (self.time, self.tag.saturating_add(u64::from(self.is_notice)))
+    }
+
     fn of(message: &Message<'_>, deleted_at: Option<(Seconds, u64)>) -> Self {
         match (message.id, deleted_at) {
             (DELETED_ID, Some((time, tag))) => Self { time, tag, is_notice: true },

@@ -8,14 +8,16 @@
 //! ```
 //!
 //! A poll that waits has sent nothing, not even a header. It is answered by the oldest live message of
-//! all its channels, by time and tag, for the client's next request asks for what is newer: an answer
-//! must never announce a place beyond a message that the client has not had.
+//! all its channels, by time and tag, or by the notice of a deletion if that is older. For the client's
+//! next request asks for what is newer: an answer must never announce a place beyond a message that the
+//! client has not had, be it one of a channel that was made again after its deletion.
 
-use crate::model::{DELETED_ID, Message, Seconds, Token};
+use crate::model::{Message, Seconds, Token};
 use crate::session::Layout;
 use crate::session::audience::{Audience, Mode, State};
 use crate::session::departure::{Cut, Departure, How, Reason};
 use crate::session::due::Kind;
+use crate::session::fanout::Order;
 use crate::session::link::{Host, Link};
 use crate::session::outbox::Piece;
 use crate::session::reply::Reply;
@@ -41,19 +43,8 @@ pub struct Poll {
 /// The message that will answer the poll, unless an older one turns up.
 #[derive(Debug)]
 struct Found {
-    /// Time and tag. The notice that a channel was deleted comes after all messages, whenever that
-    /// was: its answer announces the present, and the next request would not get what lies between.
-    order: (Seconds, u64),
-    announces: Announces,
+    order: Order,
     message: Piece,
-}
-
-/// What the answer with a message announces.
-#[derive(Clone, Copy, Debug)]
-enum Announces {
-    Message(Announced),
-    /// The present, or when the channel was deleted: one of the same name may have messages since then.
-    Deletion(Seconds),
 }
 
 /// The answer to a poll that has waited.
@@ -107,23 +98,12 @@ impl Poll {
         self.found.is_some()
     }
 
-    /// Takes a live message into account. `true` if it is the first one.
-    pub(super) fn offer(
-        &mut self,
-        message: &Message<'_>,
-        deleted_at: Option<(Seconds, u64)>,
-        render: impl FnOnce() -> Piece,
-    ) -> bool {
-        let (order, announces) = if message.id == DELETED_ID {
-            let (time, _) = deleted_at.unwrap_or((Seconds::MAX, 0));
-            ((Seconds::MAX, 0), Announces::Deletion(time))
-        } else {
-            ((message.time, message.tag), Announces::Message(Announced::message(message)))
-        };
+    /// Takes a live message into account, or the notice of a deletion. `true` if it is the first one.
+    pub(super) fn offer(&mut self, order: Order, render: impl FnOnce() -> Piece) -> bool {
         if self.found.as_ref().is_some_and(|found| found.order <= order) {
             return false;
         }
-        self.found.replace(Found { order, announces, message: render() }).is_none()
+        self.found.replace(Found { order, message: render() }).is_none()
     }
 
     /// The answer with what it has found, else as for a poll whose time is over. `place`: from where
@@ -132,11 +112,11 @@ impl Poll {
         let Self { callback, says_timed_out, since, found } = self;
         let now = since.now(place);
         let (announced, message) = match found {
-            Some(Found { announces: Announces::Message(announced), message, .. }) => {
-                (announced, Some(message))
+            Some(Found { order, message }) if order.is_notice => {
+                (since.now(place.min(order.time)), Some(message))
             }
-            Some(Found { announces: Announces::Deletion(time), message, .. }) => {
-                (since.now(place.min(time)), Some(message))
+            Some(Found { order: Order { time, tag, .. }, message }) => {
+                (Announced::message(time, tag), Some(message))
             }
             None if says_timed_out => {
                 let mut text = Vec::new();
@@ -238,11 +218,12 @@ impl<H: Host> Audience<H> {
 
     /// Has a poll found a message, and has the hub an older one for it? Then it has several channels.
     fn is_overtaken(&self, host: &H, token: Token) -> bool {
-        self.found_among_many(token).is_some_and(|order| host.has_older(token, order))
+        let found = self.found_among_many(token);
+        found.is_some_and(|order| host.has_older(token, order.until()))
     }
 
-    /// Time and tag of what a poll of several channels has found.
-    fn found_among_many(&self, token: Token) -> Option<(Seconds, u64)> {
+    /// The place of what a poll of several channels has found.
+    fn found_among_many(&self, token: Token) -> Option<Order> {
         let records = &mut *self.records.borrow_mut();
         let subscriber = records.slots.get(token).filter(|s| s.has_many_channels)?;
         match &subscriber.mode {
@@ -273,8 +254,7 @@ impl<H: Host> Audience<H> {
             if subscriber.state == State::Broken {
                 return None;
             }
-            let announces = poll.found.as_ref().map(|found| found.announces);
-            let is_placed = matches!(announces, Some(Announces::Message(_)));
+            let is_placed = poll.found.as_ref().is_some_and(|found| !found.order.is_notice);
             if poll.found.is_some() {
                 subscriber.count(1);
                 subscriber.reason = Reason::Answered;
@@ -325,7 +305,10 @@ mod tests {
             worker.oldest.set(None);
             worker.write();
             let body = b"[a 1 older]<foot>".to_vec();
-            assert_eq!(link.end(), Some(End::Answered(Announced::message(&older), Some(body))));
+            assert_eq!(
+                link.end(),
+                Some(End::Answered(Announced::message(older.time, older.tag), Some(body)))
+            );
             assert_eq!(reason(&link), Some(Reason::Answered));
             worker.assert_empty();
         }
@@ -371,6 +354,50 @@ mod tests {
                 let Some(End::Answered(place, _)) = link.end() else { panic!("an answer") };
                 assert_eq!(place, announced, "{had:?}");
             }
+        }
+    }
+
+    #[test]
+    fn the_oldest_one_answers_be_it_a_message_or_a_notice() {
+        let at = |time, id| Message { time, ..message("a", id, "text") };
+        let (one, two) = (at(7, 1), at(7, 2));
+        let notice = Message::deleted(b"b", b"gone");
+        let deleted_at = |tag| (notice, Some((7, tag)));
+        let cases: &[(&[(Message<'_>, _)], _, _)] = &[
+            (&[(two, None), (one, None)], "[a 1 text]", Announced::message(one.time, one.tag)),
+            (&[(one, None), (two, None)], "[a 1 text]", Announced::message(one.time, one.tag)),
+            (&[deleted_at(1), (two, None)], "[b -2 gone]", Announced::default().now(7)),
+            (&[(two, None), deleted_at(1)], "[b -2 gone]", Announced::default().now(7)),
+            (&[(two, None), deleted_at(2)], "[a 2 text]", Announced::message(two.time, two.tag)),
+            (&[deleted_at(2), (two, None)], "[a 2 text]", Announced::message(two.time, two.tag)),
+        ];
+        for (offers, body, announced) in cases {
+            let worker = Solo::new();
+            let (token, link) = worker.poll(true, Poll::new(None, false, Announced::default()));
+            for (message, deleted_at) in *offers {
+                worker.give_in_order(&[token], &[*message], *deleted_at);
+            }
+            worker.write();
+            let body = format!("{body}<foot>").into_bytes();
+            assert_eq!(link.end(), Some(End::Answered(*announced, Some(body))), "{offers:?}");
+        }
+    }
+
+    /// What the hub still has counts as older than a notice until the deletion, and than a message until
+    /// just before it.
+    #[test]
+    fn a_poll_waits_for_what_is_older() {
+        let newer = Message { time: 7, ..message("a", 4, "newer") };
+        let notice = Message::deleted(b"b", b"gone");
+        let cases = [(newer, None, 3, true), (newer, None, 4, false)];
+        let notices = [(notice, Some((7, 4)), 4, true), (notice, Some((7, 4)), 5, false)];
+        for (found, deleted_at, oldest, waits) in cases.into_iter().chain(notices) {
+            let worker = Solo::new();
+            let (token, link) = worker.poll(true, Poll::new(None, false, Announced::default()));
+            worker.give_in_order(&[token], &[found], deleted_at);
+            worker.oldest.set(Some((7, oldest)));
+            worker.write();
+            assert_eq!(link.end().is_none(), waits, "{found:?} {oldest}");
         }
     }
 

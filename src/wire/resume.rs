@@ -139,9 +139,9 @@ impl Announced {
         Self { time: since.time.unwrap_or(0), tag: since.tag }
     }
 
-    /// The place of the live message that answers a poll.
-    pub fn message(message: &Message<'_>) -> Self {
-        Self { time: message.time, tag: Some(message.tag) }
+    /// The place of the live message, of this time and tag, that answers a poll.
+    pub fn message(time: Seconds, tag: u64) -> Self {
+        Self { time, tag: Some(tag) }
     }
 
     /// The place for a poll that no message answers, or whose channel is deleted. The client said that it

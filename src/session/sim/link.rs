@@ -208,6 +208,10 @@ impl SimLink {
         self.end.borrow().is_some()
     }
 
+    pub(in crate::session) fn is_lost(&self) -> bool {
+        self.is_lost.get()
+    }
+
     /// The test wants the request to end when the event is over.
     pub(in crate::session) fn is_vanishing(&self) -> bool {
         self.vanishes.get() && !self.has_ended()
