@@ -13,7 +13,7 @@
 //! [`Selection`] looks at the stored messages of one channel one by one, oldest first, and never
 //! back. So it works wherever the messages are kept.
 
-use crate::model::{Message, Seconds, Since};
+use crate::model::{Seconds, Since};
 use crate::wire::{date, template};
 
 /// Reads the three inputs. `None`: the header is absent, and no directive replaces it.
