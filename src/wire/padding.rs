@@ -16,7 +16,7 @@ pub const MIN_MAX: usize = 16 << 20;
 
 /// One group of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Group<'a> {
+pub struct AgentGroup<'a> {
     /// A regular expression, not empty, to be searched for in the user agent.
     pub pattern: &'a [u8],
     /// Bytes that the header template must have at least; 0: none.
@@ -46,7 +46,7 @@ impl fmt::Display for BadList<'_> {
 }
 
 /// Splits a list into its groups. The empty list has none.
-pub fn parse(list: &[u8]) -> Result<Vec<Group<'_>>, BadList<'_>> {
+pub fn parse(list: &[u8]) -> Result<Vec<AgentGroup<'_>>, BadList<'_>> {
     let mut groups = Vec::new();
     let mut rest = list;
     while !rest.is_empty() {
@@ -91,10 +91,10 @@ pub fn push_comment(len: usize, out: &mut Vec<u8>) {
     }
 }
 
-fn parse_group(text: &[u8]) -> Option<Group<'_>> {
+fn parse_group(text: &[u8]) -> Option<AgentGroup<'_>> {
     let (before, message_min) = split_number(text)?;
     let (pattern, header_min) = split_number(before)?;
-    (!pattern.is_empty()).then_some(Group { pattern, header_min, message_min })
+    (!pattern.is_empty()).then_some(AgentGroup { pattern, header_min, message_min })
 }
 
 /// `x,12` → (`x`, 12)
@@ -112,13 +112,13 @@ fn split_number(text: &[u8]) -> Option<(&[u8], usize)> {
 mod tests {
     use super::*;
 
-    fn group(pattern: &str, header_min: usize, message_min: usize) -> Group<'_> {
-        Group { pattern: pattern.as_bytes(), header_min, message_min }
+    fn group(pattern: &str, header_min: usize, message_min: usize) -> AgentGroup<'_> {
+        AgentGroup { pattern: pattern.as_bytes(), header_min, message_min }
     }
 
     #[test]
     fn splits_groups() {
-        let cases: &[(&str, &[Group<'_>])] = &[
+        let cases: &[(&str, &[AgentGroup<'_>])] = &[
             ("", &[]),
             ("ua,10,0", &[group("ua", 10, 0)]),
             (
