@@ -132,6 +132,11 @@ impl Hub {
         if !post.may_be_empty && post.body.iter().all(|piece| piece.is_empty()) {
             return Err(Refusal::EmptyPost);
         }
+        if let [id] = channels {
+            // One channel gets it or does not: nothing has to be looked at before.
+            let message = if post.store { Some(self.stage(post, now)?) } else { None };
+            return self.publish_one(id, post, message, rules, now);
+        }
         let mut staged = Vec::with_capacity(channels.len());
         let mut created = Vec::new();
         let ready = self.prepare(channels, post, rules, now, &mut staged, &mut created);
