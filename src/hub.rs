@@ -12,6 +12,7 @@ use crate::store::Store;
 use crate::store::arena::Handle;
 use crate::store::channel::Channel;
 use crate::store::interest::Interest;
+use crate::store::message::Readout;
 use crate::wire::path;
 
 mod backlog;
@@ -48,8 +49,8 @@ pub use sweep::Tick;
 /// Pieces of memory that are freed between two attempts to get some, at the most.
 const PORTION_MAX: u32 = 256;
 
-/// Place of one process in the zone: nginx's process slot.
-pub type Seat = u32;
+/// nginx's number for a process; its seat in the zone is the one after.
+pub type ProcessSlot = u32;
 
 /// The limits of the configuration in force.
 #[derive(Clone, Debug, Default)]
@@ -104,12 +105,12 @@ impl Rules {
 pub struct Hub {
     store: Store,
     roster: roster::Roster,
-    /// Seats whose wake descriptor is to be written.
-    wakes: Vec<Seat>,
+    /// Processes whose wake descriptor is to be written.
+    wakes: Vec<ProcessSlot>,
     /// Where the next delivery begins to look for news, so that no shard starves.
     next_shard: usize,
-    /// Contents of the messages being delivered.
-    scratch: Vec<u8>,
+    /// The messages that are being handed out; empty between two operations.
+    readout: Readout,
     /// Channels that became trash; the tick tells the events channel.
     destroyed: VecDeque<Vec<u8>>,
     /// Interests that no subscriber has: open readers, and those that are just going. Between two
@@ -122,9 +123,9 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Seats whose wake descriptor must be written now; empties the list. Never contains our own:
+    /// Processes whose wake descriptor must be written now; empties the list. Never contains this one:
     /// see [`Hub::has_news`].
-    pub fn take_wakes(&mut self) -> Vec<Seat> {
+    pub fn take_wakes(&mut self) -> Vec<ProcessSlot> {
         core::mem::take(&mut self.wakes)
     }
 

@@ -269,10 +269,10 @@ fn push_paths<'a>(mut text: &'a str, prefix: &str, found: &mut Vec<String>) -> &
         if let Some(mut list) = text.strip_prefix('{') {
             loop {
                 list = list.trim_start_matches(|c: char| c == ',' || c.is_whitespace());
-                let rest = push_paths(list, &path, found);
-                if let Some(after) = rest.trim_start().strip_prefix('}') {
+                if let Some(after) = list.strip_prefix('}') {
                     return after;
                 }
+                let rest = push_paths(list, &path, found);
                 if rest.len() == list.len() {
                     return rest;
                 }
@@ -476,7 +476,7 @@ mod tests {
                 files.iter().map(|(name, text)| Source::new(name, (*text).to_owned())).collect();
             circles(&sources.iter().collect::<Vec<_>>())
         };
-        let below = ("nginx/b.rs", "fn f() {}");
+        let below = ("nginx/b.rs", "use crate::nginx::{\n    c,\n    d,\n};\nfn f() {}");
         assert_eq!(
             found(&[("nginx/a.rs", "use crate::nginx::{c, b::{self, d}};"), below]),
             [""; 0]

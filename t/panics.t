@@ -241,6 +241,7 @@ panics('ended', 'a deleted channel', cut => 1, in => 'unsubscribe', subs => thre
 
 panics('ping_text', 'a ping', @one, in => 'on_due', times => 2, act => sub { }, subs => three('pinged'));
 panics('layout', 'the end of a time', @one, in => 'on_due', times => 2, act => sub { }, subs => three('short'), ends => 1);
+panics('depart', 'the end of a time', @one, in => 'depart', times => 2, act => sub { }, subs => three('short'), ends => 1);
 panics('resume_from', 'the end of a poll', @one, in => 'on_due', times => 2, act => sub { }, subs => three('lp-short'),
     ends => 1);
 panics('tick', 'the sweep', in => 'on_\w+_tick', act => sub { });
@@ -249,6 +250,7 @@ panics('tick', 'the sweep', in => 'on_\w+_tick', act => sub { });
 
 panics('layout', 'the answer to a poll', @one, in => 'write', times => 2, act => \&publish, subs => three('lp'),
     ends => 1);
+panics('depart', 'the answer to a poll', @one, in => 'depart', times => 2, act => \&publish, subs => three('lp'), ends => 1);
 panics('has_older', 'a poll of two channels', @one, in => 'write', times => 2, act => \&publish, ends => 1,
     subs => sub { my ($channel) = @_; map { add('lp', "$channel/p$channel", worker => $one) } 1 .. 3 });
 
@@ -275,6 +277,34 @@ panics('send', 'to another one, before the last frame of a client', @one, in => 
         is($subs->[1]{s}->rest, $WEBSOCKET->can('close_hex')->(1000), 'and then its close frame');
     });
 
+# ---- requests
+
+for my $kind (qw(sub ws lp)) {
+    for my $point (qw(admitted subscribed opened)) {
+        panics($point, "a new $kind", @one, in => 'subscriber::handle', among => is_of($kind),
+            act => sub { add($kind, $_[0], worker => $one) });
+    }
+}
+
+sub ten { my ($channel) = @_; $t->publish("/pub?id=$channel", 'old') for 1 .. 10; return }
+
+for my $kind (qw(sub ws lp)) {
+    panics('backlog', "for a new $kind", @one, in => 'subscriber::handle', times => 3, subs => \&ten,
+        among => is_of($kind), act => sub { add($kind, "$_[0].b9") });
+}
+panics('read_on', 'for a new subscriber', @one, in => 'subscriber::handle', among => is_of('big'),
+    subs => sub { fill($_[0]) for 1 .. 3; return },
+    act  => sub { add('big', "$_[0].b9") });
+panics('read_on', 'behind a full socket', @one, in => 'on_writable|on_flush', times => 5, among => is_of('big'),
+    subs => sub {
+        my ($channel) = @_;
+        fill($channel) for 1 .. 30;
+        my $slow = add('big', "$channel.b30", worker => $one, rcvbuf => 4096, still => 1);
+        $t->get('/stats', worker => $one);    # it has been served
+        return $slow;
+    },
+    act => sub { $_[1]{s}->client->resume; return });
+
 # ---- publishers
 
 panics('publish', 'before it is published', in => 'publisher::on_body', act => sub {
@@ -290,6 +320,31 @@ panics('published', 'after it was published', in => 'publisher::on_body', act =>
 
 sub leave { my ($channel, @subs) = @_; $_->{s}->close for @subs; return }
 panics('on_readable', 'a client that leaves', in => 'on_readable', act => \&leave, subs => three('sub'), ends => 1);
+panics('leave', 'a client that leaves', in => 'leave', act => \&leave, subs => three('sub'), ends => 1);
 panics('write_down', 'a client that leaves', in => 'on_cleanup', act => \&leave, subs => three('sub'), ends => 1);
+
+# At the end of a worker each subscriber gets its last bytes, but for one.
+sub last_panic {
+    my ($point, $in, $how, $end) = @_;
+    my $name = "$point ($how)";
+    return if $ENV{PUSH_STREAM_ONLY} && index($name, $ENV{PUSH_STREAM_ONLY}) < 0;
+    my $log = length $t->log;
+    my @subs = map { my $worker = $_; map { add($_, 'last', worker => $worker) } qw(sub ws lp sub ws) } $t->worker_pids;
+    $t->wait_for(sub { subscribers('last') == @subs }, 'subscribers');
+    $t->fail_at($point, 3);
+    ok($end->(), "$name: the workers end");
+    my @cut = grep { is_cut($_) } @subs;
+    is(scalar @cut, 1, "$name: one is cut off");
+    is(join(' ', map { reason($_) } @cut), 'error', "$name: the access log says why");
+    is(join(' ', panicked_in($log)), $in, "$name: the log says it once");
+    return;
+}
+
+my $reload = sub { return $t->reload(wait_old => 1) };
+last_panic('dismiss', 'dismiss', 'a reload', $reload);
+last_panic('layout',  'dismiss', 'a reload', $reload);
+last_panic('depart',  'depart',  'a reload', $reload);
+is(audit(), '', 'the zone is in order') unless $ENV{PUSH_STREAM_ONLY};
+last_panic('dismiss', 'dismiss', 'a stop', sub { return $t->stop });
 
 $t->done();

@@ -18,7 +18,7 @@ use crate::hub::{Hub, Reader, Subscribed};
 use crate::model::{Message, Seconds, Since};
 use crate::store::arena::Handle;
 use crate::store::channel::Channel;
-use crate::store::message::{BINARY, Message as Record, REPLAYABLE, STORED};
+use crate::store::message::{Message as Record, REPLAYABLE, Readout, STORED};
 use crate::store::undo::Section;
 use crate::store::zone::Store;
 use crate::wire::resume::Selection;
@@ -265,10 +265,9 @@ impl Hub {
         };
         let mut selection = Selection::new(backlog.backtrack, since);
         let mut index = backlog.skipped;
-        let mut content = Vec::new();
+        let mut readout = Readout::default();
         self.walk(backlog.reader, backlog.until, now, &mut |store, handle, record| {
-            content.clear();
-            let message = store.message(handle, &backlog.id, &mut content);
+            let message = readout.read_one(store, handle, &backlog.id);
             let (time, tag) = (message.time, message.tag);
             let wanted = selection.wants(time, tag, message.event_id, index, backlog.stored);
             index += 1;
@@ -297,7 +296,7 @@ impl Hub {
         has_room: &mut bool,
         each: &mut dyn FnMut(&Message<'_>) -> bool,
     ) -> Result<Stop, Lagged> {
-        let mut content = Vec::new();
+        let mut readout = Readout::default();
         let (mut lagged, mut found) = (Ok(()), false);
         let stop = self.walk(reader, channel.until, now, &mut |store, handle, record| {
             let is_newer = |bound| (record.time.time(), record.tag.get()) > bound;
@@ -313,8 +312,7 @@ impl Hub {
             if !*has_room || is_gone {
                 return false;
             }
-            content.clear();
-            *has_room = each(&store.message(handle, &channel.id, &mut content));
+            *has_room = each(&readout.read_one(store, handle, &channel.id));
             true
         });
         // Messages with a shorter time to live may go before older ones.
@@ -424,32 +422,6 @@ fn next_batch(store: &Store, reader: Reader, until: u64, batch: &mut Vec<Handle<
         }
         batch.push(handle);
         at = record.next.get();
-    }
-}
-
-impl Store {
-    /// A message as the other layers see it; its content goes to `content`, which is empty.
-    pub(super) fn message<'a>(
-        &self,
-        handle: Handle<Record>,
-        channel: &'a [u8],
-        content: &'a mut Vec<u8>,
-    ) -> Message<'a> {
-        let record = self.arena.get(handle);
-        self.read_content(handle, content);
-        let lengths = record.lengths();
-        let (event_id, rest) = content.split_at(lengths.event_id.unwrap_or(0));
-        let (event_type, text) = rest.split_at(lengths.event_type.unwrap_or(0));
-        Message {
-            id: record.id.get().cast_signed(),
-            channel,
-            time: record.time.time(),
-            tag: record.tag.get(),
-            event_id: lengths.event_id.map(|_| event_id),
-            event_type: lengths.event_type.map(|_| event_type),
-            text,
-            binary: record.has(BINARY),
-        }
     }
 }
 

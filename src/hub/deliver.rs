@@ -4,11 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::hub::roster::Ending;
 use crate::hub::{Hub, Reader, Rules};
-use crate::model::{Group, Message, Seconds, Token};
+use crate::model::{DELETED_ID, Group, Message, Seconds, Token};
 use crate::store::arena::Handle;
 use crate::store::channel::DELETED;
 use crate::store::interest::Interest;
-use crate::store::message::{BINARY, Lengths, Message as Record, NOTICE};
+use crate::store::message::{Message as Record, NOTICE};
 use crate::store::undo::Section;
 use crate::store::zone::SHARDS;
 
@@ -49,15 +49,6 @@ pub enum News<'a> {
         /// Its other subscriptions; with 0 it is registered no more.
         left: usize,
     },
-}
-
-/// A message of a batch, before its bytes are where they stay.
-struct Entry {
-    id: i64,
-    time: Seconds,
-    tag: u64,
-    binary: bool,
-    lengths: Lengths,
 }
 
 /// What one look into the inbox found.
@@ -147,31 +138,13 @@ impl Hub {
         each: &mut dyn FnMut(News<'_>),
     ) {
         let Some(local) = self.roster.local(batch.token, batch.interest) else { return };
-        let mut scratch = core::mem::take(&mut self.scratch);
-        let (entries, has_notice) = self.read_batch(batch, &mut scratch);
-        let mut messages = Vec::with_capacity(entries.len() + 1);
-        let mut rest = scratch.as_slice();
-        for entry in &entries {
-            let mut take = |len: Option<usize>| {
-                let (part, after) = rest.split_at(len.unwrap_or(0));
-                rest = after;
-                len.map(|_| part)
-            };
-            messages.push(Message {
-                id: entry.id,
-                channel: &local.id,
-                time: entry.time,
-                tag: entry.tag,
-                event_id: take(entry.lengths.event_id),
-                event_type: take(entry.lengths.event_type),
-                text: take(Some(entry.lengths.text)).unwrap_or(b""),
-                binary: entry.binary,
-            });
-            if entry.id == crate::model::DELETED_ID {
-                let text = messages.pop().map_or(&b""[..], |notice| notice.text);
-                messages.push(Message::deleted(&local.id, text));
-            }
+        let mut readout = core::mem::take(&mut self.readout);
+        for handle in &batch.records {
+            readout.read(&self.store, *handle);
         }
+        let mut messages = Vec::with_capacity(batch.records.len() + 1);
+        messages.extend(readout.messages(&local.id));
+        let has_notice = messages.last().is_some_and(|last: &Message<'_>| last.id == DELETED_ID);
         if is_ended && !has_notice {
             messages.push(Message::deleted(&local.id, &rules.deleted_text));
         }
@@ -183,9 +156,8 @@ impl Hub {
             });
         }
         drop(messages);
-        scratch.clear();
-        scratch.shrink_to(BATCH_BYTES);
-        self.scratch = scratch;
+        readout.clear(BATCH_BYTES);
+        self.readout = readout;
     }
 
     /// Have the subscriber's channels a message that this worker has not handed out yet, and that was
@@ -220,9 +192,9 @@ impl Hub {
         let older = self.roster.interests_of(token).filter_map(|(shard, interest)| {
             let section = self.store.section(shard);
             match oldest_unread(&section, interest)? {
-                ((time, _), Kind::Message) => Some(time),
+                ((time, _), Unread::Message) => Some(time),
                 // It cannot be had again.
-                (_, Kind::Notice) => None,
+                (_, Unread::Notice) => None,
             }
         });
         older.fold(now, Seconds::min)
@@ -276,30 +248,6 @@ impl Hub {
             more: at.is_some(),
             deleted_at: channel.has(DELETED).then(|| (channel.time.time(), channel.tag.get())),
         })
-    }
-
-    /// Copies the batch's contents, which our cursor pins, out of the zone.
-    fn read_batch(&self, batch: &Batch, scratch: &mut Vec<u8>) -> (Vec<Entry>, bool) {
-        let mut has_notice = false;
-        let entries = batch
-            .records
-            .iter()
-            .map(|handle| {
-                let record = self.store.arena.get(*handle);
-                self.store.read_content(*handle, scratch);
-                let notice = record.has(NOTICE);
-                has_notice |= notice;
-                let number = record.id.get().cast_signed();
-                Entry {
-                    id: if notice { crate::model::DELETED_ID } else { number },
-                    time: record.time.time(),
-                    tag: record.tag.get(),
-                    binary: record.has(BINARY),
-                    lengths: record.lengths(),
-                }
-            })
-            .collect();
-        (entries, has_notice)
     }
 
     /// The batch is handed out: the messages may go, and the interest leaves the inbox or, if there
@@ -369,8 +317,8 @@ impl Hub {
     }
 }
 
-/// What stands in a channel's log.
-enum Kind {
+/// What an interest has not read.
+enum Unread {
     Message,
     /// The notice that the channel is deleted, whether it has a record or not.
     Notice,
@@ -380,14 +328,14 @@ enum Kind {
 fn oldest_unread(
     section: &Section<'_>,
     interest: Handle<Interest>,
-) -> Option<((Seconds, u64), Kind)> {
+) -> Option<((Seconds, u64), Unread)> {
     let interest = section.get(interest);
     if let Some(next) = section.next_unread(interest).map(|next| section.get(next)) {
-        let kind = if next.has(NOTICE) { Kind::Notice } else { Kind::Message };
+        let kind = if next.has(NOTICE) { Unread::Notice } else { Unread::Message };
         return Some(((next.time.time(), next.tag.get()), kind));
     }
     let channel = section.get(interest.channel.get()?);
-    let notice = ((channel.time.time(), channel.tag.get()), Kind::Notice);
+    let notice = ((channel.time.time(), channel.tag.get()), Unread::Notice);
     channel.has(DELETED).then_some(notice)
 }
 

@@ -118,7 +118,7 @@ fn killed_workers_leave_nothing_behind() {
         }
         let store = mapped.open(AUDITOR).expect("the auditor's view");
         store.settle();
-        let violations = store.audit().violations;
+        let violations = store.inventory().violations;
         assert!(violations.is_empty(), "after {killed} kills: {violations:?}");
         workers = (0..WORKERS).map(|seat| spawn(&mut rng, seat)).collect();
     }

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::hub::sim::rng::Rng;
 use crate::hub::{Hub, News, Post, Rules, Stay, Subscribe, Tick};
 use crate::model::{Message, Seconds, Since, Token};
-use crate::store::check::Audit;
+use crate::store::check::Inventory;
 use crate::store::memory::SharedFile;
 use crate::store::{Inspection, Store};
 
@@ -74,7 +74,7 @@ pub(super) fn assert_nothing_left(zone: &SharedFile, when: &str) {
 }
 
 /// Takes and leaves each seat, lets everything expire, and answers what the zone holds then.
-fn drain(zone: &SharedFile) -> Audit {
+fn drain(zone: &SharedFile) -> Inventory {
     let rules = Rules { events_channel: Vec::new(), ..rules() };
     let mut now = now();
     for seat in 0..WORKERS {
@@ -88,9 +88,9 @@ fn drain(zone: &SharedFile) -> Audit {
         while hub.tick(Tick::Full, &rules, now) {}
     }
     hub.detach(&rules, now);
-    let audit = hub.store.audit();
-    assert!(audit.violations.is_empty(), "drained: {:?}", audit.violations);
-    audit
+    let found = hub.store.inventory();
+    assert!(found.violations.is_empty(), "drained: {:?}", found.violations);
+    found
 }
 
 /// A worker's life, until it gets up or is killed.

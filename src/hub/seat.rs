@@ -8,6 +8,7 @@ use crate::hub::sweep::Sweeping;
 use crate::hub::{Hub, Rules};
 use crate::model::Seconds;
 use crate::store::Store;
+use crate::store::message::Readout;
 use crate::store::zone::SHARDS;
 
 impl Hub {
@@ -18,7 +19,7 @@ impl Hub {
             roster: Roster::default(),
             wakes: Vec::new(),
             next_shard: 0,
-            scratch: Vec::new(),
+            readout: Readout::default(),
             destroyed: VecDeque::new(),
             readers: RefCell::default(),
             leaving: Vec::new(),

@@ -78,7 +78,7 @@ fn a_waiter_is_told_who_holds_the_lock_and_outlasts_it() {
         hub.detach(&rules(), now());
     }
     let store = mapped.open(1).expect("a seat");
-    assert_eq!(store.audit().violations, [""; 0]);
+    assert_eq!(store.inventory().violations, [""; 0]);
 }
 
 /// Not a test by itself: what the other process runs.

@@ -37,7 +37,7 @@ fn workers_at_one_mapping_find_it_whole() {
     });
     eprintln!("{lives} lives of {STEPS} steps");
     let store = zone.open(AUDITOR).expect("the auditor's view");
-    let violations = store.audit().violations;
+    let violations = store.inventory().violations;
     assert!(violations.is_empty(), "after all: {violations:?}");
     assert_nothing_left(&zone, "after all threads");
 }

@@ -3,17 +3,18 @@
 //! Each function sends through nginx's filters. Its result is what a content handler must return,
 //! or what the request must be finalized with.
 
-use core::ptr;
+use core::ptr::{self, NonNull};
 
 use ngx::ffi::{
     NGX_ERROR, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_OK, NGX_OK, ngx_buf_t, ngx_chain_t,
-    ngx_create_temp_buf, ngx_http_output_filter, ngx_http_send_header, ngx_int_t, ngx_str_t,
-    ngx_uint_t, off_t,
+    ngx_create_temp_buf, ngx_http_output_filter, ngx_http_request_t, ngx_http_send_header,
+    ngx_int_t, ngx_str_t, ngx_uint_t, off_t,
 };
 
 use crate::hub::Refusal;
+use crate::nginx::peer::Peer;
 use crate::nginx::request::{NoMemory, Request};
-use crate::nginx::{headers, refusals, worker};
+use crate::nginx::{ffi, headers, refusals, worker};
 
 /// nginx answers with its own page for 500.
 pub(crate) const FAILED: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
@@ -24,6 +25,38 @@ pub(crate) type Sent = Result<ngx_int_t, NoMemory>;
 /// The code for nginx. Without memory nginx answers with its own page.
 pub(crate) fn code(sent: Sent) -> ngx_int_t {
     sent.unwrap_or(FAILED)
+}
+
+/// Runs the work of a handler that answers the request, and after a panic answers as [`failed`] says.
+///
+/// # Safety
+///
+/// `r` is a live request.
+pub(crate) unsafe fn guarded(
+    name: &str,
+    r: *mut ngx_http_request_t,
+    body: impl FnOnce(&mut Request) -> Sent,
+) -> ngx_int_t {
+    let Some(peer) = NonNull::new(r) else { return FAILED };
+    // SAFETY: by this function's own contract.
+    let peer = unsafe { Peer::new(peer) };
+    let done = ffi::guard(name, None, || {
+        // SAFETY: as above.
+        let mut request = unsafe { Request::new(r) }?;
+        Some(code(body(&mut request)))
+    });
+    done.unwrap_or_else(|| failed(peer))
+}
+
+/// After a panic: nginx's page, unless the header has been sent. Then the connection ends, and the client
+/// can tell that this is not the end of the response.
+pub(super) fn failed(peer: Peer) -> ngx_int_t {
+    if !peer.has_sent_header() {
+        return FAILED;
+    }
+    peer.reset_when_closed(true);
+    peer.set_broken();
+    NGX_ERROR as ngx_int_t
 }
 
 /// Sends status and headers, `Content-Length: 0`, and no body; never nginx's error page.

@@ -36,11 +36,8 @@ const PAUSE_MSEC: usize = 1;
 ///
 /// `r` is a live request.
 pub(crate) unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
-    ffi::guard("audit::handle", FAILED, || {
-        // SAFETY: see above.
-        let Some(mut request) = (unsafe { Request::new(r) }) else { return FAILED };
-        answer::code(begin(&mut request))
-    })
+    // SAFETY: see above.
+    unsafe { answer::guarded("audit::handle", r, begin) }
 }
 
 fn begin(request: &mut Request) -> Sent {
@@ -171,22 +168,26 @@ unsafe extern "C" fn on_turn(event: *mut ngx_event_t) {
     let r = unsafe { (*place).request };
     // SAFETY: the request waits for us, so it is live, and so is its connection.
     let connection = unsafe { (*r.as_ptr()).connection };
-    let outcome = ffi::guard("audit::on_turn", Some(FAILED), || {
+    let mut has_more = false;
+    let body = |request: &mut Request| {
         // SAFETY: as above; nothing else refers to the record.
         let state = unsafe { &(*place).inspection };
-        let Some(mut inspection) = state.take() else { return Some(FAILED) };
-        // SAFETY: as above.
-        let Some(mut request) = (unsafe { Request::new(r.as_ptr()) }) else { return Some(FAILED) };
+        let Some(mut inspection) = state.take() else { return Ok(FAILED) };
         match turn(&mut inspection) {
-            None => Some(FAILED),
-            Some(false) => Some(answer::code(finish(&mut request, inspection))),
+            None => Ok(FAILED),
+            Some(false) => finish(request, inspection),
             Some(true) => {
                 state.set(Some(inspection));
-                None
+                has_more = true;
+                Ok(NGX_DONE as ngx_int_t)
             }
         }
-    });
-    let Some(outcome) = outcome else { return rest(event) };
+    };
+    // SAFETY: as above.
+    let outcome = unsafe { answer::guarded("audit::on_turn", r.as_ptr(), body) };
+    if has_more {
+        return rest(event);
+    }
     // SAFETY: the request is live; it may be gone after this, and nobody looks at it again.
     unsafe { ngx_http_finalize_request(r.as_ptr(), outcome) };
     // SAFETY: nginx keeps the record of a connection, even of one that it has just closed.

@@ -8,7 +8,7 @@ use ngx::ffi::{
 use crate::nginx::client::Client;
 use crate::nginx::peer::{self, Peer};
 use crate::nginx::request::Request;
-use crate::nginx::{answer, clock, faults, log, respond};
+use crate::nginx::{answer, clock, faults, ffi, journal, log, respond};
 use crate::session::Framing;
 use crate::session::departure::{Cut, Departure, How};
 use crate::session::link::Link;
@@ -22,10 +22,15 @@ const LINGERING_SECS: i64 = 2;
 /// Outside of the content handler: gives the request back to nginx.
 pub(super) fn finalize(departure: Departure<Client>) {
     let peer = departure.link.peer();
-    if matches!(departure.how, How::Closed) {
-        hang_up(peer);
-    } else {
-        end_request(peer, code(departure));
+    let closes = matches!(departure.how, How::Closed);
+    match ffi::guard("depart", None, || Some(code(departure))) {
+        Some(_) if closes => hang_up(peer),
+        Some(code) => end_request(peer, code),
+        // Its subscriber has gone already: nobody else would end the request.
+        None => {
+            ffi::guard("depart", (), || journal::write_error(peer.request()));
+            end_request(peer, answer::failed(peer));
+        }
     }
 }
 

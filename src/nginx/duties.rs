@@ -194,7 +194,12 @@ fn go_on_with_goodbye(worker: &Worker) {
                 false
             });
             if panicked {
-                ffi::guard("cut", (), || worker.audience.cut(worker, *token, Cut::Lost));
+                ffi::guard("cut", (), || {
+                    if !worker.audience.pass_over(worker) {
+                        worker.audience.fail(worker, *token);
+                    }
+                    worker.audience.cut(worker, *token, Cut::Lost);
+                });
             }
         }
         let Some(next) = next else { return give_up_seat(worker) };

@@ -49,7 +49,7 @@ mod armed {
     static TABLE: OnceLock<Option<&'static Table>> = OnceLock::new();
 
     /// In the master, before the first worker: the workers inherit the mapping, not the environment.
-    pub(in crate::nginx) fn prepare() {
+    pub(crate) fn prepare() {
         TABLE.get_or_init(map);
     }
 
@@ -78,7 +78,7 @@ mod armed {
     }
 
     /// Panics if a test has asked for it.
-    pub(in crate::nginx) fn point(name: &str) {
+    pub(crate) fn point(name: &str) {
         let Some(Some(table)) = TABLE.get() else { return };
         let Some(slot) = table.iter().find(|slot| slot.is_named(name)) else { return };
         let reached = slot

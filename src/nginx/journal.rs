@@ -13,7 +13,7 @@ use ngx::ffi::{
 
 use crate::nginx::parse::Parse;
 use crate::nginx::{ffi, settings};
-use crate::session::departure::Entry;
+use crate::session::departure::{Entry, Reason};
 
 const MESSAGES_SENT: usize = 0;
 const BYTES_BUFFERED: usize = 1;
@@ -62,6 +62,18 @@ fn has_line(r: NonNull<ngx_http_request_t>) -> bool {
     let conf = unsafe { ffi::slot::<ngx_http_core_loc_conf_t>(request.loc_conf, index) };
     // SAFETY: configurations outlive their requests and do not change.
     conf.is_some_and(|conf| unsafe { conf.as_ref() }.log_subrequest == 1)
+}
+
+/// Serving the request has panicked: that is why it ends, whatever was written down before.
+pub(super) fn write_error(r: NonNull<ngx_http_request_t>) {
+    if has_line(r)
+        && let Some(index) = settings::main(r).journal[CLOSE_REASON]
+    {
+        // SAFETY: the request is live, and the index is one of its configuration.
+        let value = unsafe { (*r.as_ptr()).variables.add(index) };
+        // SAFETY: as above.
+        fill(unsafe { &mut *value }, Reason::Error.text());
+    }
 }
 
 /// Writes the value of the variable with this number into its slot.

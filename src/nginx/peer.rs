@@ -174,6 +174,11 @@ impl Peer {
         ptr::eq(self.0.as_ptr(), main)
     }
 
+    pub(super) fn has_sent_header(self) -> bool {
+        // SAFETY: the request is live.
+        unsafe { (*self.0.as_ptr()).header_sent() != 0 }
+    }
+
     pub(super) fn is_chunked(self) -> bool {
         // SAFETY: the request is live.
         unsafe { (*self.0.as_ptr()).chunked() != 0 }

@@ -27,11 +27,8 @@ const ADMIN_METHODS: &str = "GET, POST, PUT, DELETE";
 ///
 /// `r` is a live request.
 pub(crate) unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
-    ffi::guard("publisher::handle", FAILED, || {
-        // SAFETY: see above.
-        let Some(mut request) = (unsafe { Request::new(r) }) else { return FAILED };
-        answer::code(begin(&mut request))
-    })
+    // SAFETY: see above.
+    unsafe { answer::guarded("publisher::handle", r, begin) }
 }
 
 fn begin(request: &mut Request) -> Sent {
@@ -91,11 +88,8 @@ impl Task {
 ///
 /// `r` is the live request that `body::read` was called for.
 unsafe extern "C" fn on_body(r: *mut ngx_http_request_t) {
-    let outcome = ffi::guard("publisher::on_body", FAILED, || {
-        // SAFETY: see above.
-        let Some(mut request) = (unsafe { Request::new(r) }) else { return FAILED };
-        answer::code(act(&mut request))
-    });
+    // SAFETY: see above.
+    let outcome = unsafe { answer::guarded("publisher::on_body", r, act) };
     // SAFETY: the request is live; it may be gone after this, and nobody looks at it again.
     unsafe { ngx_http_finalize_request(r, outcome) };
 }

@@ -6,7 +6,7 @@ use crate::hub::Refusal;
 use crate::model::ChannelInfo;
 use crate::nginx::answer::{self, FAILED, Sent};
 use crate::nginx::request::{Method, Request};
-use crate::nginx::{clock, ffi, headers, settings, worker};
+use crate::nginx::{clock, headers, settings, worker};
 use crate::wire::accept::Format;
 use crate::wire::path::{self, Selector};
 use crate::wire::stats::{self, Origin};
@@ -20,11 +20,8 @@ const ITEM_LEN: usize = 112;
 ///
 /// `r` is a live request.
 pub(crate) unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
-    ffi::guard("statistics::handle", FAILED, || {
-        // SAFETY: see above.
-        let Some(mut request) = (unsafe { Request::new(r) }) else { return FAILED };
-        answer::code(reply(&mut request))
-    })
+    // SAFETY: see above.
+    unsafe { answer::guarded("statistics::handle", r, reply) }
 }
 
 fn reply(request: &mut Request) -> Sent {

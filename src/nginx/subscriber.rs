@@ -28,7 +28,7 @@ use crate::nginx::location::{Delivery, Location, Mode};
 use crate::nginx::request::{Method, Request};
 use crate::nginx::subscriber::asking::{Asked, Received};
 use crate::nginx::worker;
-use crate::nginx::{ffi, headers, refusals, settings};
+use crate::nginx::{ffi, headers, journal, refusals, settings};
 use crate::session::departure::Entry;
 use crate::wire::path;
 
@@ -40,14 +40,31 @@ pub(super) use events::watch;
 ///
 /// `r` is a live request.
 pub(crate) unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t {
-    ffi::guard("subscriber::handle", FAILED, || {
-        // SAFETY: see above.
-        let Some(mut request) = (unsafe { Request::new(r) }) else { return FAILED };
-        match settings::location(request.as_non_null()) {
-            Some(location) => answer::code(serve(&mut request, location)),
-            None => NGX_DECLINED as ngx_int_t,
-        }
-    })
+    let mut is_over = false;
+    let body = |request: &mut Request| {
+        let Some(location) = settings::location(request.as_non_null()) else {
+            return Ok(NGX_DECLINED as ngx_int_t);
+        };
+        is_over = true;
+        let sent = serve(request, location);
+        is_over = false;
+        sent
+    };
+    // SAFETY: see above.
+    let code = unsafe { answer::guarded("subscriber::handle", r, body) };
+    if is_over && let Some(r) = NonNull::new(r) {
+        ffi::guard("subscriber::handle", (), || give_up(r));
+    }
+    code
+}
+
+/// A panic has interrupted the handler: nothing stays of the subscriber.
+fn give_up(r: NonNull<ngx_http_request_t>) {
+    if let Some(worker) = worker::this() {
+        worker.audience.pass_over(worker);
+        worker.audience.forget(worker, client::token_of(r));
+    }
+    journal::write_error(r);
 }
 
 fn serve(request: &mut Request, location: &'static Location) -> Sent {

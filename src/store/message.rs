@@ -8,7 +8,7 @@
 //! sections while only its worker's `staging` list knows it, filled without a lock, and then
 //! becomes visible with one link.
 
-use crate::model::Seconds;
+use crate::model::{self, Seconds};
 use crate::store::arena::{Handle, Link, Record, UNIT, W32, W64};
 use crate::store::channel::Channel;
 use crate::store::slab::{BLOCK_HEAD, Block};
@@ -96,6 +96,95 @@ pub(crate) struct Lengths {
     pub(crate) event_id: Option<usize>,
     pub(crate) event_type: Option<usize>,
     pub(crate) text: usize,
+}
+
+/// Messages as they were read out of the zone, all contents in one buffer. To be used again: then reading
+/// takes no memory.
+#[derive(Default)]
+pub(crate) struct Readout {
+    heads: Vec<Head>,
+    bytes: Vec<u8>,
+}
+
+/// What a readout keeps of a message, but for its content.
+struct Head {
+    id: i64,
+    time: Seconds,
+    tag: u64,
+    flags: u32,
+    lengths: Lengths,
+    /// Where its content begins.
+    at: usize,
+}
+
+impl Readout {
+    /// Adds a message, which the caller has pinned.
+    pub(crate) fn read(&mut self, store: &Store, handle: Handle<Message>) {
+        let record = store.arena.get(handle);
+        self.heads.push(Head {
+            id: record.id.get().cast_signed(),
+            time: record.time.time(),
+            tag: record.tag.get(),
+            flags: record.flags.get(),
+            lengths: record.lengths(),
+            at: self.bytes.len(),
+        });
+        store.read_content(handle, &mut self.bytes);
+    }
+
+    /// Reads one message only.
+    pub(crate) fn read_one<'a>(
+        &'a mut self,
+        store: &Store,
+        handle: Handle<Message>,
+        channel: &'a [u8],
+    ) -> model::Message<'a> {
+        self.clear(usize::MAX);
+        self.read(store, handle);
+        self.heads.first().expect("it was read").message(&self.bytes, channel)
+    }
+
+    /// The messages, all of this channel, as the other layers see them.
+    pub(crate) fn messages<'a>(
+        &'a self,
+        channel: &'a [u8],
+    ) -> impl Iterator<Item = model::Message<'a>> + 'a {
+        self.heads.iter().map(|head| head.message(&self.bytes, channel))
+    }
+
+    /// Forgets all, and keeps so many bytes of memory at the most.
+    pub(crate) fn clear(&mut self, kept: usize) {
+        self.heads.clear();
+        self.bytes.clear();
+        self.bytes.shrink_to(kept);
+    }
+}
+
+impl Head {
+    fn message<'a>(&self, bytes: &'a [u8], channel: &'a [u8]) -> model::Message<'a> {
+        let mut rest = bytes.get(self.at..).unwrap_or(&[]);
+        let mut take = |len: usize| {
+            let (part, after) = rest.split_at(len);
+            rest = after;
+            part
+        };
+        let event_id = self.lengths.event_id.map(&mut take);
+        let event_type = self.lengths.event_type.map(&mut take);
+        let text = take(self.lengths.text);
+        if self.flags & NOTICE != 0 {
+            return model::Message::deleted(channel, text);
+        }
+        model::Message {
+            id: self.id,
+            channel,
+            time: self.time,
+            tag: self.tag,
+            event_id,
+            event_type,
+            text,
+            binary: self.flags & BINARY != 0,
+        }
+    }
 }
 
 impl Message {
@@ -386,18 +475,18 @@ mod tests {
                 store.unstage(message);
             }
         }
-        assert_eq!(store.audit().violations, [""; 0]);
+        assert_eq!(store.inventory().violations, [""; 0]);
     }
 
     #[test]
     fn what_does_not_fit_leaves_nothing_behind() {
         let (_memory, store) = zone();
-        let pristine = store.audit();
+        let pristine = store.inventory();
         let text = vec![b'x'; 300 * 1024];
         let pieces: [&[u8]; 1] = [&text];
         let content = Content { event_id: None, event_type: None, text: &pieces, flags: 0 };
         assert!(store.stage(content).is_none());
-        assert_eq!(store.audit(), pristine);
+        assert_eq!(store.inventory(), pristine);
     }
 
     /// A stored message of this time to live, in no channel's log.

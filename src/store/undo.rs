@@ -495,9 +495,9 @@ mod tests {
                 witness.settle();
                 let found = values(&witness);
                 assert!(found == before || found == done, "dead at {fuse}, {rescue}: {found:?}");
-                assert!(witness.audit().violations.iter().all(|violation| {
+                assert!(witness.inventory().violations.iter().all(|violation| {
                     // The words are changed without their reasons.
-                    !violation.contains("open") && !violation.contains("free")
+                    !violation.contains("rest") && !violation.contains("free")
                 }));
                 change(&witness);
             }

@@ -579,7 +579,7 @@ mod tests {
     fn an_image_opens_again_and_has_all_seats() {
         let memory = Memory::format(LEN, 8, 0).expect("a zone");
         let store = memory.open(8).expect("the last seat");
-        assert_eq!(store.audit().violations, [""; 0]);
+        assert_eq!(store.inventory().violations, [""; 0]);
         assert!(store.seats().count() >= 9);
         assert_eq!(memory.open(3000).err(), Some(ImageError::NoSeat));
     }

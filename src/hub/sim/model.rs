@@ -7,7 +7,7 @@ use crate::hub::publish::EVICTED_PER_PUBLISH;
 use crate::model::{Seconds, Since};
 use crate::store::Store;
 use crate::store::channel::EVENTS;
-use crate::store::message::STORED;
+use crate::store::message::{Readout, STORED};
 use crate::store::zone::SHARDS;
 
 pub(super) type Id = Vec<u8>;
@@ -53,8 +53,8 @@ pub(super) fn look(store: &Store) -> BTreeMap<Id, Real> {
                 while let Some(handle) = message {
                     let record = section.get(handle);
                     if record.has(STORED) {
-                        let mut content = Vec::new();
-                        let seen = store.message(handle, &id, &mut content);
+                        let mut readout = Readout::default();
+                        let seen = readout.read_one(store, handle, &id);
                         stored.push(Lying {
                             id: record.id.get(),
                             time: seen.time,

@@ -549,7 +549,7 @@ impl Sim {
         let there = self.model.live.contains_key(&id);
         let outcome =
             self.on(worker, death, |hub, rules, now| hub.delete(&[&id], &text, rules, now));
-        let free = self.world.audit().free_pages;
+        let free = self.world.inventory().free_pages;
         let texts = if free > 4 { vec![text] } else { vec![text, configured] };
         self.effects.may_delete.insert(id.clone(), texts);
         if let Some(deleted) = outcome {
