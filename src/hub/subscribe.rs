@@ -281,8 +281,9 @@ impl Hub {
                 None => return Err(Refusal::NoMemory { message: false }),
                 Some(Err(refusal)) => return Err(refusal),
                 Some(Ok(None)) => {
-                    // Gone since, or not ready: again.
+                    // It is not there, or not any more.
                     if self.create(id, 0, rules, now)?.created {
+                        created.push(id);
                         self.notify("channel_created", id, rules, now);
                     }
                 }
