@@ -1,8 +1,8 @@
-//! The hub: what may happen to channels, as one worker sees them.
+//! The hub: all operations on channels, from the view of one worker.
 //!
-//! Publish, subscribe, deliver, delete, sweep, census. Each operation is a few bounded sections of
-//! the store, and says afterwards whom to wake ([`Hub::take_wakes`]). Time and limits come in as
-//! arguments, so a reload changes them at once and a test owns them.
+//! Publish, subscribe, deliver, delete, sweep, census. An operation is a few bounded sections of the
+//! store. Afterwards the hub says which workers to wake ([`Hub::take_wakes`]). Time and limits are
+//! arguments: a reload changes them at once, and a test sets them.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
@@ -13,6 +13,7 @@ use crate::store::arena::Handle;
 use crate::store::channel::Channel;
 use crate::store::interest::Interest;
 use crate::store::message::Readout;
+use crate::store::undo::Section;
 use crate::wire::path;
 
 mod backlog;
@@ -29,7 +30,7 @@ mod refusal;
 mod roster;
 mod seat;
 #[cfg(any(test, fuzzing))]
-mod sim;
+pub(crate) mod sim;
 #[cfg(all(test, not(miri)))]
 mod stopped;
 mod subscribe;
@@ -46,10 +47,10 @@ pub use sim::fuzz_history;
 pub use subscribe::{Stay, Subscribe, Subscribed};
 pub use sweep::Tick;
 
-/// Pieces of memory that are freed between two attempts to get some, at the most.
+/// At most so many pieces of memory are freed between two attempts to get some.
 const PORTION_MAX: u32 = 256;
 
-/// nginx's number for a process; its seat in the zone is the one after.
+/// nginx's number for a process. Its seat in the zone has the next number.
 pub type ProcessSlot = u32;
 
 /// The limits of the configuration in force.
@@ -88,7 +89,7 @@ impl Rules {
         !self.events_channel.is_empty() && id == self.events_channel
     }
 
-    /// The rules for ids that hold for every request that names a channel.
+    /// Checks what must hold for a channel id in any request.
     fn check_id(&self, id: &[u8]) -> Result<(), Refusal> {
         if !path::is_authorised(id) {
             return Err(Refusal::NotAuthorized);
@@ -105,31 +106,32 @@ impl Rules {
 pub struct Hub {
     store: Store,
     roster: roster::Roster,
-    /// Processes whose wake descriptor is to be written.
+    /// Processes to wake.
     wakes: Vec<ProcessSlot>,
-    /// Where the next delivery begins to look for news, so that no shard starves.
+    /// The shard in which the next delivery looks for news first. It moves on, so that no shard starves.
     next_shard: usize,
     /// The messages that are being handed out; empty between two operations.
     readout: Readout,
-    /// Channels that became trash; the tick tells the events channel.
+    /// Channels that became trash. The next tick publishes that on the events channel.
     destroyed: VecDeque<Vec<u8>>,
-    /// Interests that no subscriber has: open readers, and those that are just going. Between two
-    /// operations there are none, but for what a panic has left.
-    readers: RefCell<Vec<Reader>>,
-    /// Subscribers that are just leaving; as above.
+    /// Interests without subscribers: open readers, each with the subscriber whose backlog it reads, and
+    /// those that are being dropped, which are nobody's. Between two operations only a subscriber that is
+    /// being written to has some, unless an operation panicked.
+    readers: RefCell<Vec<(Token, Reader)>>,
+    /// Subscribers that are leaving. Empty between two operations, unless one of them panicked.
     leaving: Vec<Token>,
-    /// Channels in which this worker has left messages that are over the limit, for the next tick.
+    /// Channels in which this worker has left messages over the limit, for the next tick.
     overfull: BTreeSet<Box<[u8]>>,
 }
 
 impl Hub {
-    /// Processes whose wake descriptor must be written now; empties the list. Never contains this one:
-    /// see [`Hub::has_news`].
+    /// The processes to wake now, and forgets them. This process is never among them: see
+    /// [`Hub::has_news`].
     pub fn take_wakes(&mut self) -> Vec<ProcessSlot> {
         core::mem::take(&mut self.wakes)
     }
 
-    /// Notes that the workers in these seats of the store have news.
+    /// Notes that the workers in these seats have news.
     fn wake(&mut self, seats: &[u32]) {
         for seat in seats {
             if *seat == self.store.seat {
@@ -143,7 +145,7 @@ impl Hub {
         }
     }
 
-    /// Goes on telling workers of news in this shard until all know.
+    /// Tells workers of news in this shard until all of them know.
     fn tell_all(&mut self, shard: usize) {
         let mut told = Vec::new();
         loop {
@@ -156,10 +158,11 @@ impl Hub {
         }
     }
 
-    /// Tries `attempt` until it works, making room in between; `None` when there is no room to make.
+    /// Repeats `attempt` until it succeeds, and makes room in between. `None` when no more room can be
+    /// made.
     ///
-    /// Room is made in growing portions, for an attempt at a large message costs as much as what is
-    /// free already. Ends: each portion frees something that was discarded or has expired.
+    /// The portions of room grow, because each attempt at a large message takes all free memory first.
+    /// The loop ends because each portion frees something that was discarded or has expired.
     fn with_room<R>(
         &mut self,
         now: Seconds,
@@ -179,14 +182,24 @@ impl Hub {
     }
 }
 
-/// A channel as one section found it, and where it belongs.
+/// Sets the zone's time forward to `now`, unless it is there already. Answers its time and newest tag.
+fn set_time_forward(section: &Section<'_>, now: Seconds) -> (Seconds, u64) {
+    let commons = section.commons();
+    if commons.time.time() < now {
+        section.set64(&commons.time, now.cast_unsigned());
+        section.set64(&commons.tag, 0);
+    }
+    (commons.time.time(), commons.tag.get())
+}
+
+/// A channel that was found or created.
 struct Found {
     channel: Handle<Channel>,
     created: bool,
 }
 
-/// An interest that a backlog reads through.
-#[derive(Clone, Copy, Debug)]
+/// An interest without subscribers: a backlog is read through it, or it is being dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Reader {
     shard: usize,
     interest: Handle<Interest>,

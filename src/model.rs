@@ -13,7 +13,7 @@ pub const TIMEOUT_ID: i64 = -3;
 /// One message as templates and framings see it. All slices borrow from the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// 1 for the first message of a channel, then +1; negative for the special ones above.
+    /// 1 for the first message of a channel, then counts up; negative for the special ones above.
     pub id: i64,
     /// Id of the channel, decoded; empty for pings and timeouts.
     pub channel: &'a [u8],
@@ -27,7 +27,7 @@ pub struct Message<'a> {
     pub event_type: Option<&'a [u8]>,
     /// The payload, any bytes.
     pub text: &'a [u8],
-    /// It arrived as a binary WebSocket message.
+    /// The publisher sent it as a binary WebSocket message.
     pub binary: bool,
 }
 
@@ -52,10 +52,10 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Names one subscriber of this worker, for ever: slot and generation. The only name that subscribers
-/// have, in the session, in the hub and in nginx's pointers.
+/// The name of one subscriber of this worker: a slot, and a generation that is never used again.
+/// The session, the hub and nginx's pointers all use this name.
 ///
-/// A token outlives its subscriber without harm: it then finds nobody.
+/// A token may outlive its subscriber. It then finds nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token {
     index: u32,
@@ -72,7 +72,7 @@ impl Token {
         Self { index, generation }
     }
 
-    /// Its slot: small numbers, used again and again.
+    /// Its slot. Slots are small numbers that are used again.
     pub const fn index(self) -> u32 {
         self.index
     }
@@ -82,7 +82,7 @@ impl Token {
         self.generation
     }
 
-    /// A number for code that hands it back as it is. Never 0 if it names somebody.
+    /// The token as a number, for code that hands it back unchanged. Not 0 if it names somebody.
     pub const fn to_usize(self) -> usize {
         (self.generation as usize) << 32 | self.index as usize
     }
@@ -98,12 +98,12 @@ impl Token {
 pub struct Listener {
     /// Its name.
     pub token: Token,
-    /// Id of the newest message when it subscribed: it gets only later ones.
+    /// Id of the channel's newest message when it subscribed. It gets only later ones.
     pub after: u64,
 }
 
 impl Listener {
-    /// The part of a batch that this subscriber gets: nearly always all of it.
+    /// The part of a batch that this subscriber gets. Nearly always that is all of it.
     pub fn due<'m, 'a>(&self, messages: &'m [Message<'a>]) -> &'m [Message<'a>] {
         let had = messages
             .iter()
@@ -121,7 +121,7 @@ pub struct Group {
     pub listeners: Vec<Listener>,
 }
 
-/// A subscriber's place in a channel, as it tells us itself: what it has already received.
+/// A subscriber's place in a channel, as its request states it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Since<'a> {
     /// `If-Modified-Since` or its directive; `None` if absent or unparsable.
@@ -132,7 +132,7 @@ pub struct Since<'a> {
     pub event_id: Option<&'a [u8]>,
 }
 
-/// What the statistics say about one channel.
+/// The figures of one channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelInfo {
     /// Channel id, raw bytes.
@@ -147,7 +147,7 @@ pub struct ChannelInfo {
     pub created: u64,
 }
 
-/// What the head of a list of channels says.
+/// The figures at the head of a list of channels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Live channels that are not wildcard channels, the events channel included.
@@ -158,7 +158,7 @@ pub struct Totals {
     pub uptime: u64,
 }
 
-/// What the summary says.
+/// The figures of the summary.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// The figures that lists show too.
@@ -179,7 +179,7 @@ pub struct Summary {
     pub workers: Vec<WorkerInfo>,
 }
 
-/// What the summary says about one worker.
+/// The figures of one worker in the summary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WorkerInfo {
     /// Process id.
@@ -190,10 +190,10 @@ pub struct WorkerInfo {
     pub uptime: u64,
 }
 
-/// What an audit of the zone has found.
+/// The result of an audit of the zone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audit {
-    /// The zone stood still during the walk, so that counters and lists could be compared too.
+    /// Nothing changed during the walk, so counters and lists could be compared too.
     pub compared: bool,
     /// Bytes of the store.
     pub bytes: u64,
@@ -203,23 +203,23 @@ pub struct Audit {
     pub page_bytes: u64,
     /// All pages after the tables.
     pub pages: u32,
-    /// Those of them that nothing uses.
+    /// Pages that are free.
     pub free_pages: u32,
-    /// Those that only interests get.
+    /// Pages that are kept for interests.
     pub reserve_pages: u32,
-    /// Those that hold seats.
+    /// Pages that hold seats.
     pub seat_pages: u32,
     /// By kind of record, in slots.
     pub kinds: Vec<(&'static str, Amount)>,
-    /// Bytes at the ends of pages that are no slot.
+    /// Bytes at the ends of pages, too few for a slot.
     pub page_overhead_bytes: u64,
-    /// The seats that somebody sits in.
+    /// The seats that a process has taken.
     pub seats: Vec<SeatState>,
-    /// Names of the rules that did not hold, and how often.
+    /// Names of the rules that were broken, and how often.
     pub violations: Vec<(&'static str, u64)>,
 }
 
-/// So many records, in slots of so many bytes together.
+/// A number of records, and the bytes of their slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amount {
     /// Records.
@@ -228,18 +228,18 @@ pub struct Amount {
     pub bytes: u64,
 }
 
-/// What an audit says about one worker.
+/// The state of a worker's seat in an audit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SeatState {
     /// Number of the seat; the master's is 0.
     pub seat: u32,
     /// Process id.
     pub pid: u32,
-    /// It was told to look for news, and has not yet looked.
+    /// It was woken and has not looked for news since.
     pub is_woken: bool,
     /// Words in its undo log.
     pub log_words: u32,
-    /// Locks that it holds, a bit each.
+    /// The locks that it holds, one bit each.
     pub holds: u64,
 }
 

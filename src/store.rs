@@ -1,7 +1,7 @@
-//! The store: channels, messages and workers in shared memory, in transactions.
+//! The store: channels, messages and workers in shared memory, changed in transactions.
 //!
-//! `undo` is the heart: everything changes in sections that are whole or undone. `arena` and `lock`
-//! hold what is unsafe about it. Rules (who may, how many, what then) live in `hub`.
+//! `undo` is the heart: every change is a section, which happens as a whole or is undone. The unsafe
+//! code is in `arena` and `lock`. The rules about channels and subscribers are in `hub`.
 
 pub(crate) mod arena;
 pub(crate) mod channel;

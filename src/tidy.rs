@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   nginx → all   session → wire, model   hub → store, wire, model   store → model   wire → model
+//!   session/sim, tests only → hub
 //! ```
 //!
 //! Comments and literals are blanked out before a rule looks at code, so it can be talked about.
@@ -21,6 +22,8 @@ const LAYERS: [(&str, &[&str]); 7] = [
     ("wire", &["model"]),
     ("model", &[]),
 ];
+/// Tests of two layers together, and what they may name besides what their layer may.
+const JOINT_TESTS: [(&str, &str); 1] = [("session/sim/", "hub")];
 /// Layers that talk to memory or to C.
 const UNSAFE_LAYERS: [&str; 2] = ["store", "nginx"];
 /// What a pure layer does not do: clocks, files, sockets, terminals.
@@ -193,7 +196,11 @@ fn findings(source: &Source, all: &[Source]) -> Vec<String> {
     };
     for (at, named) in crate_paths(&source.code) {
         let is_layer = LAYERS.iter().any(|(layer, _)| *layer == named);
-        if is_layer && named != layer && !allowed.contains(&named) {
+        let is_joint = JOINT_TESTS
+            .iter()
+            .any(|(tests, other)| source.name.starts_with(tests) && named == *other);
+        let is_allowed = allowed.contains(&named) || is_joint && is_test_module(source, all);
+        if is_layer && named != layer && !is_allowed {
             found.push(source.finding(at, &format!("{layer} must not know {named}")));
         }
     }
@@ -460,6 +467,11 @@ mod tests {
             ["src/session.rs:2: session must not know hub"]
         );
         assert_eq!(found("hub/a.rs", "fn f() { crate::session::f() }").len(), 1);
+        let tests = Source::new("session/sim/a.rs", "//! Head.\nuse crate::hub::Hub;".to_owned());
+        for (parent, count) in [("#[cfg(test)]\nmod a;", 0), ("mod a;", 1)] {
+            let parent = Source::new("session/sim.rs", parent.to_owned());
+            assert_eq!(findings(&tests, &[parent]).len(), count);
+        }
         assert_eq!(found("nginx/a.rs", "use crate::{hub, session, store, wire};"), [""; 0]);
         assert_eq!(found("model.rs", "use crate::wire;").len(), 1);
         assert_eq!(

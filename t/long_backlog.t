@@ -72,8 +72,11 @@ ok($still[0]->read_until(qr/three/, 60) eq "HEAD\n" . old(a => 1, 300) . old(b =
 live(a => 'four');
 is($still[0]->read_until(qr/four/), 'a 302 four', 'and goes on');
 
-# They are bounded on their own.
-live(b => 'y' x 9_999) for 1 .. 20;
+# They are bounded on their own. One at a time: the bound is looked at when the next ones come.
+for (1 .. 13) {
+    live(b => 'y' x 9_999 . "\n");
+    $still[0]->read_until(qr/y\n/);
+}
 ok($t->wait_subscribers('/stats?id=b', 1), 'too many of them end it for those who do not read');
 is($t->stats('/stats?id=a')->{subscribers}, 1, 'but not for the one who does');
 $_->close for @still;

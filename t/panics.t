@@ -15,11 +15,12 @@ plan(skip_all => 'the module was built without the feature "faults"') unless Tes
 my $t = Test::Nginx::PushStream->new(workers => 2, faults => 1)->http(<<'EOC')->run();
     log_format end "$arg_n=$push_stream_close_reason;";
     access_log %%TESTDIR%%/access.log end;
-    push_stream_shared_memory_size 8m;
+    push_stream_shared_memory_size 64m;
     push_stream_channels_path $arg_id;
     push_stream_message_template "~channel~~id~;";
     push_stream_store_messages on;
     push_stream_subscriber_max_buffered 64m;
+    client_header_timeout 1h;
     server {
         listen 127.0.0.1:%%PORT_8080%%;
         location /pub      { push_stream_publisher admin; client_max_body_size 1m; client_body_buffer_size 1m; }
@@ -45,6 +46,22 @@ my ($one, $two) = @workers;
 
 # ---- subscribers
 
+# A connection to this worker. Many are made at a time, while the other worker stands still.
+my %connections;
+
+sub connection {
+    my ($worker) = @_;
+    my $made = $connections{$worker} //= [];
+    if (!@$made) {
+        my @others = grep { $_ != $worker } $t->worker_pids;
+        $t->freeze(@others);
+        @$made = map { $t->client } 1 .. 50;
+        $t->wait_for(sub { $t->worker_of($made->[-1]) }, 'the last one to be accepted');
+        $t->thaw(@others);
+    }
+    return shift @$made;
+}
+
 # A new subscriber: its connection (s), what it is (kind), its name in the access log (n), its channel, and the
 # id of the first message that it gets. `id` may name several channels, and old messages.
 sub add {
@@ -52,9 +69,16 @@ sub add {
     my ($first, $still) = (delete $o{first} // 1, delete $o{still});
     my $n = $kind . ++$number;
     my $uri = "/$kind?id=$id&n=$n";
+    $o{client} = connection(delete $o{worker}) if $o{worker} && !$o{rcvbuf};
     my $s = $kind eq 'ws' ? $t->websocket($uri, %o) : $kind =~ /^lp/ ? $t->poll($uri, %o) : $t->subscribe($uri, %o);
     $s->client->pause if $still;
     return { n => $n, kind => $kind, s => $s, channel => $id =~ s/[.\/].*//r, first => $first, texts => '' };
+}
+
+# Streams and WebSockets of this channel in both workers.
+sub both {
+    my ($channel) = @_;
+    return map { my $worker = $_; map { add($_, $channel, worker => $worker) } qw(sub ws) } @workers;
 }
 
 sub three { my ($kind) = @_; return sub { map { add($kind, $_[0], worker => $one) } 1 .. 3 } }
@@ -73,7 +97,7 @@ sub fill { my ($channel) = @_; $t->publish("/pub?id=$channel", 'x' x 400_000); r
 sub is_cut {
     my ($sub) = @_;
     my $s = $sub->{s};
-    return $s->closed && $s->client->buffered !~ /\x88/ if $sub->{kind} eq 'ws' && $s->status == 101;
+    return $s->closed && $s->client->buffered !~ /\x88/ if $sub->{kind} eq 'ws' && ($s->status // 0) == 101;
     $s = $s->exchange if $sub->{kind} eq 'ws';
     $s->wait_end;
     return !$s->complete || $s->status == 500;
@@ -137,9 +161,13 @@ sub slurp {
 
 # ---- a panic
 
+# Subscribers of another channel, who notice nothing of all that follows.
+my @bystanders = both('other-');
+
 # One panic, when a worker reaches this point for the `times`th time (1) while `act` runs. Around it are
-# subscribers in both workers, of the same channel and of another one, who must not notice. Options:
+# subscribers of the same channel in both workers, who must not notice. Options:
 #   subs     code that makes more subscribers of the channel
+#   early    the panic may come before `act`
 #   act      code that is given the channel and those subscribers; it may return others that it has made
 #   cut      how many of all these are cut off (0); who it is depends on whose turn comes first
 #   among    code that says, of a subscriber, that it may be one of those
@@ -152,16 +180,13 @@ sub panics {
     my $name = "$point ($story)";
     return if $ENV{PUSH_STREAM_ONLY} && index($name, $ENV{PUSH_STREAM_ONLY}) < 0;
     my $log = length $t->log;
-    my ($channel, $other) = map { $_ . ++$number . '-' } qw(c o);
-    my @others = map {
-        my $worker = $_;
-        map { add('sub', $_, worker => $worker), add('ws', $_, worker => $worker) } $other, $o{alone} ? () : $channel;
-    } @workers;
+    my $channel = 'c' . ++$number . '-';
+    my @others = $o{alone} ? () : both($channel);
+    $t->fail_at($point, $o{times} // 1) if $o{early};
     my @subs = $o{subs} ? $o{subs}->($channel) : ();
-    my $expected = grep { $_->{channel} eq $channel } @others, @subs;
-    $t->wait_for(sub { subscribers($channel) == $expected }, "$expected subscribers");
-
-    $t->fail_at($point, $o{times} // 1);
+    my $expected = @others + @subs;
+    $t->wait_for(sub { subscribers($channel) == $expected }, "$expected subscribers") unless $o{early};
+    $t->fail_at($point, $o{times} // 1) unless $o{early};
     push @subs, grep { ref } $o{act}->($channel, @subs);
     ok($t->wait_for(sub { $t->faults_left($point) == 0 }, "a panic at $point", 10), "$name: it panics");
     $_->{s}->client->resume for @subs;
@@ -178,23 +203,26 @@ sub panics {
 
     my %gone = map { $_->{n} => 1 } @cut, $o{ends} ? @subs : ();
     my @stay = grep { !$gone{ $_->{n} } } @others, @subs;
-    my $count = grep { $_->{channel} eq $channel } @stay;
+    my $count = @stay;
     ok($t->wait_for(sub { subscribers($channel) == $count }, "$count subscribers"), "$name: the others are counted");
     # Whatever was published once must be on its way: nothing else wakes anybody now.
     my $before = published($channel);
-    my @wrong = wrong(@stay);
+    my @wrong = wrong(@stay, @bystanders);
     my @late = map { add('sub', $channel, worker => $_, first => $before + 1) } @workers;
     for my $worker (@workers, @workers) {
-        $t->publish("/pub?id=$_", 'later', worker => $worker) for $channel, $other;
+        my $line = connection($worker);
+        $t->publish("/pub?id=$_", 'later', client => $line) for $channel, 'other-';
+        $line->close;
     }
-    push @wrong, wrong(@stay, @late);
+    push @wrong, wrong(@stay, @late, @bystanders);
     is(join("\n", @wrong), '', "$name: all others get everything once, in order");
     is(join(' ', $t->worker_pids), join(' ', @workers), "$name: the workers live on");
     like(join(' ', panicked_in($log)), qr/\A(?:$o{in})\z/, "$name: the log says it once");
     $_->{s}->close for @others, @subs, @late;
-    ok($t->wait_for(sub { $t->stats->{subscribers} == 0 && !subscribers($channel) }, 'nobody', 10), "$name: nobody is left");
+    ok($t->wait_for(sub { $t->stats->{subscribers} == @bystanders && !subscribers($channel) }, 'nobody', 10),
+        "$name: nobody is left");
     is(audit(), '', "$name: the zone is in order");
-    $t->delete("/pub?id=$_") for $channel, $other;
+    $t->delete("/pub?id=$channel");
     return;
 }
 
@@ -232,7 +260,7 @@ panics('buffered_max', 'more for a full socket', @one, in => 'fan out', act => s
 panics('on_writable', 'a socket that takes more', @one, in => 'on_writable', subs => \&slow,
     act => sub { $_[1]{s}->client->resume; return });
 
-panics('batch', 'before anybody has it', cut => 5, in => 'fan out', act => \&publish, subs => three('sub'), alone => 1,
+panics('batch', 'before anybody has it', cut => 3, in => 'fan out', act => \&publish, subs => three('sub'), alone => 1,
     among => is_of('sub'));
 panics('ended', 'a deleted channel', cut => 1, in => 'unsubscribe', subs => three('sub'), alone => 1, ends => 1,
     act => sub { $t->delete("/pub?id=$_[0]"); return });
@@ -240,10 +268,10 @@ panics('ended', 'a deleted channel', cut => 1, in => 'unsubscribe', subs => thre
 # ---- times
 
 panics('ping_text', 'a ping', @one, in => 'on_due', times => 2, act => sub { }, subs => three('pinged'));
-panics('layout', 'the end of a time', @one, in => 'on_due', times => 2, act => sub { }, subs => three('short'), ends => 1);
-panics('depart', 'the end of a time', @one, in => 'depart', times => 2, act => sub { }, subs => three('short'), ends => 1);
+panics('depart', 'the end of a time', @one, in => 'depart', times => 2, act => sub { }, subs => three('short'), ends => 1,
+    early => 1);
 panics('resume_from', 'the end of a poll', @one, in => 'on_due', times => 2, act => sub { }, subs => three('lp-short'),
-    ends => 1);
+    ends => 1, early => 1);
 panics('tick', 'the sweep', in => 'on_\w+_tick', act => sub { });
 
 # ---- polls
@@ -280,7 +308,7 @@ panics('send', 'to another one, before the last frame of a client', @one, in => 
 # ---- requests
 
 for my $kind (qw(sub ws lp)) {
-    for my $point (qw(admitted subscribed opened)) {
+    for my $point (qw(admitted subscribed opened schedule)) {
         panics($point, "a new $kind", @one, in => 'subscriber::handle', among => is_of($kind),
             act => sub { add($kind, $_[0], worker => $one) });
     }
@@ -325,13 +353,14 @@ panics('write_down', 'a client that leaves', in => 'on_cleanup', act => \&leave,
 
 # At the end of a worker each subscriber gets its last bytes, but for one.
 sub last_panic {
-    my ($point, $in, $how, $end) = @_;
+    my ($point, $in, $how, $end, @kinds) = @_;
     my $name = "$point ($how)";
     return if $ENV{PUSH_STREAM_ONLY} && index($name, $ENV{PUSH_STREAM_ONLY}) < 0;
     my $log = length $t->log;
-    my @subs = map { my $worker = $_; map { add($_, 'last', worker => $worker) } qw(sub ws lp sub ws) } $t->worker_pids;
+    my @subs = map { my $worker = $_; map { add($_, 'last', worker => $worker) } @kinds } $t->worker_pids;
     $t->wait_for(sub { subscribers('last') == @subs }, 'subscribers');
     $t->fail_at($point, 3);
+    $_->close for map { splice @$_ } values %connections;
     ok($end->(), "$name: the workers end");
     my @cut = grep { is_cut($_) } @subs;
     is(scalar @cut, 1, "$name: one is cut off");
@@ -341,10 +370,12 @@ sub last_panic {
 }
 
 my $reload = sub { return $t->reload(wait_old => 1) };
-last_panic('dismiss', 'dismiss', 'a reload', $reload);
-last_panic('layout',  'dismiss', 'a reload', $reload);
-last_panic('depart',  'depart',  'a reload', $reload);
+$_->{s}->close for @bystanders;
+last_panic('dismiss', 'dismiss', 'a reload', $reload, qw(sub ws lp));
+last_panic('layout',  'dismiss', 'a reload', $reload, qw(sub ws lp));
+# A WebSocket has its close frame by then.
+last_panic('depart', 'depart', 'a reload', $reload, qw(sub lp));
 is(audit(), '', 'the zone is in order') unless $ENV{PUSH_STREAM_ONLY};
-last_panic('dismiss', 'dismiss', 'a stop', sub { return $t->stop });
+last_panic('dismiss', 'dismiss', 'a stop', sub { return $t->stop }, qw(sub ws lp));
 
 $t->done();

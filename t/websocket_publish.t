@@ -21,6 +21,7 @@ my $t = Test::Nginx::PushStream->new->http(<<'EOC')->run();
             push_stream_message_template '{"channel":"~channel~","id":~id~,"text":"~text~","event":"~event-id~~event-type~"}';
         }
         location /store  { push_stream_subscriber websocket; push_stream_websocket_allow_publish on; push_stream_store_messages on; }
+        location /parting { push_stream_subscriber websocket; push_stream_websocket_allow_publish on; }
         location /mute   { push_stream_subscriber websocket; }
         location /sub    { push_stream_subscriber; push_stream_message_template "~id~:~text~;"; }
         location /stats  { push_stream_channels_statistics; }
@@ -90,5 +91,17 @@ $speaker->send_text("word $_") for 1 .. 20;
 for my $listener (@four, $speaker) {
     is(join(',', map { $listener->text } 1 .. 20), join(',', map { "word $_" } 1 .. 20), 'all hear all');
 }
+
+# A worker that has much to hand out, and a client that sends its message and a close frame together.
+my $parting = $t->websocket('/parting?id=p', worker => $here);
+my @listeners = map { $t->subscribe("/sub?id=$_", worker => $here) } my @channels = map { "p$_" } 1 .. 100;
+my $pub = $t->client(worker => $there);
+$t->freeze($here);
+is($t->publish('/pub?id=' . join('/', @channels), 'news', client => $pub)->status, 200, 'news for a hundred others');
+$parting->send_text('own')->send_frame(8, pack('n', 1000), mask => 'mmmm');
+$t->thaw($here);
+is($parting->text, 'own', 'a client that goes gets its own message before that');
+is($parting->raw, $parting->can('close_hex')->(1000), 'and then the answer to its close frame');
+is($_->next_chunk, '1:news;', 'the others get theirs') for @listeners;
 
 $t->done();

@@ -1,4 +1,4 @@
-//! Backlogs: reading old messages, a few at a time, through an interest of one's own.
+//! Backlogs: old messages are read a few at a time, through an interest that is made for it.
 //!
 //! ```text
 //!   Backlog ──read──┬─► all handed out
@@ -9,13 +9,13 @@
 //!                 └─► Lagged: what comes next is gone
 //! ```
 //!
-//! While it reads, the reader pins what it has not read yet, so messages that expire or are evicted
-//! meanwhile are still there for it. It lives only for one turn of the worker, and is dropped with its
-//! worker like any other interest: a subscriber that takes its messages slowly must not hold the
-//! zone's memory.
+//! While it reads, this reader pins what it has not read yet, so messages that expire or are discarded
+//! meanwhile are still there for it. It lives for one turn of the worker only, and is dropped with its
+//! worker like any other interest. So a subscriber that takes its messages slowly does not hold memory
+//! of the zone.
 
 use crate::hub::{Hub, Reader, Subscribed};
-use crate::model::{Message, Seconds, Since};
+use crate::model::{Message, Seconds, Since, Token};
 use crate::store::arena::Handle;
 use crate::store::channel::Channel;
 use crate::store::message::{Message as Record, REPLAYABLE, Readout, STORED};
@@ -23,10 +23,10 @@ use crate::store::undo::Section;
 use crate::store::zone::Store;
 use crate::wire::resume::Selection;
 
-/// Messages that one section looks at.
+/// At most so many messages are looked at in one section.
 const BATCH: usize = 32;
-/// Steps back from the newest message that the attaching section takes to find where a backlog
-/// begins; a longer one is found by reading forward, in sections of their own.
+/// The attaching section goes at most so many steps back from the newest message to find where a backlog
+/// begins. A longer backlog is read forward from the oldest message, in sections of its own.
 const STEPS_BACK_MAX: u64 = 64;
 
 /// The old messages of one channel that are still to be read.
@@ -34,11 +34,11 @@ const STEPS_BACK_MAX: u64 = 64;
 pub(super) struct Backlog {
     pub(super) reader: Reader,
     id: Box<[u8]>,
-    /// Which incarnation of the channel.
+    /// When the channel was created: one of the same name may have taken its place.
     created: u64,
     backtrack: Option<u64>,
     since: Owned,
-    /// Messages stored when it was opened, and how many of them the start has skipped.
+    /// How many messages were stored when it was opened, and how many of them lie before its start.
     stored: u64,
     skipped: u64,
     /// Id of the last message that belongs to it.
@@ -55,28 +55,30 @@ struct Owned {
     event_id: Option<Box<[u8]>>,
 }
 
-/// What a backlog came to.
+/// The result of [`Hub::read_backlog`].
 #[derive(Debug, Default)]
 pub struct Replayed {
     /// Messages handed out.
     pub messages: u64,
-    /// Time and tag of the newest message of the channels that contributed: what a polling answer
-    /// announces, if it is later than what the subscriber said itself.
+    /// Time and tag of the newest message of the channels that contributed. The answer to a poll
+    /// announces them if they are later than what the subscriber said itself.
     pub newest: Option<(Seconds, u64)>,
     /// Some messages are so new that they have to wait for the next request (only if `bounded`). If
-    /// nothing was handed out, that request is due now: leave, and subscribe again.
+    /// nothing was handed out, do that request now: leave, and subscribe again.
     pub held_back: bool,
-    /// What there was no room for; read on with [`Hub::read_on`]. Live messages have to wait for it.
+    /// The messages that there was no room for. Read them with [`Hub::read_on`], before live messages.
     pub rest: Option<Rest>,
 }
 
-/// The old messages that a subscriber has not taken yet. Once parked it pins nothing, and may be
-/// dropped.
+/// The old messages that a subscriber has not received yet. Once it is parked it pins nothing, and may
+/// be dropped.
 #[derive(Debug)]
 pub struct Rest {
+    /// Whose they are.
+    token: Token,
     /// In request order, the next one last. Not empty.
     channels: Vec<Remaining>,
-    /// What is newer does not belong to it.
+    /// Newer messages do not belong to it.
     bound: Option<(Seconds, u64)>,
 }
 
@@ -84,12 +86,12 @@ pub struct Rest {
 #[derive(Debug)]
 struct Remaining {
     id: Box<[u8]>,
-    /// Which incarnation of the channel.
+    /// When the channel was created: one of the same name may have taken its place.
     created: u64,
-    /// Id of the next message to be handed out. All from it to `until`, or the bound, are wanted.
+    /// Id of the next message to hand out. The subscriber wants all from it to `until`, or the bound.
     next: u64,
     until: u64,
-    /// `None`: parked.
+    /// `None` while it is parked.
     reader: Option<Reader>,
 }
 
@@ -100,30 +102,30 @@ impl Rest {
     }
 }
 
-/// What [`Hub::read_on`] came to.
+/// The result of [`Hub::read_on`].
 #[derive(Debug)]
 pub struct Reading {
-    /// What there was no room for. It has to be parked before the worker does anything else.
+    /// The messages that there was no room for. Park it before the worker does anything else.
     pub rest: Option<Rest>,
-    /// Channels that were deleted before all was read of them.
+    /// Channels that were deleted before all of their messages were read.
     pub gone: Vec<Box<[u8]>>,
 }
 
-/// A subscriber was so slow that the next stored message is not stored any more, or is past its time.
-/// To go on would leave a gap.
+/// A subscriber was so slow that its next message is no longer stored, or has expired. To go on would
+/// leave a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lagged;
 
 /// How far a reader got.
 enum Stop {
     End,
-    /// Before the message of this id, for want of room.
+    /// Before the message of this id: there was no room for it.
     Before(u64),
 }
 
 impl Backlog {
-    /// Opens a reader where the selection can begin. The inner `None`: nothing to read. The outer:
-    /// no memory.
+    /// Opens a reader where the selection can begin. The inner `None`: there is nothing to read. The
+    /// outer `None`: there is no memory.
     #[expect(clippy::option_option, reason = "no memory is not the same as nothing to read")]
     pub(super) fn open(
         section: &Section<'_>,
@@ -172,8 +174,8 @@ impl Backlog {
 
 impl Hub {
     /// Hands out the selected old messages, channel by channel in request order, and closes the
-    /// backlog. `each` answers whether there is room for more; what comes when there is none is in
-    /// [`Replayed::rest`], parked.
+    /// backlog. `each` answers whether there is room for more. Messages that come when there is none are
+    /// in [`Replayed::rest`], parked.
     pub fn read_backlog(
         &mut self,
         subscribed: &mut Subscribed,
@@ -187,7 +189,7 @@ impl Hub {
             let before = replayed.messages;
             let stop =
                 self.read_one(&backlog, subscribed.bound, now, &mut replayed, &mut has_room, each);
-            self.close_reader(backlog.reader, now);
+            self.close_reader(subscribed.token, backlog.reader, now);
             if replayed.messages > before || matches!(stop, Stop::Before(_)) {
                 let newest = subscribed.bound.map_or(backlog.newest, |b| b.min(backlog.newest));
                 replayed.newest = replayed.newest.max(Some(newest));
@@ -198,16 +200,16 @@ impl Hub {
             }
         }
         channels.reverse();
-        let bound = subscribed.bound;
-        replayed.rest = (!channels.is_empty()).then_some(Rest { channels, bound });
+        let (token, bound) = (subscribed.token, subscribed.bound);
+        replayed.rest = (!channels.is_empty()).then_some(Rest { token, channels, bound });
         replayed
     }
 
-    /// Hands out more of what there was no room for.
+    /// Hands out more of the messages that there was no room for.
     ///
     /// # Errors
     ///
-    /// [`Lagged`]: what comes next is gone, or there is no memory for a reader.
+    /// [`Lagged`]: the next message is gone, or there is no memory for a reader.
     pub fn read_on(
         &mut self,
         mut rest: Rest,
@@ -217,8 +219,10 @@ impl Hub {
         let mut gone = Vec::new();
         let mut has_room = true;
         while let Some(channel) = rest.channels.last_mut() {
+            let is_open = |reader: &Reader| self.readers.borrow().contains(&(rest.token, *reader));
+            channel.reader = channel.reader.filter(is_open);
             if channel.reader.is_none() {
-                channel.reader = self.reopen(channel, now)?;
+                channel.reader = self.reopen(channel, rest.token, now)?;
             }
             if let Some(reader) = channel.reader {
                 match self.read_remaining(reader, channel, rest.bound, now, &mut has_room, each) {
@@ -226,9 +230,9 @@ impl Hub {
                         channel.next = next;
                         return Ok(Reading { rest: Some(rest), gone });
                     }
-                    Ok(Stop::End) => self.close_reader(reader, now),
+                    Ok(Stop::End) => self.close_reader(rest.token, reader, now),
                     Err(lagged) => {
-                        self.close_reader(reader, now);
+                        self.close_reader(rest.token, reader, now);
                         return Err(lagged);
                     }
                 }
@@ -242,17 +246,30 @@ impl Hub {
         Ok(Reading { rest: None, gone })
     }
 
-    /// Keeps the place, and lets go of the messages.
+    /// Keeps the place, and stops pinning the messages.
     pub fn park(&mut self, rest: &mut Rest, now: Seconds) {
         for reader in rest.channels.iter_mut().filter_map(|channel| channel.reader.take()) {
-            self.close_reader(reader, now);
+            self.close_reader(rest.token, reader, now);
         }
     }
 
-    /// The reader goes. If that panics, it is still there, and the next tick tries again.
-    pub(super) fn close_reader(&mut self, reader: Reader, now: Seconds) {
-        self.store.retire(reader.shard, reader.interest, now);
-        self.readers.get_mut().retain(|open| open.interest != reader.interest);
+    /// Closes all readers of a subscriber, wherever their places are kept.
+    pub(super) fn close_readers(&mut self, token: Token, now: Seconds) {
+        while let Some((_, reader)) =
+            self.readers.get_mut().iter().copied().find(|(owner, _)| *owner == token)
+        {
+            self.close_reader(token, reader, now);
+        }
+    }
+
+    /// Drops a reader. If that panics, the reader is still there, and the next tick tries again. One that is
+    /// closed already is left alone: its record may be somebody else's by now.
+    pub(super) fn close_reader(&mut self, token: Token, reader: Reader, now: Seconds) {
+        let is_it = |open: &(Token, Reader)| *open == (token, reader);
+        if self.readers.get_mut().iter().any(is_it) {
+            self.store.retire(reader.shard, reader.interest, now);
+            self.readers.get_mut().retain(|open| !is_it(open));
+        }
     }
 
     fn read_one(
@@ -313,7 +330,7 @@ impl Hub {
             if record.id.get() < channel.next || bound.is_some_and(is_newer) {
                 return true;
             }
-            // Past its time it is not to be had any more, though no tick has come yet.
+            // An expired message is not handed out, even if no tick has discarded it yet.
             let is_gone = record.expires.time() <= now
                 || (!core::mem::replace(&mut found, true) && record.id.get() != channel.next);
             if is_gone {
@@ -325,12 +342,12 @@ impl Hub {
             *has_room = each(&readout.read_one(store, handle, &channel.id));
             true
         });
-        // Messages with a shorter time to live may go before older ones.
+        // Nothing found: the messages expired before older ones, by a shorter time to live.
         if found { lagged.map(|()| stop) } else { Err(Lagged) }
     }
 
-    /// Goes over the messages that were stored once, up to the id `until`, for as long as `each`
-    /// answers true. What it has gone over is not pinned any more.
+    /// Calls `each` for the messages that were stored once, up to the id `until`, as long as it answers
+    /// true. The messages that it has passed are not pinned any more.
     fn walk(
         &mut self,
         reader: Reader,
@@ -368,8 +385,13 @@ impl Hub {
         }
     }
 
-    /// A reader at what is to be handed out next. `None`: the channel is gone.
-    fn reopen(&mut self, remaining: &Remaining, now: Seconds) -> Result<Option<Reader>, Lagged> {
+    /// Opens a reader at the next message to hand out. `None`: the channel is gone.
+    fn reopen(
+        &mut self,
+        remaining: &Remaining,
+        token: Token,
+        now: Seconds,
+    ) -> Result<Option<Reader>, Lagged> {
         let hash = self.store.hash(&remaining.id);
         let shard = self.store.shard_of(hash);
         let opened = self.with_room(now, |hub| {
@@ -380,14 +402,15 @@ impl Hub {
             else {
                 return Some(Ok(None));
             };
-            // The oldest go first. If the first one that may be stored is behind it, it was evicted.
+            // The oldest messages are discarded first. If the oldest that may be stored is newer than
+            // the next one, that was discarded.
             let oldest = section.get(handle).stored_link().get();
             let is_there =
                 |oldest: &Handle<Record>| section.get(*oldest).id.get() <= remaining.next;
             let Some(start) = oldest.filter(is_there) else { return Some(Err(Lagged)) };
             let reader = open_reader(&section, handle, shard, start)?;
             section.commit();
-            hub.readers.borrow_mut().push(reader);
+            hub.readers.borrow_mut().push((token, reader));
             Some(Ok(Some(reader)))
         });
         let Some(reader) = opened.unwrap_or(Err(Lagged))? else { return Ok(None) };
@@ -395,7 +418,7 @@ impl Hub {
         Ok(Some(reader))
     }
 
-    /// Moves a reader over stored messages to the one of this id, or as far as they reach.
+    /// Moves a reader over stored messages to the one of this id, or to the first that is not stored.
     fn seek(&self, reader: Reader, id: u64) {
         loop {
             let section = self.store.section(reader.shard);
@@ -422,8 +445,8 @@ fn open_reader(
 /// The next messages for a reader, which pins them.
 fn next_batch(store: &Store, reader: Reader, until: u64, batch: &mut Vec<Handle<Record>>) {
     let section = store.section(reader.shard);
-    // Up to `until` the link is right, though nobody tells a reader of news: those messages were in
-    // the log when it was opened.
+    // Nobody tells a reader of news. But up to `until` the link is right: those messages were in the
+    // log when it was opened.
     let mut at = section.get(reader.interest).next_link().get();
     while let Some(handle) = at.filter(|_| batch.len() < BATCH) {
         let record = section.get(handle);
@@ -463,7 +486,7 @@ fn first_reached(
 fn newest_stored(section: &Section<'_>, channel: &Channel, count: u64) -> Option<Handle<Record>> {
     let mut left = count;
     let mut at = channel.last.get();
-    // Messages that are not stored may stand between: give up after as many steps again.
+    // Messages that are not stored may stand between. Gives up after as many steps again.
     for _ in 0..2 * STEPS_BACK_MAX {
         let handle = at?;
         let record = section.get(handle);
@@ -483,7 +506,7 @@ mod tests {
     use super::Lagged;
     use crate::hub::sim::World;
 
-    /// Channels a and b with these numbers of stored messages, which have their ids for texts.
+    /// Channels a and b with so many stored messages, whose texts are their ids.
     fn world(a: u64, b: u64) -> World {
         let mut world = World::new(256 * 1024, 2);
         for (id, count) in [(b"a", a), (b"b", b)] {
@@ -501,7 +524,7 @@ mod tests {
         texts.into_iter().map(|bytes| text(bytes).parse().expect("a number")).collect()
     }
 
-    /// Bytes that messages take which are only kept for readers.
+    /// Bytes of messages that are only kept for readers.
     fn pinned(world: &World) -> u64 {
         let audit = world.inspect();
         let being_read = audit.kinds.iter().find(|(name, _)| *name == "messages_being_read");
@@ -516,7 +539,7 @@ mod tests {
             let (texts, mut rest) = world.read_first(0, asked, room);
             let mut all = numbers(texts);
             while let Some(left) = rest {
-                // What comes later is not old.
+                // A later message does not belong to the backlog.
                 publish(&mut world, b"a", 9999);
                 let (texts, more) = world.read_on(0, left, room).expect("it is there");
                 assert!(
@@ -531,7 +554,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_taken_pins_nothing() {
+    fn messages_that_are_not_taken_pin_nothing() {
         let mut world = world(30, 0);
         world.rules.stored_max = Some(30);
         let (texts, rest) = world.read_first(0, &[(b"a", Some(30))], 10);
@@ -558,7 +581,7 @@ mod tests {
     }
 
     #[test]
-    fn what_expires_while_it_waits_is_a_gap_before_a_tick_too() {
+    fn a_message_that_expires_while_it_waits_is_a_gap_before_a_tick_too() {
         for ticks in [false, true] {
             let mut world = world(20, 0);
             world.now += 50;
@@ -592,7 +615,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_newer_than_the_bound_is_left_for_the_next_request() {
+    fn messages_newer_than_the_bound_are_left_for_the_next_request() {
         for room in [1, 3, 100] {
             let mut world = world(4, 30);
             let (texts, rest) = world.read_first(0, &[(b"a", Some(4)), (b"b", Some(30))], 4);

@@ -1,4 +1,4 @@
-//! Census: who and what is there.
+//! Census: which channels, messages and subscribers there are.
 
 use crate::hub::Hub;
 use crate::model::{Audit, ChannelInfo, Seconds, Summary, Totals, WorkerInfo};
@@ -8,9 +8,9 @@ use crate::store::channel::{CHANNEL_ID_LEN_MAX, Channel};
 use crate::store::undo::Section;
 use crate::store::zone::SHARDS;
 
-/// Channels that one section looks at, a bucket more or less.
+/// About so many channels are looked at in one section: it ends with a bucket.
 const CHANNELS_PER_SECTION: usize = 64;
-/// Bytes of ids that a portion of a list has room for at first.
+/// A portion of a list has room for so many bytes of ids at first.
 const IDS_LEN: usize = 16 * 1024;
 
 impl Hub {
@@ -27,8 +27,9 @@ impl Hub {
 
     /// All live channels whose id begins with `prefix`, in order of creation.
     ///
-    /// Costs what there is of channels, in bounded sections. So it is not the zone of one moment: each
-    /// channel that exists all the while is there once, with its figures of some moment between.
+    /// It costs as much as there are channels, and takes bounded sections. So it does not show the zone
+    /// at one moment: each channel that exists all the time is listed once, with figures of its own
+    /// moment.
     pub fn list(&self, prefix: &[u8]) -> Vec<ChannelInfo> {
         self.list_in(Portion::new(CHANNELS_PER_SECTION, IDS_LEN), prefix)
     }
@@ -49,8 +50,8 @@ impl Hub {
         found
     }
 
-    /// One section: some of the shard's channels, from the bucket `from` on, as far as there is room for
-    /// them. Answers from which bucket to go on.
+    /// One section: takes channels of the shard, from the bucket `from` on, as long as there is room.
+    /// Answers the bucket to go on with.
     fn list_some(
         &self,
         shard: usize,
@@ -69,7 +70,8 @@ impl Hub {
                 seen += 1;
                 if !portion.take(&section, handle, prefix) {
                     portion.truncate(before);
-                    // As a whole, or not at all: a bucket is a place to go on from, a channel is not.
+                    // A bucket as a whole or not at all: the walk can go on with a bucket, but a channel may
+                    // be gone by then.
                     return Some(bucket);
                 }
                 at = section.get(handle).hash_next.get();
@@ -79,7 +81,7 @@ impl Hub {
         Some(next)
     }
 
-    /// What the head of a list says.
+    /// The figures at the head of a list.
     pub fn totals(&self, now: Seconds) -> Totals {
         let commons = &self.store.header().commons;
         Totals {
@@ -89,17 +91,17 @@ impl Hub {
         }
     }
 
-    /// One short stop of an audit, while which nobody works; true if there is more to look at.
+    /// One short stop of an audit, during which no worker works. True if there is more to look at.
     pub fn inspect_some(&self, inspection: &mut Inspection) -> bool {
         self.store.inspect_some(inspection)
     }
 
-    /// What an audit that has come to its end has found.
+    /// The result of an audit that is done.
     pub fn report(&self, inspection: Inspection) -> Audit {
         self.store.report(inspection)
     }
 
-    /// What the summary says.
+    /// The figures of the summary.
     pub fn summary(&self, now: Seconds) -> Summary {
         let header = self.store.header();
         let mut summary = Summary {
@@ -130,7 +132,7 @@ fn since(then: Seconds, now: Seconds) -> u64 {
     u64::try_from(now.saturating_sub(then)).unwrap_or(0)
 }
 
-/// What is listed of a channel, but for its id.
+/// The figures of a channel in a list.
 pub(super) struct Figures {
     published: u64,
     pub(super) stored: u64,
@@ -155,9 +157,9 @@ impl Figures {
     }
 }
 
-/// What one section has found: in memory that was there before, since others wait for the lock.
+/// The channels that one section has found. Its memory is allocated before the lock is taken.
 struct Portion {
-    /// Length of each id, and the rest.
+    /// For each channel, the length of its id and its figures.
     channels: Vec<(usize, Figures)>,
     ids: Vec<u8>,
 }
@@ -172,7 +174,7 @@ impl Portion {
         self.channels.len()
     }
 
-    /// Notes the channel if its id begins with `prefix`. False: there is no room for it.
+    /// Adds the channel if its id begins with `prefix`. False if there is no room for it.
     fn take(&mut self, section: &Section<'_>, handle: Handle<Channel>, prefix: &[u8]) -> bool {
         if !section.store.channel_id_begins_with(handle, prefix) {
             return true;

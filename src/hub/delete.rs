@@ -1,14 +1,14 @@
 //! Deleting channels.
 
-use crate::hub::{Hub, Rules};
+use crate::hub::{Hub, Rules, set_time_forward};
 use crate::model::Seconds;
 use crate::store::arena::Handle;
 use crate::store::channel::DELETED;
 use crate::store::message::{Content, Message, NOTICE};
 
 impl Hub {
-    /// Deletes those of the channels that exist; answers how many did. Never fails for memory: if
-    /// a text of its own does not fit, subscribers are told the configured one.
+    /// Deletes the channels that exist, and answers how many did. It never fails for want of memory: if
+    /// `text` does not fit, subscribers get the configured text.
     pub fn delete(
         &mut self,
         channels: &[&[u8]],
@@ -36,9 +36,10 @@ impl Hub {
             section.unlink_idle(handle);
             section.uncount_channel(channel);
             section.flag(&channel.flags, DELETED, true);
-            let commons = section.commons();
-            section.set64(&channel.time, commons.time.get());
-            section.set64(&channel.tag, commons.tag.get());
+            // What is published from now on, in a channel of this name or others, comes after it.
+            let (time, tag) = set_time_forward(&section, now);
+            section.set64(&channel.time, time.cast_unsigned());
+            section.set64(&channel.tag, tag);
             section.add(&section.shard().channels_in_delete, 1);
             if channel.interests.get().is_none() {
                 section.unlink_untold(handle);
@@ -49,8 +50,8 @@ impl Hub {
                     let record = section.get(notice);
                     let number = channel.published.get() + 1;
                     self.store.arena.put64(&record.id, number);
-                    self.store.arena.put64(&record.time, commons.time.get());
-                    self.store.arena.put64(&record.tag, commons.tag.get());
+                    self.store.arena.put64(&record.time, time.cast_unsigned());
+                    self.store.arena.put64(&record.tag, tag);
                     self.store.arena.put_link(&record.channel, Some(handle));
                     section.unlink_staged(section.seat(), notice);
                     section.append(channel, notice);
@@ -68,7 +69,7 @@ impl Hub {
         found.is_some()
     }
 
-    /// The text for the subscribers, if it is not the configured one, which all workers know.
+    /// Stages the text for the subscribers. All workers know the configured one, which needs no message.
     fn stage_notice(
         &mut self,
         id: &[u8],

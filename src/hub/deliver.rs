@@ -1,9 +1,9 @@
-//! Delivering: what a worker's inbox holds, in bounded batches, to its own subscribers.
+//! Delivering: hands the messages behind a worker's inbox to its subscribers, in bounded batches.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::hub::roster::Ending;
-use crate::hub::{Hub, Reader, Rules};
+use crate::hub::{Hub, Reader, Rules, set_time_forward};
 use crate::model::{DELETED_ID, Group, Message, Seconds, Token};
 use crate::store::arena::Handle;
 use crate::store::channel::DELETED;
@@ -12,37 +12,38 @@ use crate::store::message::{Message as Record, NOTICE};
 use crate::store::undo::Section;
 use crate::store::zone::SHARDS;
 
-/// Messages of one batch at the most.
+/// A batch has at most so many messages.
 const BATCH: usize = 64;
-/// Bytes of text of one batch, unless a single message is larger.
+/// A batch has at most so many bytes of content, unless it is a single message.
 const BATCH_BYTES: usize = 256 * 1024;
-/// Subscriptions of a deleted channel that one call ends. Few in tests, which have few subscribers.
+/// At most so many subscriptions of a deleted channel are ended by one call. Fewer in tests, which have
+/// few subscribers.
 const ENDS_PER_CALL: usize = if cfg!(any(test, fuzzing)) { 2 } else { 64 };
 
-/// What [`Hub::deliver`] hands out.
+/// News that [`Hub::deliver`] hands out.
 #[derive(Debug)]
 pub enum News<'a> {
     /// Messages of one channel, in order, for all its subscribers in this worker. The last one may
-    /// be the notice that the channel is deleted.
+    /// be the notice that the channel was deleted.
     Messages {
         /// The subscribers, by form.
         groups: &'a [Group],
         /// At least one.
         messages: &'a [Message<'a>],
-        /// Time and tag of the newest message of all channels when this one was deleted: where the
+        /// When this channel was deleted, and the newest tag of all channels in that second: where the
         /// notice belongs among the messages of the others. `None`: it is not deleted.
         deleted_at: Option<(Seconds, u64)>,
     },
-    /// This subscription ended, for its channel was deleted; the notice came before, perhaps in a call
-    /// of its own.
+    /// This subscription ended because its channel was deleted. The notice came before, perhaps in an
+    /// earlier call.
     Ended {
         /// Whose.
         token: Token,
         /// Its other subscriptions; with 0 it is registered no more.
         left: usize,
     },
-    /// This subscription ended, for its messages could not be handed out: there was a panic. The
-    /// subscriber may have missed some, so it should be cut off.
+    /// This subscription ended because there was a panic while messages of its channel were handed
+    /// out. The subscriber may have missed some of them, so it should be disconnected.
     Broken {
         /// Whose.
         token: Token,
@@ -51,25 +52,26 @@ pub enum News<'a> {
     },
 }
 
-/// What one look into the inbox found.
+/// The messages to hand out for one interest.
 struct Batch {
     shard: usize,
     interest: Handle<Interest>,
     token: u32,
     records: Vec<Handle<Record>>,
-    /// There are more messages behind these.
+    /// More messages follow these.
     more: bool,
-    /// Time and tag of the zone's newest message when the channel was deleted, if it was.
+    /// Time and tag of the zone when the channel was deleted, if it was.
     deleted_at: Option<(Seconds, u64)>,
 }
 
 impl Hub {
-    /// Hands out one batch, or ends some subscriptions of a channel that is over; true if there is more,
-    /// so call again after the event loop has run.
+    /// Hands out one batch, or ends some subscriptions of a channel that is over. True if there is more:
+    /// then call again after the event loop has run.
     ///
-    /// `each` must not call back into the hub: it queues bytes, to be sent afterwards. After a panic,
-    /// of its own or of the hub's, call again as well: nobody knows what the listeners of this channel
-    /// have got of the batch, so their subscriptions end ([`News::Broken`]), and others have their turn.
+    /// `each` must not call back into the hub. It queues bytes, which are sent afterwards. After a panic,
+    /// in `each` or in the hub, call again as well. It is not known then which listeners of the channel
+    /// have received the batch. So the next calls end their subscriptions ([`News::Broken`]), and other
+    /// channels have their turn in between.
     pub fn deliver(&mut self, rules: &Rules, now: Seconds, each: &mut dyn FnMut(News<'_>)) -> bool {
         let Some((shard, interest)) = self.first_of_an_inbox() else { return false };
         let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -102,7 +104,7 @@ impl Hub {
                 }
             }
             Some(Some(ending)) => self.end_some(batch, ending, rules, now, each),
-            // Nobody here listens to it, and its number may be another channel's.
+            // No local channel has this interest; its number may belong to another one.
             None if is_ended => {
                 self.drop_interest(Reader { shard: batch.shard, interest: batch.interest }, now);
             }
@@ -110,14 +112,14 @@ impl Hub {
         }
     }
 
-    /// Something about this interest has panicked: it goes to the end of its inbox, and its listeners'
-    /// subscriptions will end. If nobody listens, nobody shall look at it again.
+    /// There was a panic about this interest. It goes to the end of its inbox, and its listeners'
+    /// subscriptions will end. If it has no listeners, it is never looked at again.
     fn set_aside(&mut self, shard: usize, interest: Handle<Interest>) {
         if self.store.arena.is_dead() {
             return; // A test has "killed" this worker.
         }
         let is_listened = self.roster.break_off(interest);
-        // If this panics as well, the inbox itself is spoilt.
+        // If this panics as well, the inbox itself is broken.
         let _ = catch_unwind(AssertUnwindSafe(|| {
             let section = self.store.section(shard);
             if is_listened {
@@ -129,7 +131,7 @@ impl Hub {
         }));
     }
 
-    /// Gives the listeners what the batch holds, and at its end, if it is the channel's, the notice.
+    /// Hands the batch to the listeners. If it ends the channel, the notice comes last.
     fn hand_out_messages(
         &mut self,
         batch: &Batch,
@@ -160,11 +162,12 @@ impl Hub {
         self.readout = readout;
     }
 
-    /// Have the subscriber's channels a message that this worker has not handed out yet, and that was
-    /// published before the one of this time and tag? Then [`Hub::has_news`] is true as well.
+    /// Is there a message in the subscriber's channels that this worker has not handed out yet, and that
+    /// was published before the one with this time and tag? Then [`Hub::has_news`] is true as well.
     ///
-    /// Exact: the lock makes it wait for a message that is being published just now. If the publisher
-    /// has not told this worker of it yet, this tells it, and others: see [`Hub::take_wakes`].
+    /// The answer is exact: the lock makes it wait for a message that is being published right now. If
+    /// the publisher has not told this worker yet, this call tells all workers: see
+    /// [`Hub::take_wakes`].
     pub fn has_older(&mut self, token: Token, order: (Seconds, u64)) -> bool {
         let older = self.roster.interests_of(token).find(|(shard, interest)| {
             let section = self.store.section(*shard);
@@ -176,24 +179,21 @@ impl Hub {
         older.is_some()
     }
 
-    /// From which second on a subscriber that is sent away must ask again, so that it misses nothing:
-    /// now, or the second of the oldest message that this worker has not handed out yet.
+    /// The second from which a poll must ask again after it was answered without a message, so that it
+    /// misses none: now, by the zone's time, or the second of the oldest message that this worker has not handed out yet.
     ///
-    /// What is published later is not older, even by a worker whose clock is behind: the zone's time is
-    /// set forward first, and a message that is being published just now is waited for.
+    /// Messages that are published later are not older, even if the clock of their worker is behind: this
+    /// sets the zone's time forward first. The lock makes it wait for a message that is being published
+    /// right now.
     pub fn resume_from(&mut self, token: Token, now: Seconds) -> Seconds {
         let section = self.store.commons_section();
-        let commons = section.commons();
-        if commons.time.time() < now {
-            section.set64(&commons.time, now.cast_unsigned());
-            section.set64(&commons.tag, 0);
-        }
+        let (now, _) = set_time_forward(&section, now);
         section.commit();
         let older = self.roster.interests_of(token).filter_map(|(shard, interest)| {
             let section = self.store.section(shard);
             match oldest_unread(&section, interest)? {
                 ((time, _), Unread::Message) => Some(time),
-                // It cannot be had again.
+                // A notice is not stored, so asking again would not bring it.
                 (_, Unread::Notice) => None,
             }
         });
@@ -205,24 +205,23 @@ impl Hub {
         self.store.my_seat().shards.iter().any(|shard| shard.inbox_first.get().is_some())
     }
 
-    /// The wake descriptor has fired: from now on publishers write it again. Before
-    /// [`Hub::deliver`].
+    /// Call this when the worker was woken, before [`Hub::deliver`]: from now on others wake it again.
     pub fn woken(&mut self) {
         self.store.arena.swap32(&self.store.my_seat().woken, 0);
     }
 
-    /// The first interest of the next inbox that has one, and its shard.
+    /// The first interest in the next inbox that is not empty, and its shard.
     fn first_of_an_inbox(&mut self) -> Option<(usize, Handle<Interest>)> {
         let seat = self.store.my_seat();
         let found = (0..SHARDS)
             .map(|step| (self.next_shard + step) % SHARDS)
-            // Without the lock: only this worker takes an interest out of its inbox.
+            // No lock is needed: only this worker takes interests out of its inboxes.
             .find_map(|shard| seat.shards[shard].inbox_first.get().map(|first| (shard, first)));
         self.next_shard = found.map_or(self.next_shard, |(shard, _)| (shard + 1) % SHARDS);
         found
     }
 
-    /// What there is to be read of this interest.
+    /// Finds out what there is to hand out for this interest.
     fn look_into(&self, shard: usize, interest: Handle<Interest>) -> Option<Batch> {
         let section = self.store.section(shard);
         let record = section.get(interest);
@@ -250,8 +249,8 @@ impl Hub {
         })
     }
 
-    /// The batch is handed out: the messages may go, and the interest leaves the inbox or, if there
-    /// is more, goes to its end.
+    /// The batch was handed out: lets go of its messages. The interest leaves the inbox; if there is
+    /// more, it goes to its end.
     fn finish(&self, batch: &Batch, now: Seconds) {
         let to = batch.records.last().map_or(0, |last| self.store.arena.get(*last).id.get());
         loop {
@@ -260,7 +259,7 @@ impl Hub {
             if passed == 0 {
                 let interest = section.get(batch.interest);
                 let channel = interest.channel.get().map(|channel| section.get(channel));
-                // It may have been deleted since we looked: then that is news, with or without text.
+                // If it was deleted since, that is news, with or without a text.
                 let deleted = channel.is_some_and(|channel| channel.has(DELETED));
                 if section.catch_up(interest).is_some() || (deleted && batch.deleted_at.is_none()) {
                     section.rotate_inbox(batch.interest);
@@ -275,8 +274,8 @@ impl Hub {
         }
     }
 
-    /// Nothing more comes of a channel: some of its subscriptions end. The others have their turn when
-    /// this is the first interest of the inbox again.
+    /// No more messages come from this channel: ends some of its subscriptions. The others follow when
+    /// its interest is the first of the inbox again.
     fn end_some(
         &mut self,
         batch: &Batch,
@@ -317,14 +316,14 @@ impl Hub {
     }
 }
 
-/// What an interest has not read.
+/// Something that an interest has not passed yet.
 enum Unread {
     Message,
-    /// The notice that the channel is deleted, whether it has a record or not.
+    /// The notice that the channel was deleted, whether there is a record of it or not.
     Notice,
 }
 
-/// Time and tag of the oldest message that this interest has not read.
+/// Time and tag of the oldest message that this interest has not passed.
 fn oldest_unread(
     section: &Section<'_>,
     interest: Handle<Interest>,
@@ -347,6 +346,7 @@ mod tests {
 
     use crate::hub::sim::{World, token};
     use crate::hub::{Hub, News, Post};
+    use crate::model::{Seconds, Since};
 
     #[test]
     fn a_poll_that_ends_resumes_at_the_oldest_message_it_has_not_had() {
@@ -359,12 +359,51 @@ mod tests {
         assert_eq!(world.hub(0).resume_from(token(1), now + 5), now);
         world.deliver(0);
         assert_eq!(world.hub(0).resume_from(token(1), now + 9), now + 9);
-        // Another worker, whose clock is behind.
+        // Another worker publishes, whose clock is behind.
         world.publish(1, &[b"a"], b"two", true).expect("room");
         assert_eq!(world.hub(0).resume_from(token(1), now + 11), now + 9);
     }
 
-    /// Two channels of different shards: telling about one does not go on with the other.
+    #[test]
+    fn a_deletion_is_of_its_own_second() {
+        for text in [&b"bye"[..], b"Channel deleted"] {
+            let mut world = World::new(256 * 1024, 2);
+            world.subscribe(0, &[(b"a", None)], 1).expect("room");
+            world.publish(1, &[b"b"], b"before", true).expect("room");
+            world.now += 10;
+            world.delete(1, b"a", text);
+            let (rules, now) = (world.rules.clone(), world.now);
+            let mut deleted = None;
+            world.hub(0).deliver(&rules, now, &mut |news| {
+                if let News::Messages { deleted_at, .. } = news {
+                    deleted = deleted_at;
+                }
+            });
+            assert_eq!(deleted, Some((now, 0)));
+            world.publish(1, &[b"a"], b"in a channel of that name", true).expect("room");
+            let (_, texts) =
+                world.subscribe_since(0, &[(b"a", None)], since(now), 2).expect("room");
+            assert_eq!(texts.len(), 1, "a client that was told of the deletion gets it");
+        }
+    }
+
+    fn since(time: Seconds) -> Since<'static> {
+        Since { time: Some(time), tag: Some(0), event_id: None }
+    }
+
+    /// A worker whose clock is behind says from which second on there may be news in the zone.
+    #[test]
+    fn a_poll_that_ends_goes_back_behind_no_message_that_its_client_has_had() {
+        let mut world = World::new(256 * 1024, 2);
+        world.subscribe(0, &[(b"a", None)], 1).expect("room");
+        world.publish(1, &[b"a"], b"one", true).expect("room");
+        world.deliver(0);
+        let now = world.now;
+        assert_eq!(world.hub(0).resume_from(token(1), now - 1), now);
+    }
+
+    /// Two channels of different shards. (Publishing to a shard also finishes what others left untold in
+    /// it.)
     fn two_channels(world: &mut World) -> (Vec<u8>, Vec<u8>) {
         let store = &world.hub(0).store;
         let shard = |id: &[u8]| store.shard_of(store.hash(id));
@@ -373,8 +412,8 @@ mod tests {
         (b"a".to_vec(), other.expect("there are eight shards"))
     }
 
-    /// A publisher tells four workers in its first section, and dies before it tells the fifth. The
-    /// message counts all the same: a poll that has found a newer one waits for it.
+    /// A publisher tells four workers in its first section, and dies before it tells the fifth. The fifth
+    /// knows of the message all the same: a poll there that has found a newer one waits for it.
     #[test]
     #[cfg_attr(miri, ignore = "hundreds of worlds take Miri minutes")]
     fn a_message_that_a_worker_was_not_told_of_is_older_too() {
@@ -409,8 +448,8 @@ mod tests {
         assert!(cut_off > 0, "the publisher never died between two sections of telling");
     }
 
-    /// Whatever a caller does with one channel's messages, others of its shard have their turn, and the
-    /// listeners of that channel are told that they may have missed some.
+    /// The caller panics over the messages of one channel. Other channels of the shard have their turn, and
+    /// the listeners of that channel are told that they may have missed messages.
     #[test]
     fn a_panic_over_one_channel_starves_no_other_and_ends_its_listeners() {
         let mut world = World::new(256 * 1024, 1);
@@ -446,15 +485,15 @@ mod tests {
         broken.sort_unstable();
         assert_eq!(broken, [(1, 0), (2, 0), (3, 0), (4, 0), (5, 0), (6, 1)]);
         assert!(!world.hub(0).has_news());
-        // Who comes afterwards is served.
+        // A later subscriber is served.
         world.subscribe(0, &[(b"bad", None)], 7).expect("room");
         world.publish(0, &[b"bad"], b"z", false).expect("room");
         assert_eq!(world.deliver(0).len(), 1);
         world.check("after a panic");
     }
 
-    /// The notice of a deletion stands where the deletion was among the messages of other channels,
-    /// whatever lay in its memory before.
+    /// The order of a notice among the messages of other channels is that of the deletion, whatever was in
+    /// its memory before.
     #[test]
     fn a_notice_has_its_place_among_the_messages_of_other_channels() {
         for text in [&b"bye"[..], b"Channel deleted"] {
@@ -472,14 +511,14 @@ mod tests {
         }
     }
 
-    /// Runs an operation of a worker that stands still for ever after so many sections.
+    /// Runs an operation of a worker that is stopped for ever after so many sections.
     fn stop_after(hub: &mut Hub, sections: u64, operation: impl FnOnce(&mut Hub)) {
         hub.store.sections_left.set(Some(sections));
         let _ = catch_unwind(AssertUnwindSafe(|| operation(hub)));
     }
 
-    /// Between two sections of a delivery, one worker publishes and another deletes the channel, and
-    /// both stand still before they have told everybody. The subscriber gets all of it, in order.
+    /// Between two sections of a delivery, one worker publishes and another one deletes the channel, and
+    /// both are stopped before they have told everybody. The subscriber gets everything, in order.
     #[test]
     #[cfg_attr(miri, ignore = "hundreds of worlds take Miri minutes")]
     fn a_deletion_overtakes_no_message_that_the_worker_was_not_told_of() {
@@ -520,7 +559,7 @@ mod tests {
             });
             let mut received = world.deliver(0);
             world.hub(0).store.between.clear();
-            world.tick(1); // It tells those who do not know yet.
+            world.tick(1); // It tells the workers that do not know yet.
             received.extend(world.deliver(0));
             let is_deleted = world.hub(0).info(b"a").is_none();
             let mut expected: Vec<i64> = (1..=published.get().cast_signed()).collect();

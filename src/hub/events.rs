@@ -1,4 +1,4 @@
-//! The events channel: notices about channels and subscribers, published by the module itself.
+//! The events channel: the module itself publishes notices about channels and subscribers there.
 
 use crate::hub::{Hub, Post, Rules};
 use crate::model::Seconds;
@@ -7,8 +7,8 @@ use crate::store::channel::{Channel, EVENTS};
 use crate::wire::escape;
 
 impl Hub {
-    /// Creates and marks the configured events channel, and unmarks a former one, which becomes an
-    /// ordinary channel. At each start of a worker; the second one finds it done.
+    /// Creates and marks the configured events channel. A former one becomes an ordinary channel. Each
+    /// worker calls this when it starts; after the first one there is nothing to do.
     pub fn configure(&mut self, rules: &Rules, now: Seconds) {
         let former = self.store.header().commons.events.get();
         let id = (!rules.events_channel.is_empty()).then_some(rules.events_channel.as_slice());
@@ -20,7 +20,7 @@ impl Hub {
             self.mark_events(former, false, now);
         }
         let Some(id) = id else { return };
-        // A zone too full for one more channel has no events channel until the next load.
+        // If the zone has no room for it, there is no events channel until the next reload.
         if let Ok(found) = self.create(id, EVENTS, rules, now) {
             self.mark_events(found.channel, true, now);
         }
@@ -30,7 +30,7 @@ impl Hub {
         let shard = self.store.shard_of(self.store.arena.get(handle).hash.get());
         let section = self.store.section(shard);
         let channel = section.get(handle);
-        // Its messages are counted in the totals only while it is an ordinary channel.
+        // The totals count the messages of ordinary channels only.
         if channel.has(EVENTS) != on {
             let stored = channel.stored.get();
             if on {
@@ -49,8 +49,8 @@ impl Hub {
         section.commit();
     }
 
-    /// Publishes a notice about a channel; none about the events channel itself. If it does not fit
-    /// it is left out: a notice must not make the operation fail that it tells of.
+    /// Publishes a notice about a channel, but not about the events channel itself. A notice that does
+    /// not fit is left out: it must not make the operation fail that it is about.
     pub(super) fn notify(&mut self, kind: &str, channel: &[u8], rules: &Rules, now: Seconds) {
         let events = &rules.events_channel;
         if events.is_empty() || channel == events {
@@ -71,7 +71,7 @@ impl Hub {
             may_be_empty: false,
         };
         if let Ok(message) = self.stage(&post, now) {
-            // Lost only if the channel had to be made anew and did not fit.
+            // Fails only if the events channel was gone and does not fit any more.
             let _ = self.publish_one(events, &post, Some(message), rules, now);
         }
     }

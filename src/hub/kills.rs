@@ -1,8 +1,8 @@
-//! Real processes, a real shared mapping, real robust locks: killed at any moment, nothing is lost.
+//! Processes that share a real mapping with real robust locks are killed at any moment; nothing is lost.
 //!
-//! The test runs this very binary again, once a worker. Each worker publishes, subscribes, delivers,
-//! deletes, sweeps and audits as fast as it can, and checks what it is handed, until SIGKILL meets it;
-//! another one takes its seat. Now and then all are killed at once, and the zone is audited.
+//! The test runs its own binary again for each worker. Each worker publishes, subscribes, delivers,
+//! deletes, sweeps and audits as fast as it can, and checks what it is handed, until it gets SIGKILL.
+//! Then another one takes its seat. Now and then all are killed, and the zone is checked.
 //!
 //! `PUSH_STREAM_KILLS` is the number of kills, `PUSH_STREAM_KILLS_SEED` fixes what the workers do
 //! (though not when they die).
@@ -20,7 +20,7 @@ use crate::store::memory::SharedFile;
 const KILLS: u32 = 1000;
 /// After so many kills, all workers die and the zone is audited.
 const BATCH: u32 = 25;
-/// A worker that does not get this far in this time waits for a lock that nobody will release.
+/// A worker that is not in its seat after this time waits for a lock that nobody will release.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const ENV_ZONE: &str = "PUSH_STREAM_KILLS_ZONE";
@@ -49,7 +49,7 @@ impl Worker {
         Self { child, seat }
     }
 
-    /// Waits until it sits in its seat.
+    /// Waits until it has taken its seat.
     fn wait_until_seated(&mut self, auditor: &SharedFile) {
         let store = auditor.open(AUDITOR).expect("the auditor's view");
         let began = Instant::now();
@@ -130,7 +130,7 @@ fn killed_workers_leave_nothing_behind() {
     assert_nothing_left(&mapped, &format!("after {killed} kills"));
 }
 
-/// Not a test by itself: what the other processes run.
+/// Not a test: this is what the other processes run.
 #[test]
 fn a_worker() {
     let (Some(zone), Some(seat)) = (env::<PathBuf>(ENV_ZONE), env(ENV_SEAT)) else { return };

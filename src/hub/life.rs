@@ -1,5 +1,5 @@
-//! What a worker does all day, where the locks are real: publish, subscribe, deliver, delete, sweep and
-//! audit as fast as it can, and check what it is handed. And the zone in which several of them do so.
+//! The life of a worker in a test with real locks: it publishes, subscribes, delivers, deletes, sweeps
+//! and audits as fast as it can, and checks what it is handed. And the zone for several of them.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -18,12 +18,12 @@ pub(super) const WORKERS: u32 = 4;
 pub(super) const AUDITOR: u32 = WORKERS;
 const ZONE: u64 = 256 * 1024;
 
-/// A number from outside.
+/// A setting from the environment.
 pub(super) fn env<T: std::str::FromStr>(name: &str) -> Option<T> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// A zone in a file, which goes with this.
+/// A zone in a file, which is removed with this value.
 pub(super) struct ZoneFile(pub(super) PathBuf);
 
 impl ZoneFile {
@@ -50,7 +50,7 @@ impl Drop for ZoneFile {
     }
 }
 
-/// Fifty of the zone's seconds pass in one.
+/// The zone's clock, which runs fifty times as fast.
 pub(super) fn now() -> Seconds {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     (since.as_millis() / 20) as Seconds
@@ -67,7 +67,7 @@ pub(super) fn rules() -> Rules {
     }
 }
 
-/// Nobody is there any more: when everything has expired, the zone is as it was made.
+/// All workers have ended: when everything has expired, the zone is as it was made.
 pub(super) fn assert_nothing_left(zone: &SharedFile, when: &str) {
     let pristine = ZoneFile::new(&when.replace(' ', "-")).map();
     assert_eq!(drain(zone), drain(&pristine), "{when}");
@@ -93,7 +93,7 @@ fn drain(zone: &SharedFile) -> Inventory {
     found
 }
 
-/// A worker's life, until it gets up or is killed.
+/// A worker's life, until it leaves its seat or is killed.
 pub(super) struct Life {
     rng: Rng,
     hub: Hub,
@@ -104,7 +104,7 @@ pub(super) struct Life {
     tokens: u32,
 }
 
-/// A text that tells whether it is whole: the rest follows from its first eight bytes.
+/// A text that shows whether it is whole: its first eight bytes decide the rest.
 fn text(seed: u64, len: usize) -> Vec<u8> {
     let mut rng = Rng::seeded(seed);
     let mut text = seed.to_le_bytes().to_vec();
@@ -125,7 +125,7 @@ fn check(channel: &[u8], found: &[u8]) {
 }
 
 impl Life {
-    /// Takes the seat.
+    /// Takes a seat.
     pub(super) fn begin(store: Store, pid: u32, seed: u64) -> Self {
         let mut hub = Hub::attach(store, pid, now());
         hub.configure(&rules(), now());
@@ -169,7 +169,7 @@ impl Life {
         self.hub.take_wakes();
     }
 
-    /// Some stops of an audit that others' work goes on around.
+    /// Some stops of an audit, while others work.
     fn audit(&mut self) {
         for _ in 0..8 {
             if !self.hub.inspect_some(&mut self.inspection) {
@@ -197,7 +197,7 @@ impl Life {
             store: self.rng.chance(70),
             may_be_empty: false,
         };
-        // A full zone refuses, which is right.
+        // A full zone may refuse it.
         let _ = self.hub.publish(channels, &post, rules, now);
     }
 
@@ -230,7 +230,7 @@ impl Life {
             count % room != 0
         };
         let mut rest = self.hub.read_backlog(&mut subscribed, now, &mut each).rest;
-        // Others may evict what comes next; then that was it.
+        // Ends early if others discard the next message.
         while let Some(Ok(read)) = rest.map(|rest| self.hub.read_on(rest, now, &mut each)) {
             rest = read.rest;
             if let Some(rest) = &mut rest {
@@ -243,7 +243,7 @@ impl Life {
         }
     }
 
-    /// A name that nobody has had, in the first free slot.
+    /// A new token in the first free slot.
     fn free_token(&mut self) -> Token {
         self.tokens += 1;
         let is_taken = |index| self.subscribers.keys().any(|token| token.index() == index);

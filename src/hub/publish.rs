@@ -1,4 +1,4 @@
-//! Publishing: checks, staging, and the one section that makes a message part of its channel.
+//! Publishing: the checks, the staging, and the section that adds a message to its channel.
 
 use crate::hub::census::Figures;
 use crate::hub::{Found, Hub, Refusal, Rules};
@@ -10,16 +10,16 @@ use crate::store::undo::Section;
 
 /// Messages that one section discards: bounds its undo log, fifteen words each.
 const DISCARDS_PER_SECTION: usize = 3;
-/// Sections in which a publish discards messages that are over the limit; ticks do the rest. Nearly
-/// always one message is over it: there are more after a reload with a lower limit.
+/// At most so many sections of a publish discard messages over the limit; ticks discard the rest.
+/// Nearly always one message is over the limit; after a reload with a lower limit there are more.
 const SECTIONS_PER_PUBLISH: usize = 4;
-/// Messages that a publish discards.
+/// At most so many messages are discarded by a publish.
 #[cfg(any(test, fuzzing))]
 pub(super) const EVICTED_PER_PUBLISH: usize = DISCARDS_PER_SECTION * SECTIONS_PER_PUBLISH;
 /// The same for one call of [`Hub::tick`].
 const SECTIONS_PER_TICK: usize = 256;
 
-/// What a publisher posts.
+/// A message to publish.
 #[derive(Clone, Copy, Debug)]
 pub struct Post<'a> {
     /// `Event-Id`.
@@ -28,11 +28,11 @@ pub struct Post<'a> {
     pub event_type: Option<&'a [u8]>,
     /// The body, in pieces; the sum of their lengths is the message's size.
     pub body: &'a [&'a [u8]],
-    /// It came as a binary WebSocket message.
+    /// The publisher sent it as a binary WebSocket message.
     pub binary: bool,
     /// Keep it for replay.
     pub store: bool,
-    /// A message without content is one (over HTTP it is a mistake).
+    /// Accept a message without content, which is an error over HTTP.
     pub may_be_empty: bool,
 }
 
@@ -50,24 +50,25 @@ impl<'a> Post<'a> {
 /// How an attempt to publish to one channel ended.
 enum Attempt {
     Done {
-        /// The staged message, if any, is in the log now.
+        /// The staged message, if there was one, is in the log now.
         used: bool,
         /// The channel with the message.
         figures: Figures,
     },
     /// The channel does not exist.
     NoChannel,
-    /// Somebody listens, so the message must be in the zone after all.
+    /// Somebody listens, so the message must be staged after all.
     NeedsStaging,
 }
 
 impl Hub {
-    /// The checks that need no body: they change nothing. `changes`: POST, PUT or DELETE;
-    /// `creates`: POST or PUT.
+    /// The checks that need no body. They change nothing. `changes` is for POST, PUT and DELETE,
+    /// `creates` for POST and PUT.
     ///
     /// # Errors
     ///
-    /// The first [`Refusal`] in the order of the channels and, for each, of `publisher.md` 2.
+    /// The first [`Refusal`], in the order of the channels; for each channel in the order of
+    /// `docs/protocol.md`, "Publisher".
     pub fn check_publisher(
         &mut self,
         channels: &[&[u8]],
@@ -91,7 +92,8 @@ impl Hub {
         Ok(())
     }
 
-    /// May this channel be created, if it does not exist, besides the `new` ones before it?
+    /// May this channel be created, if it does not exist? `new` counts those that are to be created
+    /// before it.
     pub(super) fn check_room_for(
         &self,
         id: &[u8],
@@ -117,8 +119,8 @@ impl Hub {
         Ok(())
     }
 
-    /// Publishes to each channel in order, creating those that are absent. Where memory is
-    /// concerned all get the message or none.
+    /// Publishes to each channel in order, and creates those that do not exist. If there is not enough
+    /// memory for all of them, none gets the message.
     ///
     /// # Errors
     ///
@@ -187,7 +189,7 @@ impl Hub {
         }
         let mut outcome = Ok(());
         for (id, message) in channels.iter().zip(staged.into_iter().rev()) {
-            // Only if the zone fills up while we are at it can this fail for a later channel.
+            // Can fail for a later channel only if others fill the zone meanwhile.
             match self.publish_one(id, post, message, rules, now) {
                 Ok(figures) => each(id, figures),
                 Err(refusal) => outcome = outcome.and(Err(refusal)),
@@ -196,10 +198,10 @@ impl Hub {
         outcome
     }
 
-    /// Takes all the memory that publishing will need, and creates the channels.
+    /// Takes all the memory that publishing needs, and creates the channels.
     ///
-    /// The last channel's message is staged first: staging is a stack, and whichever is taken off it
-    /// next, in the order of publishing, is then on top. A section never searches it.
+    /// The last channel's message is staged first. Staged messages are a stack, so the next one to be
+    /// published is always on top, and no section has to search for it.
     fn prepare<'a>(
         &mut self,
         channels: &[&'a [u8]],
@@ -231,7 +233,7 @@ impl Hub {
             .ok_or(Refusal::NoMemory { message: true })
     }
 
-    /// Publishes to one channel. The message may not be staged if nobody seemed to need it.
+    /// Publishes to one channel. `message` is `None` if nobody seemed to need it.
     pub(super) fn publish_one(
         &mut self,
         id: &[u8],
@@ -272,7 +274,7 @@ impl Hub {
                 figures = self.figures(id).unwrap_or(figures);
             }
         } else if let Some(message) = message.filter(|_| !used) {
-            self.store.unstage(message); // Nobody wanted it after all.
+            self.store.unstage(message); // Nobody needed it after all.
         }
         Ok(figures)
     }
@@ -295,7 +297,7 @@ impl Hub {
         if message.is_none() && (listened || post.store) {
             return Attempt::NeedsStaging;
         }
-        // Under the lock: time never goes back, and a tag is never given twice for one second.
+        // Under the lock, so that time never goes back and no tag is given twice in one second.
         let commons = section.commons();
         let time = now.max(commons.time.time());
         let tag = if time == commons.time.time() { commons.tag.get() + 1 } else { 1 };
@@ -341,8 +343,8 @@ impl Hub {
         Attempt::Done { used: used.is_some(), figures }
     }
 
-    /// Discards the oldest messages of a channel that stores too many, while there are `sections` left.
-    /// True: some are over the limit still.
+    /// Discards the oldest messages of a channel that stores too many, in at most `sections` sections,
+    /// which it counts down. True if some are still over the limit.
     fn evict(&self, id: &[u8], sections: &mut usize, rules: &Rules, now: Seconds) -> bool {
         let Some(max) = rules.stored_max else { return false };
         let hash = self.store.hash(id);
@@ -368,8 +370,7 @@ impl Hub {
         true
     }
 
-    /// Goes on discarding what publishing has left over the limit: a bounded part of it. True if there
-    /// is more.
+    /// Discards a bounded part of what publishing has left over the limit. True if there is more.
     pub(super) fn evict_more(&mut self, rules: &Rules, now: Seconds) -> bool {
         let mut left = SECTIONS_PER_TICK;
         while let Some(id) = self.overfull.pop_first() {
@@ -410,7 +411,7 @@ impl Hub {
         .unwrap_or(Err(Refusal::NoMemory { message: false }))
     }
 
-    /// Takes back the creation of a channel that nobody has used since; false if somebody has.
+    /// Removes a channel that was just created, if nobody has used it since. False if somebody has.
     pub(super) fn uncreate(&self, id: &[u8]) -> bool {
         let hash = self.store.hash(id);
         let section = self.store.section(self.store.shard_of(hash));

@@ -1,8 +1,8 @@
-//! Refusals: the one place where a fact becomes a status and an explain text.
+//! Refusals: the one place that knows the status and the explain text of each.
 
 use core::fmt;
 
-/// A "no".
+/// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The path names no channel.
@@ -15,19 +15,19 @@ pub enum Refusal {
     EmptyPost,
     /// A new channel, or wildcard channel, over the limit.
     TooManyChannels,
-    /// A change of the events channel from outside.
+    /// A client wants to change the events channel.
     EventsChannelIsInternal,
     /// `push_stream_authorized_channels_only`, and the channel has no message.
     MayNotCreateChannels,
-    /// A channel has all the subscribers that it may have.
+    /// A channel has as many subscribers as it may have.
     TooManySubscribers,
-    /// More wildcard channels than a request may name, or nothing else.
+    /// More wildcard channels than a request may name, or wildcard channels only.
     TooManyWildcardChannels,
     /// A subscription to the events channel where it is not allowed.
     EventsChannelNotAllowed,
     /// The zone is full.
     NoMemory {
-        /// A message did not fit; otherwise a channel or a subscription.
+        /// A message did not fit, not a channel or a subscription.
         message: bool,
     },
 }

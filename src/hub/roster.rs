@@ -1,8 +1,9 @@
-//! The roster: which subscribers of this worker listen to which channel. Worker memory only.
+//! The roster: which subscribers of this worker listen to which channels. It lies in the worker's
+//! memory.
 //!
-//! A channel's listeners stand in groups of equal form, so that one rendering serves a whole group.
-//! Coming and going is O(1): each listener knows its place, and the last one of its group fills it
-//! when it leaves.
+//! The listeners of a channel are grouped by form, so that one rendering serves a whole group.
+//! Joining and leaving take constant time: each listener knows its place in the group, and when it
+//! leaves, the last listener of the group moves there.
 
 use crate::model::{Group, Listener, Token};
 use crate::store::arena::Handle;
@@ -14,16 +15,16 @@ pub(super) struct Local {
     pub(super) shard: usize,
     pub(super) id: Box<[u8]>,
     pub(super) groups: Vec<Group>,
-    /// Nothing more comes, and the listeners' subscriptions are ending.
+    /// No more messages come, and the listeners' subscriptions are being ended.
     pub(super) ending: Option<Ending>,
 }
 
-/// Why nothing more comes of a channel.
+/// Why no more messages come from a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// It is deleted, and its listeners have all that there was.
+    /// It was deleted, and its listeners have received everything.
     Deleted,
-    /// There was a panic when its messages were handed out.
+    /// There was a panic while its messages were handed out.
     Broken,
 }
 
@@ -35,8 +36,8 @@ struct Place {
     index: u32,
 }
 
-/// The subscriptions of a subscriber, in the order of the request. Nearly always one, which needs no
-/// memory of its own.
+/// The subscriptions of a subscriber, in the order of the request. Nearly always there is one, which
+/// takes no extra memory.
 #[derive(Debug, Default)]
 enum Places {
     #[default]
@@ -71,7 +72,7 @@ impl Places {
         }
     }
 
-    /// Takes out the place at this index.
+    /// Removes the place at this index.
     fn remove(&mut self, index: usize) -> Option<Place> {
         let place = self.as_slice().get(index).copied()?;
         match self {
@@ -85,12 +86,12 @@ impl Places {
     }
 }
 
-/// What the hub knows about one subscriber. There may be hundreds of thousands of them.
+/// The hub's record of one subscriber. There may be hundreds of thousands of them.
 #[derive(Debug, Default)]
 struct Subscriber {
-    /// Its token's; 0 while nobody is registered here.
+    /// The generation of its token; 0 while nobody is registered here.
     generation: u32,
-    /// It was announced: it counts, and its leaving is told.
+    /// It was announced, so it is counted, and its end is published on the events channel.
     announced: bool,
     places: Places,
 }
@@ -101,7 +102,7 @@ const _: () = assert!(size_of::<Subscriber>() == 24);
 pub(super) struct Roster {
     locals: Vec<Option<Local>>,
     free_locals: Vec<u32>,
-    /// By the index of their tokens.
+    /// Indexed by the slots of their tokens.
     subscribers: Vec<Subscriber>,
 }
 
@@ -113,7 +114,7 @@ pub(super) struct Listening {
 }
 
 impl Roster {
-    /// Registers a subscriber, without subscriptions. Nobody may be registered with its index.
+    /// Registers a subscriber without subscriptions. Its slot must be free.
     pub(super) fn add(&mut self, token: Token) {
         let index = token.index() as usize;
         if self.subscribers.len() <= index {
@@ -123,18 +124,18 @@ impl Roster {
             Subscriber { generation: token.generation(), ..Subscriber::default() };
     }
 
-    /// The subscriber that is registered with this index.
+    /// The subscriber that is registered in this slot.
     pub(super) fn tenant(&self, index: u32) -> Option<Token> {
         let subscriber = self.subscribers.get(index as usize)?;
         (subscriber.generation != 0).then(|| Token::new(index, subscriber.generation))
     }
 
-    /// The number that a new channel will get from [`Roster::open`].
+    /// The number that [`Roster::open`] gives next.
     pub(super) fn next_local(&self) -> u32 {
         self.free_locals.last().copied().unwrap_or_else(|| count(self.locals.len()))
     }
 
-    /// The first subscriber of a channel.
+    /// Adds a channel, when its first subscriber comes; answers its number.
     pub(super) fn open(&mut self, local: Local) -> u32 {
         match self.free_locals.pop() {
             Some(number) => {
@@ -148,7 +149,7 @@ impl Roster {
         }
     }
 
-    /// The channel of this number, if it is still the one of this interest.
+    /// The channel of this number, if this is its interest.
     pub(super) fn local(&self, number: u32, interest: Handle<Interest>) -> Option<&Local> {
         let local = self.locals.get(number as usize)?.as_ref()?;
         (local.interest == interest).then_some(local)
@@ -169,7 +170,7 @@ impl Roster {
         }
     }
 
-    /// The subscriber counts from now on; false if it did already or is not registered.
+    /// From now on the subscriber is counted. False if it was already, or is not registered.
     pub(super) fn announce(&mut self, token: Token) -> bool {
         self.subscriber_mut(token)
             .is_some_and(|subscriber| !core::mem::replace(&mut subscriber.announced, true))
@@ -192,7 +193,7 @@ impl Roster {
         self.locals_of(token).map(|local| (local.shard, local.interest))
     }
 
-    /// The last of its channels: `None` when the subscriber has none left (or is not registered).
+    /// The last of its channels. `None` if it has none, or is not registered.
     pub(super) fn last_place(&self, token: Token) -> Option<Listening> {
         let place = self.subscriber(token)?.places.as_slice().last()?;
         let local = self.locals.get(place.local as usize)?.as_ref()?;
@@ -208,7 +209,7 @@ impl Roster {
         }
     }
 
-    /// Ends the subscription to one channel; answers how many others the subscriber has.
+    /// Ends the subscription to one channel. Answers how many subscriptions are left.
     pub(super) fn leave_local(&mut self, token: Token, number: u32) -> Option<usize> {
         let places = &mut self.subscriber_mut(token)?.places;
         let at = places.as_slice().iter().position(|place| place.local == number)?;
@@ -218,7 +219,7 @@ impl Roster {
         Some(left)
     }
 
-    /// Takes a subscriber without subscriptions off the register.
+    /// Unregisters a subscriber without subscriptions.
     pub(super) fn remove(&mut self, token: Token) {
         if let Some(subscriber) = self.subscriber_mut(token) {
             *subscriber = Subscriber::default();
@@ -233,31 +234,31 @@ impl Roster {
         }
     }
 
-    /// From now on the subscriptions of this channel end.
+    /// From now on the subscriptions of this channel are being ended.
     pub(super) fn begin_end(&mut self, number: u32, ending: Ending) {
         if let Some(Some(local)) = self.locals.get_mut(number as usize) {
             local.ending = Some(ending);
         }
     }
 
-    /// Something about this interest has panicked: its channel is broken, unless it was ending anyway.
-    /// False: nobody listens to it.
+    /// There was a panic about this interest: its channel is broken, unless it was ending anyway. False
+    /// if nobody listens to it.
     pub(super) fn break_off(&mut self, interest: Handle<Interest>) -> bool {
-        // Looks at all, for the interest's own number may be what is wrong.
+        // Compares with all channels: the number that the interest holds may be wrong.
         let mut locals = self.locals.iter_mut().flatten();
         let Some(local) = locals.find(|local| local.interest == interest) else { return false };
         local.ending.get_or_insert(Ending::Broken);
         true
     }
 
-    /// One of those who listen to a channel.
+    /// Any one listener of the channel.
     pub(super) fn some_listener(&self, number: u32) -> Option<Token> {
         let local = self.locals.get(number as usize)?.as_ref()?;
         let listener = local.groups.iter().find_map(|group| group.listeners.last())?;
         Some(listener.token)
     }
 
-    /// All who are registered.
+    /// All registered subscribers.
     pub(super) fn everybody(&self) -> Vec<Token> {
         (0..count(self.subscribers.len())).filter_map(|index| self.tenant(index)).collect()
     }
@@ -268,7 +269,7 @@ impl Roster {
         places.iter().filter_map(|place| self.locals.get(place.local as usize)?.as_ref())
     }
 
-    /// Takes a listener out of its group; the last one of the group takes its place.
+    /// Removes a listener from its group. The last one of the group moves to its place.
     fn unseat(&mut self, place: &Place) {
         let local = self.locals.get_mut(place.local as usize).and_then(Option::as_mut);
         let Some(group) = local.and_then(|local| local.groups.get_mut(place.group as usize)) else {

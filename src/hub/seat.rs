@@ -1,4 +1,4 @@
-//! Sitting down and getting up: what a process finds in its seat, and what it leaves.
+//! Seats: a process takes one when it starts, leaves it when it ends, and cleans those of the dead.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
@@ -12,7 +12,7 @@ use crate::store::message::Readout;
 use crate::store::zone::SHARDS;
 
 impl Hub {
-    /// Takes this process's seat, first cleaning what a dead predecessor left in it.
+    /// Takes this process's seat. First it cleans up what a dead process left there.
     pub fn attach(store: Store, pid: u32, now: Seconds) -> Self {
         let mut hub = Self {
             store,
@@ -27,7 +27,7 @@ impl Hub {
         };
         let seat = hub.store.seat;
         hub.exclusively(|hub| hub.clean(seat, now));
-        // It may have died between its last publish and telling everybody.
+        // That one may have died before it had told everybody of its last message.
         for shard in 0..SHARDS {
             hub.tell_all(shard);
         }
@@ -40,7 +40,7 @@ impl Hub {
         hub
     }
 
-    /// Gets up: subscriptions and interests go, and the statistics no longer list this worker.
+    /// Leaves the seat: subscriptions and interests go, and the statistics no longer list this worker.
     pub fn detach(&mut self, rules: &Rules, now: Seconds) {
         for token in self.roster.everybody() {
             self.leave(token, rules, now);
@@ -50,7 +50,7 @@ impl Hub {
         self.exclusively(|hub| hub.clean(seat, now));
     }
 
-    /// Cleans the seats of processes that have died and that nobody has taken since.
+    /// Cleans the seats of dead processes that no other process has taken since.
     pub fn recover_dead(&mut self, now: Seconds, is_alive: &dyn Fn(u32) -> bool) {
         let taken = self.store.seats().filter(|(number, _)| *number != self.store.seat);
         let suspects: Vec<u32> = taken
@@ -62,7 +62,7 @@ impl Hub {
         }
         self.exclusively(|hub| {
             for number in suspects {
-                // A successor may have sat down meanwhile.
+                // A successor may have taken it meanwhile.
                 let pid = hub.store.seat_at(number).map_or(0, |seat| seat.pid.get());
                 if pid != 0 && !is_alive(pid) {
                     hub.clean(number, now);
@@ -75,7 +75,7 @@ impl Hub {
         self.wake_everybody();
     }
 
-    /// Whose wake-up a dead worker had promised and not written is not known: all look.
+    /// Wakes all workers. A dead worker may have left somebody unwoken, and nobody knows whom.
     fn wake_everybody(&mut self) {
         let seats = self.store.seats().filter(|(_, seat)| seat.pid.get() != 0);
         let others: Vec<u32> =
@@ -89,8 +89,8 @@ impl Hub {
         }
     }
 
-    /// Empties a seat: its open section is undone, its messages under construction and its
-    /// interests go.
+    /// Empties a seat: undoes its open section, and frees its messages under construction and its
+    /// interests.
     fn clean(&mut self, number: u32, now: Seconds) {
         let store = &self.store;
         let Some(seat) = store.seat_at(number) else { return };
@@ -108,7 +108,7 @@ impl Hub {
         store.arena.put32(&seat.pid, 0);
     }
 
-    /// Runs `body` as the only process that cleans or sweeps.
+    /// Runs `body` while no other process cleans or sweeps.
     pub(super) fn exclusively(&mut self, body: impl FnOnce(&mut Self)) {
         let header = self.store.header();
         let holder = || Some(header.sweeper.get()).filter(|pid| *pid != 0);

@@ -1,8 +1,8 @@
-//! Several workers in one thread, over one zone: the ground of the store's and the hub's tests, and
-//! of the fuzzer's target `store_ops`.
+//! The simulation: several workers in one thread, over one zone. The tests of the store and the hub use
+//! it, and the fuzzer's target `store_ops`.
 //!
-//! A worker can be stopped at any store it makes ([`World::run_until_store`]): what it had done is
-//! in the zone, its locks are those of a dead process, and nothing else of it is left.
+//! A worker can die at any store it makes ([`World::run_until_store`]). Its earlier stores are in the
+//! zone then, its locks are those of a dead process, and nothing else of it is left.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -27,14 +27,13 @@ mod every_stop;
 mod forgotten;
 #[cfg(test)]
 mod inspect;
-// Whole histories, full zones and rules take Miri minutes each, and reach no unsafe code that the
-// store's own tests and the stopped operations do not.
+// Whole histories, full zones and rules take minutes each under Miri. They reach no unsafe code that
+// the store's own tests and the stopped operations do not reach.
 #[cfg(not(miri))]
 mod model;
 #[cfg(not(miri))]
 mod random;
-#[cfg(not(miri))]
-pub(super) mod rng;
+pub(crate) mod rng;
 #[cfg(all(test, not(miri)))]
 mod rules;
 #[cfg(all(test, not(miri)))]
@@ -43,8 +42,8 @@ mod slab;
 #[cfg(all(test, not(miri)))]
 use model::look;
 
-/// Runs the history that a fuzzer's input decides: workers come, go, die and do all that they can,
-/// until the input ends. Panics where the zone is not what it should be, or something leaked.
+/// Runs the history that a fuzzer's input decides: workers start, end, die and run all operations,
+/// until the input is used up. Panics if the zone is not as it should be, or something leaked.
 #[cfg(fuzzing)]
 pub fn fuzz_history(input: &[u8]) {
     random::run(rng::Rng::of_input(input));
@@ -56,30 +55,30 @@ pub(super) fn token(number: usize) -> Token {
     Token::new(number as u32, 1)
 }
 
-/// When a worker dies.
+/// How an operation of a worker is cut off.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Death {
-    /// At this store, in the middle of a section or not.
+    /// The worker dies at this store, inside a section or not.
     AtStore(u64),
-    /// Behind this section, without a lock, and with the rest of its operation still to be done.
+    /// The worker dies after this section: it holds no lock, and the rest of its operation is missing.
     AfterSection(u64),
-    /// Not at all: its operation panics when it uses a handle for this time, and it lives on.
+    /// The operation panics when it uses a handle for this time. The worker lives on.
     Panic(u64),
 }
 
 /// A zone and its workers.
-pub(super) struct World {
-    pub(super) workers: Vec<Option<Hub>>,
-    pub(super) rules: Rules,
-    pub(super) now: Seconds,
+pub(crate) struct World {
+    pub(crate) workers: Vec<Option<Hub>>,
+    pub(crate) rules: Rules,
+    pub(crate) now: Seconds,
     memory: Memory,
 }
 
-/// Seats of the store; the last one is the auditor's.
+/// Seats of the store. The last one is for looking.
 pub(super) const SEATS: u32 = 6;
 
 impl World {
-    pub(super) fn new(len: usize, workers: usize) -> Self {
+    pub(crate) fn new(len: usize, workers: usize) -> Self {
         let rules = Rules {
             message_ttl_secs: 60,
             channel_inactivity_secs: 30,
@@ -96,7 +95,7 @@ impl World {
     }
 
     /// Bytes of the zone.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.memory.len()
     }
 
@@ -105,25 +104,25 @@ impl World {
     }
 
     /// Starts the worker of this number, in seat number + 1.
-    pub(super) fn spawn(&mut self, worker: usize) {
+    pub(crate) fn spawn(&mut self, worker: usize) {
         let seat = worker as u32 + 1;
         let hub = Hub::attach(self.open(seat), 100 + seat, self.now);
         self.workers[worker] = Some(hub);
     }
 
-    pub(super) fn hub(&mut self, worker: usize) -> &mut Hub {
+    pub(crate) fn hub(&mut self, worker: usize) -> &mut Hub {
         self.workers[worker].as_mut().expect("this worker lives")
     }
 
-    /// A look at the zone, which is at rest, from a seat that no worker has.
+    /// Checks the zone, which must be at rest, from a seat that no worker has.
     pub(super) fn inventory(&self) -> Inventory {
         let store = self.open(SEATS);
         store.settle();
         store.inventory()
     }
 
-    /// The audit that a running server offers, while nobody works.
-    pub(super) fn inspect(&self) -> crate::model::Audit {
+    /// Runs the audit that a running server offers, while no worker works.
+    pub(crate) fn inspect(&self) -> crate::model::Audit {
         let store = self.open(SEATS);
         let mut inspection = Inspection::default();
         while store.inspect_some(&mut inspection) {}
@@ -131,14 +130,14 @@ impl World {
     }
 
     /// Checks the zone, and fails the test on any violation.
-    pub(super) fn check(&self, when: &str) -> Inventory {
+    pub(crate) fn check(&self, when: &str) -> Inventory {
         let inventory = self.inventory();
         assert!(inventory.violations.is_empty(), "{when}: {:?}", inventory.violations);
         inventory
     }
 
     /// Kills a worker at rest.
-    pub(super) fn kill(&mut self, worker: usize) {
+    pub(crate) fn kill(&mut self, worker: usize) {
         if let Some(hub) = self.workers[worker].take() {
             hub.store.arena.dead.set(true);
             drop(hub);
@@ -158,8 +157,8 @@ impl World {
         }
     }
 
-    /// Runs an operation of a worker that dies at its `stores`-th store. `None`: it died; else it
-    /// came to its end before.
+    /// Runs an operation of a worker that dies at its `stores`-th store. `None` if it died; otherwise the
+    /// operation ended before.
     #[cfg(test)]
     pub(super) fn run_until_store<R>(
         &mut self,
@@ -170,8 +169,7 @@ impl World {
         self.run_until(worker, Death::AtStore(stores), operation)
     }
 
-    /// Runs an operation of a worker that dies or panics in it. `None`: it did; else it came to its end
-    /// before.
+    /// Runs an operation that is cut off. `None` if it was; otherwise it ended before.
     pub(super) fn run_until<R>(
         &mut self,
         worker: usize,
@@ -203,14 +201,14 @@ impl World {
         }
     }
 
-    pub(super) fn tick(&mut self, worker: usize) {
+    pub(crate) fn tick(&mut self, worker: usize) {
         let (rules, now) = (self.rules.clone(), self.now);
         while self.hub(worker).tick(Tick::Full, &rules, now) {}
     }
 
-    /// Ends all workers, lets everything expire, and answers what the zone holds then: nothing.
-    pub(super) fn drain(&mut self) -> Inventory {
-        self.rules.events_channel.clear(); // It would live for ever.
+    /// Ends all workers, lets everything expire, and answers what is in the zone then: nothing.
+    pub(crate) fn drain(&mut self) -> Inventory {
+        self.rules.events_channel.clear(); // Otherwise it would live for ever.
         for worker in 0..self.workers.len() {
             if self.workers[worker].is_none() {
                 self.spawn(worker);

@@ -1,6 +1,7 @@
-//! A process that is stopped inside a section: others wait, are told for whom, and go on when it does.
+//! A process is stopped inside a section: the others wait, learn who holds the lock, and go on when it
+//! goes on.
 //!
-//! The test runs this very binary again, as the process that stops.
+//! The test runs its own binary again, as the process that stops.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,23 +16,23 @@ use crate::store::on_long_wait;
 
 const ENV_ZONE: &str = "PUSH_STREAM_STOPPED_ZONE";
 const ENV_INSIDE: &str = "PUSH_STREAM_STOPPED_INSIDE";
-/// Process id of a worker in its seat, where the test's own stands: not the test's.
+/// The process id that the test writes into its own seat. No process that stops has it.
 const OWN_PID: u32 = 1;
 
-/// A waiter that is told nothing for so long never will be.
+/// After this time it is certain that the waiter will not be told.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The process of which the waiter was told.
+/// The process that the waiter was told of.
 static TOLD: AtomicU32 = AtomicU32::new(0);
 
-/// What a waiter does that is told of a holder: it lets the holder go on.
+/// The waiter is told who holds the lock, and lets that process go on.
 fn wake_up(holder: Option<u32>) {
     let pid = holder.expect("the holder is known");
     TOLD.store(pid, Ordering::SeqCst);
     signal(pid, libc::SIGCONT);
 }
 
-/// A process that stops itself inside of this, and is there until then.
+/// A process that has stopped itself while it holds this lock.
 fn stopped_inside(zone: &ZoneFile, what: &str) -> Child {
     let program = std::env::current_exe().expect("this program");
     let child = Command::new(program)
@@ -53,7 +54,7 @@ fn a_waiter_is_told_who_holds_the_lock_and_outlasts_it() {
     for what in ["a shard", "the commons", "a tick"] {
         let mut child = stopped_inside(&zone, what);
         TOLD.store(0, Ordering::SeqCst);
-        // So that a hook that is never called is a failure, not a test that hangs.
+        // If the waiter is never told, the test fails instead of waiting for ever.
         let pid = child.id();
         let (is_through, through) = mpsc::channel::<()>();
         let watch = thread::spawn(move || {
@@ -81,7 +82,7 @@ fn a_waiter_is_told_who_holds_the_lock_and_outlasts_it() {
     assert_eq!(store.inventory().violations, [""; 0]);
 }
 
-/// Not a test by itself: what the other process runs.
+/// Not a test: this is what the other process runs.
 #[test]
 fn a_process_that_stops() {
     let Some(zone) = env::<std::path::PathBuf>(ENV_ZONE) else { return };

@@ -1,7 +1,7 @@
 //! Subscribing and leaving.
 //!
-//! The section that registers a subscriber is also the one that fixes where its backlog ends: what
-//! was published before is backlog, what comes later is live. Nothing falls between, nothing comes
+//! One section registers a subscriber and fixes where its backlog ends: what was published before
+//! belongs to the backlog, what comes later is live. So no message is lost between the two or comes
 //! twice.
 
 use crate::hub::backlog::Backlog;
@@ -15,10 +15,13 @@ use crate::store::message::STORED;
 use crate::store::undo::Section;
 use crate::wire::resume::Selection;
 
-/// Messages that a check of one channel looks at.
+/// The token of what belongs to no subscriber.
+const NOBODY: Token = Token::new(0, 0);
+
+/// At most so many messages are looked at to see whether a channel stores any.
 const STEPS_BACK_MAX: usize = 256;
 
-/// Is this a subscriber that stays?
+/// Whether a subscriber stays after its backlog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stay {
     /// Live messages follow.
@@ -27,16 +30,16 @@ pub enum Stay {
     No,
 }
 
-/// What a subscriber asks for.
+/// A subscriber's request.
 #[derive(Clone, Copy, Debug)]
 pub struct Subscribe<'a> {
     /// Decoded id and backtrack, in request order, without duplicates.
     pub requested: &'a [(&'a [u8], Option<u64>)],
-    /// What it says it has received.
+    /// The place in its channels that it states.
     pub since: Since<'a>,
     /// `push_stream_authorized_channels_only`.
     pub authorized_only: bool,
-    /// `push_stream_wildcard_channel_max_qtd`, in effect.
+    /// `push_stream_wildcard_channel_max_qtd`, if it is in effect.
     pub wildcard_max: Option<u64>,
     /// `push_stream_allow_connections_to_events_channel`.
     pub events_channel_allowed: bool,
@@ -44,26 +47,28 @@ pub struct Subscribe<'a> {
     pub stay: Stay,
     /// Long polling and polling: messages newer than the answer's cursor wait for the next request.
     pub bounded: bool,
-    /// Subscribers of a channel with equal forms get the same bytes; the shell's number.
+    /// Subscribers of a channel with the same form get the same bytes. The caller numbers the forms.
     pub form: u32,
-    /// The subscriber's name: registered with [`Stay::Live`], handed back with every delivery.
+    /// The subscriber's name. [`Stay::Live`] registers it, and every delivery hands it back.
     pub token: Token,
 }
 
 /// A successful subscription, and the backlog that is still to be read.
 #[derive(Debug)]
 pub struct Subscribed {
+    /// Whose it is.
+    pub(super) token: Token,
     pub(super) backlogs: Vec<Backlog>,
-    /// Newest message of the zone when the first channel was looked at, if `bounded`.
+    /// Time and tag of the zone's newest message when the first channel was looked at, if `bounded`.
     pub(super) bound: Option<(Seconds, u64)>,
 }
 
 impl Hub {
-    /// Validates, creates what is absent, and registers.
+    /// Checks the request, creates the channels that do not exist, and registers the subscriber.
     ///
     /// # Errors
     ///
-    /// The first [`Refusal`] in the order of `limits.md` 2. Nothing has changed then.
+    /// The first [`Refusal`] in the order of `docs/protocol.md`, "Limits". Nothing has changed then.
     pub fn subscribe(
         &mut self,
         request: &Subscribe<'_>,
@@ -89,7 +94,7 @@ impl Hub {
             }
             self.roster.add(request.token);
         }
-        let mut subscribed = Subscribed { backlogs: Vec::new(), bound: None };
+        let mut subscribed = Subscribed { token: request.token, backlogs: Vec::new(), bound: None };
         for (channel, backtrack) in request.requested {
             let attached = self.attach_to(
                 channel,
@@ -133,16 +138,16 @@ impl Hub {
                 }
             }
         }
-        // Before the subscriber is attached: one of the events channel that is asked for as well is not
-        // told of channels that its own request has created.
+        // Before the subscriber is attached: if it asks for the events channel too, it is not told of
+        // channels that its own request has created.
         for id in &created {
             self.notify("channel_created", id, rules, now);
         }
         Ok(created)
     }
 
-    /// It is sure that the subscriber stays: it counts from now on, and the events channel is told.
-    /// After its backlog.
+    /// From here on the subscriber is counted, and the events channel is told. Call it when it is
+    /// certain that the subscriber stays, and after its backlog.
     pub fn announce(&mut self, token: Token, rules: &Rules, now: Seconds) {
         if self.roster.announce(token) {
             self.count_subscribers(1);
@@ -154,13 +159,14 @@ impl Hub {
         }
     }
 
-    /// The subscriber goes away, for whatever reason. A token that is not registered
-    /// is ignored.
+    /// Removes a subscriber that has gone, for whatever reason, and what is left of its backlog. A token
+    /// that is not registered is ignored.
     pub fn leave(&mut self, token: Token, rules: &Rules, now: Seconds) {
         let announced = self.roster.is_announced(token);
         let tell = announced && !rules.events_channel.is_empty();
         let channels = if tell { self.roster.channels_of(token) } else { Vec::new() };
         self.drop_subscriber(token, now);
+        self.close_readers(token, now);
         for channel in channels {
             self.notify("client_unsubscribed", &channel, rules, now);
         }
@@ -177,7 +183,7 @@ impl Hub {
         let announced = self.roster.is_announced(token);
         self.leaving.push(token);
         while let Some(place) = self.roster.last_place(token) {
-            // In the zone first: if that panics, the roster knows of it still.
+            // In the zone first: if that panics, the roster still knows the subscription.
             let reader = Reader { shard: place.shard, interest: place.interest };
             if self.uncount_listener(reader.shard, reader.interest) == 0 {
                 self.drop_interest(reader, now);
@@ -194,7 +200,7 @@ impl Hub {
         self.leaving.pop();
     }
 
-    /// One subscription less by this worker's interest; answers how many are left.
+    /// This interest has one subscription less. Answers how many are left.
     pub(super) fn uncount_listener(&self, shard: usize, interest: Handle<Interest>) -> u32 {
         let section = self.store.section(shard);
         let subscribers = &section.get(interest).subscribers;
@@ -204,13 +210,13 @@ impl Hub {
         left
     }
 
-    /// An interest goes that nobody listens through. If that panics, the next tick tries again.
+    /// Drops an interest without listeners. If that panics, the next tick tries again.
     pub(super) fn drop_interest(&mut self, reader: Reader, now: Seconds) {
-        self.readers.get_mut().push(reader);
-        self.close_reader(reader, now);
+        self.readers.get_mut().push((NOBODY, reader));
+        self.close_reader(NOBODY, reader, now);
     }
 
-    /// Adds to this worker's subscriber connections. Nobody else writes the figure.
+    /// Adds to the number of this worker's subscriber connections. No other process writes it.
     pub(super) fn count_subscribers(&self, more: i64) {
         let subscribers = &self.store.my_seat().subscribers;
         self.store.arena.put64(subscribers, subscribers.get().saturating_add_signed(more));
@@ -281,7 +287,7 @@ impl Hub {
                 None => return Err(Refusal::NoMemory { message: false }),
                 Some(Err(refusal)) => return Err(refusal),
                 Some(Ok(None)) => {
-                    // It is not there, or not any more.
+                    // The channel is not there, has gone, or its backlog is not ready: try again.
                     if self.create(id, 0, rules, now)?.created {
                         created.push(id);
                         self.notify("channel_created", id, rules, now);
@@ -295,8 +301,8 @@ impl Hub {
         }
     }
 
-    /// One section: the interest, and a reader for the backlog. The outer `None`: no memory. The inner
-    /// one: the channel is not there, or its backlog cannot be opened yet.
+    /// One section: makes the interest, and a reader for the backlog. The outer `None`: there is no
+    /// memory. The inner `None`: the channel does not exist, or its backlog cannot be opened yet.
     fn try_attach(
         &self,
         id: &[u8],
@@ -316,7 +322,7 @@ impl Hub {
         }
         if channel.stored.get() > 0 && section.oldest_stored(channel).is_none() {
             section.commit();
-            return Some(Ok(None)); // Another section goes on looking for it.
+            return Some(Ok(None)); // Another section goes on searching.
         }
         let newest = channel.published.get();
         let mut attached = Attached { shard, interest: None, local: None, newest, backlog: None };
@@ -327,8 +333,8 @@ impl Hub {
                     if self.roster.local(token.get(), interest).is_some() {
                         attached.local = Some(token.get());
                     } else {
-                        // A panic came between the zone and the roster: its number may be another
-                        // channel's by now.
+                        // After a panic the roster does not know this interest, and its number may
+                        // belong to another channel by now.
                         section.set32(token, self.roster.next_local());
                     }
                     interest
@@ -354,7 +360,8 @@ impl Hub {
             (commons.time.time(), commons.tag.get())
         });
         section.commit();
-        self.readers.borrow_mut().extend(attached.backlog.as_ref().map(|backlog| backlog.reader));
+        let reader = attached.backlog.as_ref().map(|backlog| (request.token, backlog.reader));
+        self.readers.borrow_mut().extend(reader);
         subscribed.bound = subscribed.bound.or(stamp);
         Some(Ok(Some(attached)))
     }
@@ -382,10 +389,10 @@ impl Hub {
         }
     }
 
-    /// Undoes a subscription of which only a part succeeded.
+    /// Undoes a subscription that failed halfway.
     fn give_up(&mut self, request: &Subscribe<'_>, subscribed: Subscribed, now: Seconds) {
         for backlog in &subscribed.backlogs {
-            self.close_reader(backlog.reader, now);
+            self.close_reader(request.token, backlog.reader, now);
         }
         if request.stay == Stay::Live {
             self.drop_subscriber(request.token, now);
@@ -393,11 +400,11 @@ impl Hub {
     }
 }
 
-/// What one section of attaching found and made.
+/// The result of [`Hub::try_attach`].
 struct Attached {
     shard: usize,
     interest: Option<Handle<Interest>>,
-    /// The roster's number, if the worker had an interest before.
+    /// The channel's number in the roster, if the worker had an interest before.
     local: Option<u32>,
     /// Id of the newest message.
     newest: u64,
@@ -408,10 +415,11 @@ fn is_full(section: &Section<'_>, channel: &Channel, rules: &Rules) -> bool {
     rules.subscribers_max.is_some_and(|max| section.subscribers(channel) >= max)
 }
 
-/// Is anything stored that may still be replayed? The newest ones decide, since they expire last.
+/// Does the channel store a message that may still be replayed? Looks at the newest ones first, since
+/// they expire last.
 ///
-/// Behind many that do not count (expired and not swept yet, or kept for readers only) nobody looks:
-/// the answer is then as old as the last tick.
+/// It gives up behind many messages that do not count, because they have expired and were not swept
+/// yet, or are kept for readers only. The answer is then as old as the last tick.
 fn has_unexpired(section: &Section<'_>, channel: &Channel, now: Seconds) -> bool {
     if channel.stored.get() == 0 {
         return false;

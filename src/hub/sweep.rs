@@ -1,7 +1,7 @@
-//! Sweeping: what has expired becomes trash, what has been trash long enough becomes free memory.
+//! Sweeping: expired messages and idle channels become trash, and old trash becomes free memory.
 //!
-//! Each step is one bounded section, and costs what expires, not what exists: everything with a
-//! constant lifetime stands in a queue in order of expiry.
+//! Each step is one bounded section. It costs as much as what expires, not as what exists: whatever
+//! expires waits in a queue, in the order of expiry.
 
 use crate::hub::{Hub, Rules};
 use crate::model::Seconds;
@@ -13,9 +13,9 @@ use crate::store::zone::SHARDS;
 
 /// Steps of one call of [`Hub::tick`]: some tenths of a millisecond.
 const STEPS_MAX: usize = 256;
-/// Messages that one section discards or drops: bounds its undo log.
+/// At most so many messages are discarded or dropped in one section, to bound its undo log.
 const MESSAGES_PER_SECTION: usize = 3;
-/// Busy channels that one section takes out of the list of idle ones.
+/// At most so many busy channels are taken out of the list of idle ones in one section.
 const BUSY_PER_SECTION: usize = 8;
 
 /// How much a tick does.
@@ -36,8 +36,8 @@ enum Step {
 }
 
 impl Hub {
-    /// A bounded part of a tick; true if there is more to do right now. One worker at a time: who
-    /// finds another one at it has nothing to do.
+    /// Does a bounded part of a tick. True if there is more to do right now. One worker at a time does
+    /// it; the others have nothing to do meanwhile.
     pub fn tick(&mut self, tick: Tick, rules: &Rules, now: Seconds) -> bool {
         self.tidy_up(now);
         let is_overfull = self.evict_more(rules, now);
@@ -52,21 +52,21 @@ impl Hub {
         more || is_overfull
     }
 
-    /// Tells the events channel of the channels that have gone.
+    /// Publishes on the events channel which channels have gone.
     pub(super) fn tell_of_destroyed(&mut self, rules: &Rules, now: Seconds) {
         while let Some(id) = self.destroyed.pop_front() {
             self.notify("channel_destroyed", &id, rules, now);
         }
     }
 
-    /// Gives back what an operation had taken in the zone when it panicked: readers and messages under
-    /// construction, subscribers that were leaving. Without a panic there is nothing of that between two
-    /// operations.
+    /// Gives back what an operation had taken in the zone when it panicked: readers, messages under
+    /// construction, and subscribers that were leaving. Without a panic there is none of that between
+    /// two operations.
     fn tidy_up(&mut self, now: Seconds) {
         for token in core::mem::take(&mut self.leaving) {
             self.drop_subscriber(token, now);
         }
-        while let Some(reader) = self.readers.get_mut().pop() {
+        while let Some((_, reader)) = self.readers.get_mut().pop() {
             self.store.retire(reader.shard, reader.interest, now);
         }
         while let Some(staged) = self.store.my_seat().staging.get() {
@@ -74,8 +74,8 @@ impl Hub {
         }
     }
 
-    /// Makes memory free for somebody who needs it now: trash first, then what would have become
-    /// trash by the next tick. False: there is none to be had.
+    /// Frees some memory that is needed now: trash first, then what the next tick would make trash.
+    /// False if there is none.
     pub(super) fn make_room(&mut self, now: Seconds) -> bool {
         if self.store.empty_trash_step(None) {
             return true;
@@ -86,7 +86,7 @@ impl Hub {
                     Step::Nothing => {}
                     Step::Done => return true,
                     Step::Destroyed(id) => {
-                        // The notice would need memory itself: the next tick gives it.
+                        // A notice would need memory now; the next tick publishes it.
                         self.destroyed.push_back(id);
                         return true;
                     }
@@ -141,7 +141,7 @@ impl Hub {
         self.idle_step(shard, rules, now)
     }
 
-    /// Drains a deleted channel that nobody reads: its messages, some a section, then itself.
+    /// Drains a deleted channel that nobody reads: some messages a section, and at last the channel.
     fn drain_step(&self, shard: usize, now: Seconds) -> Step {
         let section = self.store.section(shard);
         let Some(handle) = section.shard().deleted.get() else { return Step::Nothing };
@@ -169,7 +169,7 @@ impl Hub {
         Step::Destroyed(id)
     }
 
-    /// Discards stored messages whose time is over.
+    /// Discards stored messages that have expired.
     fn expire_step(&self, shard: usize, now: Seconds) -> Step {
         let section = self.store.section(shard);
         let mut done = 0;
@@ -206,7 +206,7 @@ impl Hub {
                 break;
             }
             if channel.stored.get() > 0 || channel.interests.get().is_some() {
-                // It comes back by `may_be_idle`.
+                // `may_be_idle` puts it back.
                 section.unlink_idle(handle);
                 busy += 1;
                 continue;
@@ -232,7 +232,7 @@ impl Hub {
     }
 }
 
-/// The sweeping lock, held; it is released also when a step panics.
+/// Holds the sweeping lock, and releases it also when a step panics.
 pub(super) struct Sweeping<'h>(pub(super) &'h mut Hub);
 
 impl<'h> Sweeping<'h> {
@@ -241,7 +241,7 @@ impl<'h> Sweeping<'h> {
         let store = &hub.store;
         let header = store.header();
         if acquired == Acquired::OwnerDied {
-            // It guards no words: its owner's sections are undone by who gets their locks.
+            // It guards no words. Whoever gets the locks of its owner's section undoes that.
             header.sweeping.repaired(store.locking);
         }
         store.arena.put32(&header.sweeper, store.my_seat().pid.get());

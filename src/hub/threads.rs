@@ -1,8 +1,8 @@
-//! Several threads, each a worker in a seat of its own, at one zone and one mapping of it: what
-//! ThreadSanitizer can watch. (`kills` does the same by processes, which it cannot see across.)
+//! Several threads, each a worker in its own seat, share one mapping of a zone, so that ThreadSanitizer
+//! can watch them. (`kills` does the same with processes, which it cannot watch together.)
 //!
-//! The threads' locks are the real ones: a thread is to the kernel what a process is. Each sits down,
-//! works, gets up and sits down again, as workers do over reloads.
+//! The locks are the real ones: to the kernel, a thread is like a process. Each thread takes its seat,
+//! works, leaves it and takes it again, as workers do over reloads.
 //!
 //! `PUSH_STREAM_THREADS_SECS` is how long (1), `PUSH_STREAM_THREADS_SEED` fixes what they do.
 
@@ -14,7 +14,7 @@ use crate::hub::life::{AUDITOR, Life, WORKERS, ZoneFile, assert_nothing_left, en
 use crate::hub::sim::rng::Rng;
 use crate::store::memory::SharedFile;
 
-/// Steps of a worker from sitting down to getting up.
+/// So many steps from taking a seat to leaving it.
 const STEPS: usize = 3000;
 
 #[test]
@@ -42,7 +42,7 @@ fn workers_at_one_mapping_find_it_whole() {
     assert_nothing_left(&zone, "after all threads");
 }
 
-/// One life after the other; answers how many.
+/// Lives one life after the other. Answers how many.
 fn work(zone: &SharedFile, seat: u32, seed: u64, end: Instant) -> usize {
     let mut rng = Rng::seeded(seed);
     let mut lives = 0;
@@ -57,7 +57,7 @@ fn work(zone: &SharedFile, seat: u32, seed: u64, end: Instant) -> usize {
     lives
 }
 
-/// What the kernel calls this thread, which is a process to those who look whether it is alive.
+/// The kernel's number for this thread. The others use it as a process id, to see whether it is alive.
 fn thread_id() -> u32 {
     let link = fs::read_link("/proc/thread-self").expect("the thread's place");
     let id = link.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());

@@ -157,7 +157,6 @@ impl Link for Client {
     }
 
     fn read_again(&self, soon: bool) {
-        faults::point("read_again");
         if soon { self.peer.post_read() } else { self.peer.post_read_next() }
     }
 

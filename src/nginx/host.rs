@@ -105,7 +105,9 @@ impl Host for Worker {
 
     fn deliver(&self) {
         // A panic of the hub's is not about the subscriber that asks for it.
-        if ffi::guard("deliver", true, || self.deliver_some()) {
+        let more = ffi::guard("deliver", true, || self.hand_out());
+        self.serve("write", || self.audience.go_on(self));
+        if more {
             self.events.delivery.post_next();
         }
     }
@@ -160,6 +162,13 @@ impl Worker {
             self.go_on_next();
             return true;
         }
+        let more = self.hand_out();
+        self.serve("write", || self.audience.go_on(self));
+        more
+    }
+
+    /// Takes a bounded number of batches from the hub to the subscribers. `true`: there are more.
+    fn hand_out(&self) -> bool {
         let mut more = true;
         for _ in 0..BATCHES_MAX {
             let mut each = |news: hub::News<'_>| self.take(news);
@@ -171,7 +180,6 @@ impl Worker {
             }
         }
         self.serve("settle", || self.audience.settle_round());
-        self.serve("write", || self.audience.go_on(self));
         more
     }
 

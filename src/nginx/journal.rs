@@ -69,9 +69,9 @@ pub(super) fn write_error(r: NonNull<ngx_http_request_t>) {
     if has_line(r)
         && let Some(index) = settings::main(r).journal[CLOSE_REASON]
     {
-        // SAFETY: the request is live, and the index is one of its configuration.
-        let value = unsafe { (*r.as_ptr()).variables.add(index) };
-        // SAFETY: as above.
+        // SAFETY: the request is live.
+        let value = unsafe { (*r.as_ptr()).variables }.wrapping_add(index);
+        // SAFETY: the index is one of the request's configuration.
         fill(unsafe { &mut *value }, Reason::Error.text());
     }
 }

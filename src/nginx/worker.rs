@@ -19,7 +19,7 @@ use crate::model::{Seconds, Token};
 use crate::nginx::event::Event;
 use crate::nginx::location::Location;
 use crate::nginx::mapping::Mapping;
-use crate::nginx::{clock, log, wake};
+use crate::nginx::{clock, faults, log, wake};
 use crate::session::audience::Audience;
 
 /// Between two reduced ticks of a worker that has published.
@@ -139,6 +139,7 @@ impl Worker {
 
     /// A ping or an end may be due for somebody.
     pub(super) fn schedule(&self) {
+        faults::point("schedule");
         if let Some(at_msec) = self.audience.next_due_msec() {
             self.events.due.fire_within(at_msec.saturating_sub(clock::now_msec()));
         }

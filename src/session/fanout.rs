@@ -28,7 +28,7 @@ use crate::session::stream::Stream;
 pub struct Fanout<'a> {
     groups: &'a [Group],
     messages: &'a [Message<'a>],
-    /// Time and tag of the newest message of all channels when this one was deleted.
+    /// When the channel was deleted, and the newest tag of all channels in that second.
     deleted_at: Option<(Seconds, u64)>,
     now_msec: usize,
     /// The listener that is next: its group, and its place there.
@@ -126,7 +126,7 @@ impl<'a> Fanout<'a> {
                     let rendering = self.renderings.get(false, form, self.messages);
                     Piece::one(rendering, skipped)
                 };
-                if poll.offer(first, piece) {
+                if poll.offer(first, self.deleted_at, piece) {
                     records.answered.push_back(token);
                 }
                 return;

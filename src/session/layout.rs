@@ -87,6 +87,8 @@ impl Form {
     /// Appends one message, framed and padded: one chunk, one write. It may be no bytes at all, and
     /// then nothing is to be sent.
     pub fn render(&self, message: &Message<'_>, out: &mut Vec<u8>) {
+        #[cfg(test)]
+        crate::session::sim::link::rendering();
         match self.framing {
             Framing::Plain => {
                 let len = self.template.rendered_len(message);

@@ -180,6 +180,27 @@ impl Piece {
         self.len() + MESSAGE_COST * self.rendering.messages_between(self.from, self.to)
     }
 
+    /// Bytes that the renderings of these pieces have from the allocator. One that others get more of
+    /// counts with what is shown here.
+    #[cfg(test)]
+    pub(super) fn allocated(mut pieces: Vec<&Self>) -> usize {
+        let place = |piece: &Self| Rc::as_ptr(&piece.rendering).addr();
+        pieces.sort_by_key(|piece| place(piece));
+        let renderings = pieces.chunk_by(|one, other| place(one) == place(other));
+        renderings
+            .map(|pieces| {
+                let rendering = &pieces[0].rendering;
+                let shown: usize = pieces.iter().map(|piece| piece.len()).sum();
+                if shown < rendering.len() {
+                    return shown;
+                }
+                let ends = rendering.ends.capacity() * size_of::<usize>();
+                let counts = 2 * size_of::<usize>();
+                counts + size_of::<Rendering>() + rendering.bytes.capacity() + ends
+            })
+            .sum()
+    }
+
     /// Its first bytes, so many of them.
     fn head(&self, len: usize) -> Self {
         Self { rendering: Rc::clone(&self.rendering), from: self.from, to: self.from + len }
@@ -320,6 +341,13 @@ impl Outbox {
         let part = first.head(len);
         self.consume(len);
         Some(part)
+    }
+
+    /// Bytes that it has from the allocator, but for its first piece.
+    #[cfg(test)]
+    pub(super) fn allocated(&self) -> usize {
+        let Some(more) = &self.more else { return 0 };
+        more.pieces.capacity() * size_of::<Piece>() + Piece::allocated(more.pieces.iter().collect())
     }
 
     fn is_one_piece(&self) -> bool {
@@ -471,26 +499,6 @@ mod tests {
         assert_eq!(write_some(&mut outbox, usize::MAX, usize::MAX), b"abde");
     }
 
-    impl Rendering {
-        fn allocated(&self) -> usize {
-            let counts = 2 * size_of::<usize>();
-            let ends = self.ends.capacity() * size_of::<usize>();
-            counts + size_of::<Self>() + self.bytes.capacity() + ends
-        }
-    }
-
-    /// Bytes that an outbox has from the allocator, but for its first piece. Of a rendering that several
-    /// pieces show a part of, all of it.
-    fn allocated(outbox: &Outbox) -> usize {
-        let Some(more) = &outbox.more else { return 0 };
-        let first = outbox.first.as_ref().map(|piece| Rc::as_ptr(&piece.rendering));
-        let mut renderings: Vec<_> = more.pieces.iter().map(|piece| &piece.rendering).collect();
-        renderings.retain(|rendering| Some(Rc::as_ptr(rendering)) != first);
-        renderings.dedup_by_key(|rendering| Rc::as_ptr(rendering));
-        let queue = more.pieces.capacity() * size_of::<Piece>();
-        queue + renderings.into_iter().map(|rendering| rendering.allocated()).sum::<usize>()
-    }
-
     #[test]
     fn what_waits_counts_with_all_its_memory() {
         for (batch, len) in [(1, 1), (1, 3), (1, 3000), (2, 1), (64, 1), (64, 3), (64, 700), (3, 0)]
@@ -507,7 +515,7 @@ mod tests {
                 outbox.push(Piece::all(rendering));
             }
             while !outbox.is_empty() {
-                let (waiting, allocated) = (outbox.waiting(), allocated(&outbox));
+                let (waiting, allocated) = (outbox.waiting(), outbox.allocated());
                 assert!(waiting >= allocated, "{batch} of {len}: {waiting} < {allocated}");
                 let first = outbox.first.as_ref().map_or(0, Piece::len);
                 assert!(waiting <= 2 * allocated + first, "{batch} of {len}: {waiting}");

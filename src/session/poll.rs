@@ -44,8 +44,16 @@ struct Found {
     /// Time and tag. The notice that a channel was deleted comes after all messages, whenever that
     /// was: its answer announces the present, and the next request would not get what lies between.
     order: (Seconds, u64),
-    announced: Option<Announced>,
+    announces: Announces,
     message: Piece,
+}
+
+/// What the answer with a message announces.
+#[derive(Clone, Copy, Debug)]
+enum Announces {
+    Message(Announced),
+    /// The present, or when the channel was deleted: one of the same name may have messages since then.
+    Deletion(Seconds),
 }
 
 /// The answer to a poll that has waited.
@@ -94,15 +102,28 @@ impl Poll {
         Self { callback, says_timed_out, since, found: None }
     }
 
+    #[cfg(test)]
+    pub(super) fn has_found(&self) -> bool {
+        self.found.is_some()
+    }
+
     /// Takes a live message into account. `true` if it is the first one.
-    pub(super) fn offer(&mut self, message: &Message<'_>, render: impl FnOnce() -> Piece) -> bool {
-        let is_notice = message.id == DELETED_ID;
-        let order = if is_notice { (Seconds::MAX, 0) } else { (message.time, message.tag) };
+    pub(super) fn offer(
+        &mut self,
+        message: &Message<'_>,
+        deleted_at: Option<(Seconds, u64)>,
+        render: impl FnOnce() -> Piece,
+    ) -> bool {
+        let (order, announces) = if message.id == DELETED_ID {
+            let (time, _) = deleted_at.unwrap_or((Seconds::MAX, 0));
+            ((Seconds::MAX, 0), Announces::Deletion(time))
+        } else {
+            ((message.time, message.tag), Announces::Message(Announced::message(message)))
+        };
         if self.found.as_ref().is_some_and(|found| found.order <= order) {
             return false;
         }
-        let announced = (!is_notice).then(|| Announced::message(message));
-        self.found.replace(Found { order, announced, message: render() }).is_none()
+        self.found.replace(Found { order, announces, message: render() }).is_none()
     }
 
     /// The answer with what it has found, else as for a poll whose time is over. `place`: from where
@@ -111,7 +132,12 @@ impl Poll {
         let Self { callback, says_timed_out, since, found } = self;
         let now = since.now(place);
         let (announced, message) = match found {
-            Some(found) => (found.announced.unwrap_or(now), Some(found.message)),
+            Some(Found { announces: Announces::Message(announced), message, .. }) => {
+                (announced, Some(message))
+            }
+            Some(Found { announces: Announces::Deletion(time), message, .. }) => {
+                (since.now(place.min(time)), Some(message))
+            }
             None if says_timed_out => {
                 let mut text = Vec::new();
                 layout.form().render(&Message::timed_out(), &mut text);
@@ -247,7 +273,8 @@ impl<H: Host> Audience<H> {
             if subscriber.state == State::Broken {
                 return None;
             }
-            let is_placed = poll.found.as_ref().is_some_and(|found| found.announced.is_some());
+            let announces = poll.found.as_ref().map(|found| found.announces);
+            let is_placed = matches!(announces, Some(Announces::Message(_)));
             if poll.found.is_some() {
                 subscriber.count(1);
                 subscriber.reason = Reason::Answered;
@@ -301,6 +328,21 @@ mod tests {
             assert_eq!(link.end(), Some(End::Answered(Announced::message(&older), Some(body))));
             assert_eq!(reason(&link), Some(Reason::Answered));
             worker.assert_empty();
+        }
+    }
+
+    /// The channel may have been made again since then, and have messages.
+    #[test]
+    fn the_answer_to_a_deletion_announces_when_that_was() {
+        for (resume_from, announced) in [(600, 500), (500, 500), (499, 499)] {
+            let worker = Solo::new();
+            let (token, link) = worker.poll(true, Poll::new(None, false, Announced::default()));
+            let notice = Message::deleted(b"a", b"gone");
+            worker.give_in_order(&[token], &[notice], Some((500, 3)));
+            worker.resume_from.set(resume_from);
+            worker.write();
+            let Some(End::Answered(place, _)) = link.end() else { panic!("an answer") };
+            assert_eq!(place, Announced::default().now(announced), "{resume_from}");
         }
     }
 

@@ -1,9 +1,20 @@
 //! The session's tests: connections and workers that do what a test wants.
 //!
 //! ```text
-//!   link    a connection that blocks, is lost, vanishes or panics at any call
-//!   solo    a worker without a hub: for the unit tests, also under Miri
+//!   link     a connection that blocks, is lost, vanishes or panics at any call
+//!   solo     a worker without a hub: for the unit tests, also under Miri
+//!   worker   a worker over the real hub
+//!   client   what a client makes of its bytes, and what it should have got
 //! ```
 
+mod client;
+#[cfg(not(miri))]
+mod every_call;
+#[cfg(not(miri))]
+mod history;
 pub(super) mod link;
+#[cfg(not(miri))]
+mod random;
 pub(super) mod solo;
+#[cfg(not(miri))]
+mod worker;

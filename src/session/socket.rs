@@ -13,7 +13,7 @@
 
 use core::mem;
 
-use crate::model::Token;
+use crate::model::{Seconds, Token};
 use crate::session::audience::{Audience, Mode, Records, State};
 use crate::session::departure::{Cut, Reason};
 use crate::session::frames::{Action, Connection, Terms};
@@ -29,6 +29,10 @@ const READS_MAX: usize = 16;
 const PUBLICATIONS_MAX: usize = 256;
 /// Pings answered for one client before others have a turn.
 const REPLIES_MAX: usize = 1024;
+/// How often the hub is asked for a client's own messages before its connection is closed.
+const DELIVERIES_MAX: usize = 16;
+/// Time and tag behind those of all messages.
+const NEWEST: (Seconds, u64) = (Seconds::MAX, u64::MAX);
 
 /// The reading half of one WebSocket.
 #[derive(Debug)]
@@ -106,8 +110,14 @@ impl<H: Host> Audience<H> {
         let has_published = turn.publications > 0;
         drop(turn);
         if has_published && matches!(came, Came::Last(..)) {
-            // It gets its own messages before the close frame that answers what it sent behind them.
-            host.deliver();
+            // It gets its own messages before the close frame that answers what it sent behind them. They
+            // may come after those of many other channels.
+            for _ in 0..DELIVERIES_MAX {
+                if !host.has_older(token, NEWEST) {
+                    break;
+                }
+                host.deliver();
+            }
             self.at_work.set(Some(token));
         }
         match came {
@@ -254,5 +264,46 @@ impl<H: Host> Turn<'_, H> {
             }
         }
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::cell::Cell;
+
+    use super::*;
+    use crate::session::sim::link::End;
+    use crate::session::sim::solo::{Solo, message, reason};
+
+    /// The hub hands out what other channels have before.
+    #[test]
+    fn a_client_that_goes_gets_its_own_message_first() {
+        let worker = Solo::new();
+        let (token, link) = worker.websocket();
+        let deliveries = Cell::new(0);
+        *worker.delivers.borrow_mut() = Some(Box::new(move |worker| {
+            deliveries.set(deliveries.get() + 1);
+            if deliveries.get() == 3 {
+                worker.give(&[token], &[message("a", 1, "own")]);
+                worker.audience.settle_round();
+                worker.oldest.set(None);
+            }
+        }));
+        worker.oldest.set(Some((1, 1)));
+        link.input.borrow_mut().extend(b"\x81\x03own\x88\x02\x03\xe8");
+        worker.serve_event(|| worker.audience.read(&worker, token));
+        assert!(link.received().ends_with(b"\x81\x07a 1 own\x88\x02\x03\xe8"));
+        assert_eq!((link.end(), reason(&link)), (Some(End::Closed), Some(Reason::Client)));
+    }
+
+    /// Messages that keep coming do not keep its connection open.
+    #[test]
+    fn a_client_that_goes_waits_for_a_bounded_number_of_messages() {
+        let worker = Solo::new();
+        let (token, link) = worker.websocket();
+        worker.oldest.set(Some((1, 1)));
+        link.input.borrow_mut().extend(b"\x81\x03own\x88\x02\x03\xe8");
+        worker.serve_event(|| worker.audience.read(&worker, token));
+        assert_eq!(link.end(), Some(End::Closed));
     }
 }

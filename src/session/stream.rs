@@ -57,6 +57,12 @@ impl<R> Stream<R> {
         self.outbox.waiting() + self.unread.as_ref().map_or(0, |unread| unread.waiting())
     }
 
+    /// Bytes that what waits has from the allocator, but for the piece that is written next.
+    #[cfg(test)]
+    pub(super) fn allocated(&self) -> usize {
+        self.outbox.allocated() + self.unread.as_ref().map_or(0, |unread| unread.allocated())
+    }
+
     /// All bytes that wait.
     pub(super) fn buffered(&self) -> usize {
         self.outbox.len() + self.unread.as_ref().map_or(0, |unread| unread.len())

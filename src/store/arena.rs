@@ -6,12 +6,12 @@
 //!
 //! Inside it everything is an offset. A [`Handle`] names a record by its distance from the base in
 //! units of 16 bytes, so the same value is right in every process. Reading through a handle checks
-//! bounds, alignment and the record's kind; a bad one panics, which ends the section that asked
-//! (undone as a whole) and the request behind it, never the zone.
+//! bounds, alignment and the record's kind. A bad handle panics: that undoes the section and fails the
+//! request, and leaves the zone whole.
 //!
-//! All words are atomics: other processes read some of them without a lock. Each change goes
-//! through [`Arena::put32`] and its siblings, one door, so that a test can stop a worker at its
-//! k-th store for every k.
+//! All words are atomics, because other processes read some of them without a lock. Every change goes
+//! through [`Arena::put32`] and its siblings, so that a test can stop a worker at its k-th store for
+//! every k.
 
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -22,7 +22,7 @@ pub(crate) const PAGE: usize = 4096;
 /// Bytes of one unit of a handle; every record begins at a multiple of it.
 pub(crate) const UNIT: usize = 16;
 
-/// A 32-bit word of the arena. Read freely; written through the arena only.
+/// A 32-bit word of the arena. Anybody may read it; only the arena writes it.
 #[repr(transparent)]
 pub(crate) struct W32(AtomicU32);
 
@@ -55,11 +55,11 @@ impl W64 {
 /// and which may be read while another process writes them: [`W32`], [`W64`], [`Link`], locks, arrays
 /// and structs of those. The first field is the `W32` that holds the kind.
 pub(crate) unsafe trait Record {
-    /// Tells records of different types apart; stands in the first word while the record lives.
+    /// Tells records of different types apart. It is in the first word while the record lives.
     const KIND: u32;
 }
 
-/// Names one record: its offset in units of 16 bytes, never 0. A claim, checked at each use.
+/// Names one record by its offset in units of 16 bytes, never 0. It is checked at each use.
 pub(crate) struct Handle<T> {
     unit: u32,
     record: PhantomData<fn() -> T>,
@@ -107,16 +107,16 @@ impl<T> Link<T> {
 pub(crate) struct Arena {
     base: NonNull<u8>,
     len: usize,
-    /// Stores left until this worker "dies"; tests and fuzzers only.
+    /// For tests and fuzzers: how many stores are left until this worker "dies".
     #[cfg(any(test, fuzzing))]
     pub(crate) fuse: core::cell::Cell<Option<u64>>,
-    /// This worker has "died": nothing that it does reaches the arena any more.
+    /// For tests and fuzzers: this worker has "died", and cannot change the arena any more.
     #[cfg(any(test, fuzzing))]
     pub(crate) dead: core::cell::Cell<bool>,
-    /// Uses of handles left until a panic, one; tests and fuzzers only.
+    /// For tests and fuzzers: how many uses of handles are left until one panics.
     #[cfg(any(test, fuzzing))]
     pub(crate) trip: core::cell::Cell<Option<u64>>,
-    /// Records that this worker has looked at; tests and fuzzers only.
+    /// For tests and fuzzers: how many records this worker has looked at.
     #[cfg(any(test, fuzzing))]
     pub(crate) looks: core::cell::Cell<u64>,
 }
@@ -125,7 +125,7 @@ pub(crate) struct Arena {
 #[cfg(any(test, fuzzing))]
 pub(crate) struct Tripped;
 
-/// What a test's worker "dies" of.
+/// The panic by which a test's worker "dies".
 #[cfg(any(test, fuzzing))]
 pub(crate) struct Killed;
 
@@ -149,13 +149,13 @@ impl Arena {
         }
     }
 
-    /// Bytes of it.
+    /// How many bytes it has.
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
 
-    /// The record at `offset`, checked for bounds and alignment but not for its kind: for the
-    /// parts with a fixed place, and for memory about to become a record.
+    /// The record at `offset`. Checks bounds and alignment, but not the kind: this is for records with a
+    /// fixed place, and for memory that is about to become a record.
     pub(crate) fn at<T: Record>(&self, offset: usize) -> &T {
         #[cfg(any(test, fuzzing))]
         self.looks.set(self.looks.get() + 1);
@@ -178,24 +178,24 @@ impl Arena {
         record
     }
 
-    /// The record at `offset`, if there is room for one there; its kind is whatever is there.
+    /// The record at `offset`, if it fits there. Its kind is not checked.
     pub(crate) fn try_at<T: Record>(&self, offset: usize) -> Option<&T> {
         let fits = offset.checked_add(size_of::<T>()).is_some_and(|end| end <= self.len);
         (fits && offset.is_multiple_of(UNIT)).then(|| self.at::<T>(offset))
     }
 
-    /// First word of a record.
+    /// The kind of a record: its first word.
     pub(crate) fn kind_of<T: Record>(&self, record: &T) -> u32 {
         self.kind_word(record).get()
     }
 
-    /// The word that holds the kind, first in every record.
+    /// The word that holds the kind of a record.
     pub(crate) fn kind_word<'a, T: Record>(&self, record: &'a T) -> &'a W32 {
         // SAFETY: `Record` promises that its first field is a `W32`.
         unsafe { NonNull::from(record).cast::<W32>().as_ref() }
     }
 
-    /// Distance of anything in the arena from its base, in bytes.
+    /// The distance of anything in the arena from its base, in bytes.
     pub(crate) fn offset_of<T>(&self, thing: &T) -> usize {
         let offset = (&raw const *thing).addr().wrapping_sub(self.base.addr().get());
         assert!(offset < self.len, "push stream: word outside the zone");
@@ -220,7 +220,7 @@ impl Arena {
         unsafe { place.cast::<W64>().as_ref() }
     }
 
-    /// Stores a word, unlogged. Everything before it in the program is in memory before it.
+    /// Stores a word, without a log. All earlier stores of the program are in memory before it.
     pub(crate) fn put32(&self, word: &W32, value: u32) {
         if self.burn() {
             compiler_fence(Ordering::SeqCst);
@@ -238,12 +238,12 @@ impl Arena {
         }
     }
 
-    /// Stores a link, unlogged: for records that nobody else can see yet.
+    /// Stores a link, without a log: for records that nobody else can see yet.
     pub(crate) fn put_link<T>(&self, link: &Link<T>, to: Option<Handle<T>>) {
         self.put32(&link.0, to.map_or(0, Handle::unit));
     }
 
-    /// Swaps a flag and answers its old value; for words that no section covers.
+    /// Sets a flag and answers its old value, for words that no section covers.
     pub(crate) fn swap32(&self, word: &W32, value: u32) -> u32 {
         if self.burn() { word.0.swap(value, Ordering::SeqCst) } else { value }
     }
@@ -285,20 +285,20 @@ impl Arena {
         ours == bytes
     }
 
-    /// Is the memory as the system has mapped it, filled with zeroes? Looks at both ends: memory that
-    /// somebody has filled is filled from one end to the other.
+    /// Is the memory still as the system has mapped it, all zeroes? Looks at both ends only: if somebody
+    /// has filled it, then from one end to the other.
     pub(crate) fn is_blank(&self) -> bool {
         let last = self.len - size_of::<u64>();
         self.word64(0).get() == 0 && self.word64(last).get() == 0
     }
 
-    /// Fills the arena with zeroes; only while it is being made.
+    /// Fills the arena with zeroes, while the zone is being made.
     pub(crate) fn clear(&self) {
         // SAFETY: the whole arena is ours while it is being made.
         unsafe { self.base.as_ptr().write_bytes(0, self.len) }
     }
 
-    /// Panics where a test wants it, as a bad handle would.
+    /// Panics where a test wants it, as a bad handle does.
     #[cfg(any(test, fuzzing))]
     fn stumble(&self) {
         match self.trip.get() {
@@ -310,7 +310,7 @@ impl Arena {
         }
     }
 
-    /// May this store happen? In tests the fuse decides, and the last one "kills" the worker.
+    /// May this store happen? In tests the fuse decides: at its end it "kills" the worker.
     #[cfg(any(test, fuzzing))]
     fn burn(&self) -> bool {
         if self.dead.get() {
@@ -333,7 +333,7 @@ impl Arena {
         true
     }
 
-    /// "Died" in a test; always false otherwise.
+    /// Has this worker "died" in a test? Always false otherwise.
     pub(crate) fn is_dead(&self) -> bool {
         #[cfg(any(test, fuzzing))]
         return self.dead.get();

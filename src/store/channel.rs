@@ -1,4 +1,4 @@
-//! Channels: logs of messages, and the list of those that may be idle.
+//! Channels: their logs of messages, and the list of channels that may be idle.
 
 use crate::model::Seconds;
 use crate::store::arena::{Handle, Link, Record, UNIT, W32, W64};
@@ -8,20 +8,20 @@ use crate::store::slab::SLOT_MAX;
 use crate::store::undo::Section;
 use crate::store::zone::Store;
 
-/// It counts as a wildcard channel, for as long as it lives.
+/// It counts as a wildcard channel as long as it lives.
 pub(crate) const WILDCARD: u32 = 1;
-/// The module's own channel: never idle, not counted.
+/// The events channel: it is never idle, and its messages are not counted in the totals.
 pub(crate) const EVENTS: u32 = 2;
-/// Gone from the index; drained by the next tick.
+/// It was deleted: it is not in the index any more, and will be drained.
 pub(crate) const DELETED: u32 = 4;
-/// In the shard's list of channels that may be idle.
+/// It is in the shard's list of channels that may be idle.
 const IN_IDLE: u32 = 8;
-/// In the shard's list of channels whose workers are not all told.
+/// It is in the shard's list of channels whose workers are not all told.
 const IN_UNTOLD: u32 = 16;
-/// In the trash.
+/// It is in the trash.
 pub(crate) const CHANNEL_TRASHED: u32 = 32;
 
-/// Messages that one search for the oldest stored one goes over.
+/// One search for the oldest stored message passes at most so many messages.
 const SKIP_PER_SECTION: usize = 64;
 
 /// One channel.
@@ -33,27 +33,27 @@ pub(crate) struct Channel {
     pub(crate) hash_next: Link<Channel>,
     id_len: W32,
     pub(crate) hash: W64,
-    /// The log: messages in ascending order of id. All stored ones, and those that are no longer
-    /// stored (or never were) and that some interest has not read yet.
+    /// The log: messages in ascending order of id. It has all stored messages, and those that are no
+    /// longer stored, or never were, and that some interest has not passed yet.
     pub(crate) first: Link<Message>,
     pub(crate) last: Link<Message>,
     pub(crate) interests: Link<Interest>,
-    /// Where telling the workers has stopped: the next interest to put into an inbox.
+    /// Where telling the workers stopped: the next interest to put into an inbox.
     pub(crate) tell_next: Link<Interest>,
     pub(crate) untold_next: Link<Channel>,
     idle_next: Link<Channel>,
     idle_prev: Link<Channel>,
-    /// No stored message is before this one; none is stored at all if there is no such link. It may
-    /// point to one that is no longer stored: see [`Section::oldest_stored`].
+    /// No stored message is before this one; without a link none is stored. It may point to a message
+    /// that is no longer stored: see [`Section::oldest_stored`].
     stored_first: Link<Message>,
-    /// Id of the last message.
+    /// Id of the last published message.
     pub(crate) published: W64,
     pub(crate) stored: W64,
     pub(crate) created: W64,
-    /// Creation, last publish or last attachment; in the trash: when it came there.
+    /// When it was last created, published to or subscribed to; in the trash: when it came there.
     pub(crate) active: W64,
-    /// Time and tag of the last message; 0 before the first. Of a deleted channel: those of the zone's
-    /// newest message when it was deleted, its place among the messages of other channels.
+    /// Time and tag of the last message; 0 before the first. If it was deleted: time and tag of the zone's
+    /// newest message at that moment, which give the notice its place among other channels' messages.
     pub(crate) time: W64,
     pub(crate) tag: W64,
 }
@@ -66,7 +66,7 @@ unsafe impl Record for Channel {
 pub(crate) const CHANNEL_HEAD: usize = size_of::<Channel>();
 const _: () = assert!(CHANNEL_HEAD == 104);
 
-/// Longest channel id, in bytes: a channel and its id share one slot.
+/// The longest channel id, in bytes: a channel and its id share one slot.
 pub const CHANNEL_ID_LEN_MAX: usize = SLOT_MAX - CHANNEL_HEAD;
 
 impl Channel {
@@ -82,12 +82,12 @@ impl Channel {
         self.has(IN_IDLE)
     }
 
-    /// Bytes of its id.
+    /// How many bytes its id has.
     pub(crate) fn id_len(&self) -> usize {
         self.id_len.get() as usize
     }
 
-    /// The link, which may be behind.
+    /// The link to a message at or before the oldest stored one.
     pub(crate) fn stored_link(&self) -> &Link<Message> {
         &self.stored_first
     }
@@ -98,7 +98,7 @@ impl Channel {
 }
 
 impl Store {
-    /// Appends the id of a channel to `out`. Under its shard's lock, or while it is pinned.
+    /// Appends the id of a channel to `out`. The caller has its shard's lock, or an interest in it.
     pub(crate) fn read_channel_id(&self, handle: Handle<Channel>, out: &mut Vec<u8>) {
         let len = self.arena.get(handle).id_len.get() as usize;
         self.arena.read_bytes(handle.unit() as usize * UNIT + CHANNEL_HEAD, len, out);
@@ -118,7 +118,7 @@ impl Store {
 }
 
 impl Section<'_> {
-    /// A new channel, not yet in the index. `None`: no memory.
+    /// Makes a channel, which is not in the index yet. `None`: there is no memory.
     pub(crate) fn make_channel(
         &self,
         hash: u64,
@@ -170,7 +170,7 @@ impl Section<'_> {
         Some(handle)
     }
 
-    /// Appends a message, whose id is set, to the log.
+    /// Appends a message to the log. Its id is set already.
     pub(crate) fn append(&self, channel: &Channel, handle: Handle<Message>) {
         let message = self.get(handle);
         let last = channel.last.get();
@@ -200,7 +200,7 @@ impl Section<'_> {
         }
     }
 
-    /// The last message of the log is stored: it is the oldest stored one if there is no other.
+    /// Counts the last message of the log as stored. It is the oldest stored one if there is no other.
     pub(crate) fn count_stored(&self, channel: &Channel, handle: Handle<Message>) {
         self.add(&channel.stored, 1);
         if channel.stored_first.get().is_none() {
@@ -218,8 +218,8 @@ impl Section<'_> {
         }
     }
 
-    /// The oldest stored message. `None`: there is none, or so many messages stand before it that are
-    /// kept for readers only that another section has to go on looking.
+    /// The oldest stored message. `None`: there is none, or so many messages before it are only kept for
+    /// readers that another section has to go on searching.
     pub(crate) fn oldest_stored(&self, channel: &Channel) -> Option<Handle<Message>> {
         let mut at = channel.stored_first.get()?;
         for _ in 0..SKIP_PER_SECTION {
@@ -233,7 +233,7 @@ impl Section<'_> {
         self.get(at).has(STORED).then_some(at)
     }
 
-    /// The channel was used: it is the last to become idle. At most once a second a channel.
+    /// The channel was used, so it is the last one to become idle. Does this at most once a second.
     pub(crate) fn touch(&self, handle: Handle<Channel>, now: Seconds) {
         let channel = self.get(handle);
         if channel.active.time() < now || !channel.has(IN_IDLE) {
@@ -245,7 +245,7 @@ impl Section<'_> {
         }
     }
 
-    /// Takes the channel out of the list of those that may be idle, if it is there.
+    /// Takes the channel out of the list of channels that may be idle, if it is there.
     pub(crate) fn unlink_idle(&self, handle: Handle<Channel>) {
         let channel = self.get(handle);
         if !channel.has(IN_IDLE) {
@@ -277,10 +277,10 @@ impl Section<'_> {
         self.flag(&channel.flags, IN_IDLE, true);
     }
 
-    /// The channel may have lost its last reason to live: the next tick looks at it.
+    /// The channel may have become idle, so the next tick looks at it.
     ///
-    /// Sweeping takes busy channels out of the list, so what comes back has waited long enough
-    /// already and goes to the front.
+    /// Sweeping takes busy channels out of the list. A channel that comes back has waited long enough
+    /// already, so it goes to the front.
     pub(crate) fn may_be_idle(&self, handle: Handle<Channel>) {
         let channel = self.get(handle);
         let busy = channel.stored.get() > 0 || channel.interests.get().is_some();
@@ -299,13 +299,13 @@ impl Section<'_> {
         self.flag(&channel.flags, IN_IDLE, true);
     }
 
-    /// Nobody reads this deleted channel any more: the next tick drains it.
+    /// Nobody reads this deleted channel any more, so the next tick drains it.
     pub(crate) fn push_deleted(&self, handle: Handle<Channel>) {
         self.link(&self.get(handle).hash_next, self.shard().deleted.get());
         self.link(&self.shard().deleted, Some(handle));
     }
 
-    /// Telling the workers is not finished: whoever comes next goes on.
+    /// Not all workers are told. The next worker that looks goes on with it.
     pub(crate) fn push_untold(&self, handle: Handle<Channel>) {
         let channel = self.get(handle);
         if !channel.has(IN_UNTOLD) {
@@ -315,13 +315,13 @@ impl Section<'_> {
         }
     }
 
-    /// Takes the channel out of the list of those whose workers are not all told.
+    /// Takes the channel out of the list of channels whose workers are not all told.
     pub(crate) fn unlink_untold(&self, handle: Handle<Channel>) {
         let channel = self.get(handle);
         if !channel.has(IN_UNTOLD) {
             return;
         }
-        // Short: one entry per publish under way or cut off by a death.
+        // The list is short: one entry for each publish that is under way or was cut off by a death.
         let mut link = &self.shard().untold;
         while let Some(at) = link.get() {
             let other = self.get(at);

@@ -1,4 +1,4 @@
-//! The check of a zone at rest, for tests: the rules of the audit, and what only whole walks can tell.
+//! The check of a zone at rest, for tests: the rules of the audit, and those that need whole walks.
 //!
 //! The audit ([`crate::store::inspect`]) states what holds of each record, of its neighbours and of the
 //! counters. It goes over the pages, so it sees what is there, but not whether anything leads to it. Here
@@ -18,7 +18,7 @@ use crate::store::pages::{FREE, SEATS, SLAB};
 use crate::store::slab::CLASSES;
 use crate::store::zone::{SHARDS, Store};
 
-/// What is in a zone, and what is wrong with it.
+/// The contents of a zone, and the rules that it breaks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Inventory {
     pub(crate) free_pages: u32,
@@ -63,7 +63,7 @@ struct Checker<'s> {
 }
 
 impl<'s> Checker<'s> {
-    /// What the audit has to say.
+    /// Runs the audit, and takes over its findings.
     fn rules(&mut self) {
         let mut inspection = Inspection::default();
         while self.store.inspect_some(&mut inspection) {}

@@ -1,6 +1,6 @@
 //! The index: channels by id, in buckets of short lists.
 //!
-//! The hash is keyed with a random key of the zone, so nobody can choose ids that collide.
+//! The hash has a random key of the zone, so nobody can choose ids that collide.
 
 use siphasher::sip::SipHasher13;
 
@@ -16,17 +16,17 @@ impl Store {
         SipHasher13::new_with_keys(low, high).hash(id)
     }
 
-    /// The shard that a hash belongs to: each has a run of buckets of its own.
+    /// The shard that a hash belongs to. Each shard has its own range of buckets.
     pub(crate) fn shard_of(&self, hash: u64) -> usize {
         self.bucket_number(hash) / self.buckets_per_shard()
     }
 
-    /// Buckets of one shard.
+    /// How many buckets a shard has.
     pub(crate) fn buckets_per_shard(&self) -> usize {
         self.header().buckets.get() as usize / SHARDS
     }
 
-    /// Number of the bucket that a hash belongs to.
+    /// The number of the bucket that a hash belongs to.
     pub(crate) fn bucket_number(&self, hash: u64) -> usize {
         // The number of buckets is a power of two.
         (hash % u64::from(self.header().buckets.get())) as usize

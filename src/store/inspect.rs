@@ -1,16 +1,16 @@
-//! The audit of a zone in use: a walk in short stops, with everybody at work in between.
+//! The audit of a zone in use: a walk in short stops, and everybody works in between.
 //!
 //! ```text
 //!   stop ─ a few pages, each record of them against its neighbours ─ go ─► stop ─ ... ─► the index
 //! ```
 //!
-//! While it looks, the walk holds all locks ([`Standstill`]), so what it sees is between two sections
-//! and every rule about neighbours must hold. What takes the whole zone to know (counters, singly
-//! linked lists) is summed up on the way and compared at the end, if no section has changed anything
-//! since the walk began. A list is compared as the sum of what is pointed to with the sum of its
-//! members: each place is mixed first, so that no two mistakes cancel out.
+//! During a stop the walk holds all locks ([`Standstill`]), so no section is open and every rule about
+//! neighbours must hold. Counters and singly linked lists need a look at the whole zone: they are summed
+//! up on the way, and compared at the end if no section has changed anything since the walk began. For a
+//! list, the sum over all links is compared with the sum over all members. The numbers are mixed first,
+//! so that no two mistakes cancel out.
 //!
-//! It reads a zone that may be broken, so it follows no link that it has not checked ([`Walk::peek`]).
+//! The zone may be broken, so the walk checks each link before it follows it ([`Walk::peek`]).
 
 use crate::model::{Amount, Audit, SeatState};
 use crate::store::arena::{Handle, Link, PAGE, Record, UNIT};
@@ -24,14 +24,14 @@ use crate::store::zone::{SHARDS, Store};
 
 mod records;
 
-/// Pages that one stop looks at: 256 records at the most, some tens of microseconds.
+/// One stop looks at so many pages, with at most 256 records. That takes some tens of microseconds.
 const PAGES_PER_STOP: u32 = 4;
-/// Buckets with channels that one stop looks at.
+/// One stop looks at so many buckets with channels.
 const BUCKETS_PER_STOP: usize = 256;
-/// Different violations that are told apart; there are fewer kinds.
+/// So many different violations are told apart. There are fewer rules.
 const KINDS_OF_VIOLATION: usize = 64;
 
-/// What takes memory, in the order of the report.
+/// The kinds of records, in the order of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Stored,
@@ -61,7 +61,7 @@ const KINDS: [&str; 11] = [
     "free_slots",
 ];
 
-/// A list that can only be walked from its head: what its links say, and what is there.
+/// A singly linked list: the sum over its links, and the sum over its members.
 #[derive(Clone, Copy, Debug, Default)]
 struct Balance {
     pointed: u64,
@@ -82,13 +82,13 @@ impl Balance {
     }
 }
 
-/// Spreads a place over 64 bits; 0, the end of a list, counts nothing.
+/// Mixes a place into 64 bits. 0, the end of a list, gives 0.
 fn mix(place: u32) -> u64 {
     let mixed = u64::from(place).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9)
 }
 
-/// What is counted in each shard.
+/// The sums for one shard.
 #[derive(Clone, Copy, Debug, Default)]
 struct ShardCount {
     stored: u64,
@@ -100,7 +100,7 @@ struct ShardCount {
 pub struct Inspection {
     next_page: u32,
     next_bucket: usize,
-    /// Sections that had changed something when it began.
+    /// How many sections had changed something when it began.
     began_at: Option<u64>,
     violations: Vec<(&'static str, u64)>,
     amounts: [Amount; KINDS.len()],
@@ -131,7 +131,7 @@ impl Default for Inspection {
             next_page: 0,
             next_bucket: 0,
             began_at: None,
-            // Nothing is allocated while everybody waits.
+            // Allocated now, not while everybody waits.
             violations: Vec::with_capacity(KINDS_OF_VIOLATION),
             scratch: Vec::with_capacity(PAGE),
             amounts: Default::default(),
@@ -176,14 +176,14 @@ impl Inspection {
 }
 
 impl Store {
-    /// One stop of an audit; true if there is more to look at.
+    /// Makes one stop of an audit. True if there is more to look at.
     pub fn inspect_some(&self, inspection: &mut Inspection) -> bool {
         let standstill = self.stop_all();
         let mut walk = Walk { store: self, standstill, found: inspection };
         walk.seats_at_rest();
         let changes = walk.changes();
         walk.found.began_at.get_or_insert(changes);
-        // Behind it nothing was ever written.
+        // Nothing was ever written behind this page.
         let pages = self.header().commons.never_used.get();
         if walk.found.next_page < pages {
             let end = pages.min(walk.found.next_page + PAGES_PER_STOP);
@@ -209,7 +209,7 @@ impl Store {
         false
     }
 
-    /// What an audit that has come to its end has found.
+    /// The result of an audit that is done.
     pub fn report(&self, inspection: Inspection) -> Audit {
         let header = self.header();
         let tables = u64::from(header.first_page.get()) * PAGE as u64;
@@ -246,7 +246,7 @@ struct Walk<'s, 'i> {
 }
 
 impl<'s> Walk<'s, '_> {
-    /// The record behind a handle, if it is one of this kind in a slot that is taken.
+    /// The record behind a handle, if it has this type and its slot is in use.
     fn peek<T: Record>(&self, handle: Handle<T>) -> Option<&'s T> {
         let offset = handle.unit() as usize * UNIT;
         let (page, slot, _) = self.store.slot_at(offset)?;
@@ -259,14 +259,14 @@ impl<'s> Walk<'s, '_> {
         self.found.need(holds, name);
     }
 
-    /// Sections that have changed something, in all seats together.
+    /// How many sections have changed something, in all seats together.
     fn changes(&self) -> u64 {
         self.store.seats().map(|(_, seat)| u64::from(seat.sections.get())).sum()
     }
 
     fn seats_at_rest(&mut self) {
         for (number, seat) in self.store.seats() {
-            // Ours holds all locks at the moment.
+            // The seat of this process holds all locks now.
             let is_ours = number == self.standstill.store.seat;
             self.found.need(is_ours || seat.is_at_rest(), "seat_at_rest");
         }
@@ -320,7 +320,7 @@ impl<'s> Walk<'s, '_> {
         }
     }
 
-    /// A page with free slots stands in the list of its class, and its neighbours say so too.
+    /// A page with free slots is in the list of its class, and its neighbours say so too.
     fn partial_list(&mut self, page: u32, class: usize, has_free: bool) {
         let head = self.store.header().commons.partial[class].get();
         let descriptor = self.store.descriptor(page);
@@ -343,7 +343,7 @@ impl<'s> Walk<'s, '_> {
         self.need(before && after, "page_list");
     }
 
-    /// A slot in use holds a record of the kind that it says.
+    /// A slot in use holds a record of a known kind.
     fn slot(&mut self, offset: usize, size: usize, class: usize) {
         fn handle<T>(offset: usize) -> Option<Handle<T>> {
             u32::try_from(offset / UNIT).ok().and_then(Handle::from_unit)
@@ -378,7 +378,7 @@ impl<'s> Walk<'s, '_> {
         self.need(is_channel, "bucket");
     }
 
-    /// Nothing has changed since the walk began: what was counted is what the zone must say.
+    /// Nothing has changed since the walk began, so the sums must be what the zone says.
     fn compare(&mut self) {
         let header = self.store.header();
         let commons = &header.commons;

@@ -1,8 +1,8 @@
-//! Interests: one worker's stake in a channel, and how far it has read; inboxes of those with news.
+//! Interests: one worker's stake in a channel, and how far it has read. Those with news are in inboxes.
 //!
-//! A message is freed when it is no longer stored and every interest's `read_to` has passed it.
-//! There is no count on the message that a dead worker could leave behind: its interests are
-//! dropped with it.
+//! A message is freed when it is no longer stored and every interest has passed it with `read_to`. The
+//! message has no count that a dead worker could leave too high: the interests of a dead worker are
+//! dropped.
 //!
 //! ```text
 //!   channel ──interests──► interest ─► interest ─► ...      one live one a worker,
@@ -17,22 +17,22 @@ use crate::store::message::{Message, STORED};
 use crate::store::undo::Section;
 use crate::store::zone::Store;
 
-/// It belongs to subscribers (the others belong to a backlog being read).
+/// It belongs to subscribers. (The others belong to backlogs that are being read.)
 pub(crate) const LIVE: u32 = 1;
-/// In its worker's inbox.
+/// It is in its worker's inbox.
 const IN_INBOX: u32 = 2;
-/// Interests that one section tells of news: bounds its undo log, six words each.
+/// At most so many interests are told of news in one section. Each takes six words of its undo log.
 const TELL_PER_SECTION: usize = 4;
-/// Messages that one section passes: bounds its undo log, eight words each.
+/// At most so many messages are passed in one section. Each takes nine words of its undo log.
 const PASS_PER_SECTION: usize = 6;
-/// Messages that one section skips: it only looks at them, for some microseconds.
+/// At most so many messages are skipped in one section, which takes some microseconds.
 const SKIP_PER_SECTION: usize = 256;
 
 /// One worker's stake in one channel.
 #[repr(C)]
 pub(crate) struct Interest {
     kind: W32,
-    /// Whose it is.
+    /// Number of its worker's seat.
     pub(crate) seat: W32,
     pub(crate) channel: Link<Channel>,
     channel_next: Link<Interest>,
@@ -42,12 +42,12 @@ pub(crate) struct Interest {
     pub(crate) inbox_next: Link<Interest>,
     inbox_prev: Link<Interest>,
     _spare: W32,
-    /// Id of the last message that this worker is done with.
+    /// Id of the last message that it has passed.
     pub(crate) read_to: W64,
-    /// First message of the log after `read_to`. 0: there was none when the worker was last told.
-    /// There may be one by now, so read it by [`Section::next_unread`].
+    /// The first message of the log after `read_to`. No link: there was none when the worker was last
+    /// told. There may be one by now, so use [`Section::next_unread`].
     next: Link<Message>,
-    /// The worker's own number for the channel.
+    /// The worker's number for the channel.
     pub(crate) token: W32,
     pub(crate) subscribers: W32,
     pub(crate) flags: W32,
@@ -69,7 +69,7 @@ impl Interest {
         self.flags.get() & IN_INBOX != 0
     }
 
-    /// The link alone, which may be behind the log.
+    /// The link itself, which may be behind the log.
     pub(crate) fn next_link(&self) -> &Link<Message> {
         &self.next
     }
@@ -88,10 +88,11 @@ impl Interest {
 }
 
 impl Store {
-    /// Drops an interest, whoever's it is, after passing all that it pins, some messages a section.
+    /// Drops an interest of any worker. Before that it passes the messages that the interest pins, some in
+    /// each section.
     ///
-    /// Ends: a publisher adds one message a section, this passes several, and the dropping is in the
-    /// section that found nothing left to pass.
+    /// The loop ends: a publisher adds one message a section, and this passes several. The interest is
+    /// dropped in the section that finds nothing left to pass.
     pub(crate) fn retire(&self, shard: usize, handle: Handle<Interest>, now: Seconds) {
         loop {
             let section = self.section(shard);
@@ -111,8 +112,8 @@ impl Store {
 }
 
 impl<'s> Section<'s> {
-    /// All interests in a channel: at most one live one a worker, and one for each backlog that a
-    /// worker is reading right now. So walking them costs what there are workers, a few dozen.
+    /// All interests in a channel: at most one live one of each worker, and one for each backlog that is
+    /// being read right now. So a walk costs as much as there are workers, a few dozen.
     pub(crate) fn interests(
         &self,
         channel: &Channel,
@@ -138,7 +139,7 @@ impl<'s> Section<'s> {
             .map(|(handle, _)| handle)
     }
 
-    /// A new interest of this worker that has read up to `read_to`. `None`: no memory.
+    /// Makes an interest of this worker that has read up to `read_to`. `None`: there is no memory.
     pub(crate) fn make_interest(
         &self,
         channel: Handle<Channel>,
@@ -183,7 +184,7 @@ impl<'s> Section<'s> {
         Some(handle)
     }
 
-    /// Drops an interest that pins nothing any more (see `Store::retire`).
+    /// Drops an interest that pins nothing any more: see `Store::retire`.
     pub(crate) fn drop_interest(&self, handle: Handle<Interest>) {
         let interest = self.get(handle);
         let Some(channel_handle) = interest.channel.get() else {
@@ -220,9 +221,9 @@ impl<'s> Section<'s> {
         self.may_be_idle(channel_handle);
     }
 
-    /// Puts the interests of a channel that have news into their workers' inboxes, a bounded number
-    /// of them, beginning at `tell_next`; the seats to wake are added to `wake`. True if some are
-    /// left: the channel then stands in the shard's list of untold ones.
+    /// Puts a bounded number of the channel's interests into their workers' inboxes, beginning at
+    /// `tell_next`, and adds the seats to wake to `wake`. True if some are left: then the channel is in the
+    /// shard's list of untold ones.
     pub(crate) fn tell(&self, channel: Handle<Channel>, wake: &mut Vec<u32>) -> bool {
         let record = self.get(channel);
         let mut at = record.tell_next.get();
@@ -249,8 +250,8 @@ impl<'s> Section<'s> {
         false
     }
 
-    /// The first message of the log that the interest has not read, whether its worker was told of it
-    /// or not: a publisher may still be at telling, or may have died of it.
+    /// The first message of the log that the interest has not passed. Its worker may not know of it yet:
+    /// the publisher may still be telling the workers, or may have died before the end of that.
     pub(crate) fn next_unread(&self, interest: &Interest) -> Option<Handle<Message>> {
         let channel = self.get(interest.channel.get().expect("an interest has a channel"));
         interest.next.get().or_else(|| self.first_unread(channel, interest))
@@ -263,9 +264,9 @@ impl<'s> Section<'s> {
         next
     }
 
-    /// Looks for the first unread message from the log's end. The interest was up to date when last
-    /// told, and each publisher tells all of its last message before it publishes the next: so this
-    /// looks at no more messages than there are workers publishing at once.
+    /// Searches the log from its end for the first unread message. The interest was up to date when it was
+    /// last told, and each publisher tells all workers before it publishes the next message. So this looks
+    /// at no more messages than there are workers that publish at the same time.
     fn first_unread(&self, channel: &Channel, interest: &Interest) -> Option<Handle<Message>> {
         let read_to = interest.read_to.get();
         let mut found = None;
@@ -319,13 +320,13 @@ impl<'s> Section<'s> {
         self.flag(&interest.flags, IN_INBOX, false);
     }
 
-    /// From now on nobody is told of news of this interest: nobody would look.
+    /// From now on the worker is not told of news of this interest.
     pub(crate) fn forget(&self, handle: Handle<Interest>) {
         self.unlink_inbox(handle);
         self.flag(&self.get(handle).flags, LIVE, false);
     }
 
-    /// Moves an interest to the end of its inbox: others have their turn first.
+    /// Moves an interest to the end of its inbox, so that others have their turn first.
     pub(crate) fn rotate_inbox(&self, handle: Handle<Interest>) {
         self.unlink_inbox(handle);
         self.push_inbox(handle);
@@ -336,7 +337,7 @@ impl<'s> Section<'s> {
         self.interests(channel).all(|(_, interest)| interest.read_to.get() >= id)
     }
 
-    /// Passes messages up to the id `to`, as many as one section may; answers how many.
+    /// Passes messages up to the id `to`, as many as one section may. Answers how many.
     pub(crate) fn pass_some(&self, handle: Handle<Interest>, to: u64, now: Seconds) -> usize {
         let interest = self.get(handle);
         for passed in 0..PASS_PER_SECTION {
@@ -348,21 +349,22 @@ impl<'s> Section<'s> {
         PASS_PER_SECTION
     }
 
-    /// Are all messages that it has not passed stored, as far as can be seen at once? Then nobody needs
-    /// to look at them when it goes.
+    /// Are all messages stored that it has not passed, as far as can be seen at once? Then dropping it
+    /// changes nothing about them.
     fn pins_only_stored(&self, handle: Handle<Interest>) -> bool {
         let interest = self.get(handle);
         let channel = self.get(interest.channel.get().expect("an interest has a channel"));
         let (Some(oldest), Some(last)) = (channel.stored_link().get(), channel.last.get()) else {
             return false;
         };
-        // As many are stored as there are ids: each of them.
+        // As many messages are stored as there are ids, so each of them is stored.
         let (oldest, last) = (self.get(oldest).id.get(), self.get(last).id.get());
         last - oldest + 1 == channel.stored.get() && interest.read_to.get() + 1 >= oldest
     }
 
-    /// Moves an interest over stored messages, which need nobody to let go of them, towards the one of
-    /// the id `to`: a bounded number of steps. False: it is there, or something else is next.
+    /// Moves an interest over stored messages, towards the one with the id `to`, a bounded number of steps.
+    /// Stored messages stay where they are. False: the interest is there, or its next message is not
+    /// stored.
     pub(crate) fn skip_stored(&self, handle: Handle<Interest>, to: u64) -> bool {
         let interest = self.get(handle);
         let mut at = interest.next.get();
@@ -383,8 +385,8 @@ impl<'s> Section<'s> {
         true
     }
 
-    /// Moves `read_to` past one message, and puts that message into the trash if nobody else needs
-    /// it. The caller knows that it is `interest.next`.
+    /// Moves `read_to` past one message, which is the interest's next one, and puts the message into the
+    /// trash if nobody else needs it.
     fn pass(&self, handle: Handle<Interest>, message: Handle<Message>, now: Seconds) {
         let interest = self.get(handle);
         let record = self.get(message);

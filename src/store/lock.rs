@@ -1,12 +1,12 @@
-//! Robust locks: a worker that dies holding one never blocks the others.
+//! Robust locks: a worker that dies with a lock does not block the others.
 //!
-//! Process-shared, robust pthread mutexes in the zone. The kernel marks the locks of a dead owner;
-//! the next locker gets them with [`Acquired::OwnerDied`], must undo what the owner left half done,
-//! and then says [`LockCell::repaired`]. (A spin lock without an owner would hang every worker for
-//! ever after one SIGKILL.)
+//! They are process-shared, robust pthread mutexes in the zone. The kernel marks the locks of a dead
+//! owner. The next process gets such a lock with [`Acquired::OwnerDied`]. It must undo what the owner
+//! left half done, and then call [`LockCell::repaired`]. (A spin lock without an owner would block every
+//! worker for ever after one SIGKILL.)
 //!
-//! Tests and fuzzers run several workers in one thread, and Miri knows no robust mutexes, so for them
-//! a lock can also be a plain word that behaves the same ([`Locking::Simulated`]).
+//! Tests and fuzzers run several workers in one thread, and Miri has no robust mutexes. For them a lock
+//! can also be a plain word that behaves the same (`Locking::Simulated`).
 
 use core::cell::UnsafeCell;
 use std::sync::OnceLock;
@@ -20,8 +20,8 @@ pub(crate) struct LockCell(UnsafeCell<[u64; 8]>);
 
 const _: () = assert!(size_of::<libc::pthread_mutex_t>() <= size_of::<LockCell>());
 
-// SAFETY: the bytes are touched only by the pthread functions (or as one atomic word), which are
-// made for being called from several threads and processes at once.
+// SAFETY: the bytes are touched only by the pthread functions (or as one atomic word), which several
+// threads and processes may call at once.
 unsafe impl Sync for LockCell {}
 
 /// How a lock was got.
@@ -29,7 +29,7 @@ unsafe impl Sync for LockCell {}
 pub(crate) enum Acquired {
     /// Its last owner had released it.
     Clean,
-    /// Its last owner died in its section.
+    /// Its last owner died with it.
     OwnerDied,
 }
 
@@ -38,24 +38,24 @@ pub(crate) enum Acquired {
 pub(crate) enum Locking {
     /// Robust pthread mutexes.
     Robust,
-    /// A word in place of a mutex, for workers that share one thread. The value is the worker.
+    /// A word instead of a mutex, for workers in one thread. The value is the number of the worker.
     #[cfg(any(test, fuzzing))]
     Simulated(u32),
 }
 
-/// Longest sleep of a waiter before it looks at the lock again.
+/// A waiter looks at the lock again after so much sleep.
 const NAP_NSEC: libc::c_long = 50_000_000;
-/// After so many of them, three seconds, a wait is long. Fewer in tests.
+/// After so many of these sleeps, three seconds, a wait is long. Fewer in tests.
 const LONG_WAIT_NAPS: u32 = if cfg!(test) { 4 } else { 60 };
 
-/// Told of a long wait: the process id of the lock's holder, if that is known.
+/// A function that is called in a long wait, with the process id of the lock's holder if it is known.
 pub type LongWait = fn(holder: Option<u32>);
 
 static LONG_WAIT: OnceLock<LongWait> = OnceLock::new();
 
-/// From now on this process calls `hook`, once a wait, when it has waited for a lock for some seconds.
-/// Sections take microseconds, so the holder was stopped inside one, or the machine stands still. The
-/// hook must not use the zone. The first hook stays.
+/// From now on this process calls `hook` when it has waited for a lock for some seconds, once for each
+/// wait. Sections take microseconds, so the holder was stopped inside one, or the whole machine was. The
+/// hook must not use the zone. A second hook is ignored.
 pub fn on_long_wait(hook: LongWait) {
     LONG_WAIT.get_or_init(|| hook);
 }
@@ -64,7 +64,7 @@ pub fn on_long_wait(hook: LongWait) {
 const DEAD: u32 = 1 << 31;
 
 impl LockCell {
-    /// Makes the lock. Once, in the process that makes the zone.
+    /// Makes the lock, once, in the process that makes the zone.
     pub(crate) fn make(&self, locking: Locking) {
         match locking {
             Locking::Robust => self.make_robust(),
@@ -73,7 +73,8 @@ impl LockCell {
         }
     }
 
-    /// Waits for the lock. `holder` finds out which process has it, as far as that can be seen.
+    /// Takes the lock, and waits for it if necessary. `holder` finds out which process has it, if that can
+    /// be seen.
     pub(crate) fn lock(&self, locking: Locking, holder: impl Fn() -> Option<u32>) -> Acquired {
         match locking {
             Locking::Robust => {
@@ -84,12 +85,12 @@ impl LockCell {
         }
     }
 
-    /// Waits for the lock, in short naps.
+    /// Waits for the lock, in short sleeps.
     ///
-    /// A robust mutex can lose a wake-up: the kernel wakes one of two waiters, a third process takes
-    /// the lock before it, and it is killed before it has noted that there are waiters still. The
-    /// other waiter would then sleep beside a free lock, for ever if nobody else comes to wait.
-    /// `hub::kills` met this about once in ten thousand kills. So nobody sleeps long.
+    /// A robust mutex can lose a wake-up. The kernel wakes one of two waiters, a third process takes the
+    /// lock first, and the woken one is killed before it has noted that there is another waiter. That
+    /// one then sleeps although the lock is free, for ever if nobody else comes to wait. `hub::kills`
+    /// saw this about once in ten thousand kills. So no sleep is long.
     #[cold]
     fn wait_robust(&self, holder: &dyn Fn() -> Option<u32>) -> Acquired {
         let mut naps = 0_u32;
@@ -133,7 +134,7 @@ impl LockCell {
         }
     }
 
-    /// What a dead owner left is undone: the lock is good again. Only after `OwnerDied`.
+    /// Makes the lock usable again, after `OwnerDied`, when the caller has undone what the owner left.
     pub(crate) fn repaired(&self, locking: Locking) {
         match locking {
             Locking::Robust => {
@@ -192,7 +193,7 @@ impl LockCell {
 
     #[cfg(any(test, fuzzing))]
     fn word(&self) -> &AtomicU32 {
-        // SAFETY: the cell is large and aligned enough for a word, and zero or a word always.
+        // SAFETY: the cell is large and aligned enough for a word, and always holds zero or a word.
         unsafe { &*self.0.get().cast::<AtomicU32>() }
     }
 
@@ -208,7 +209,7 @@ impl LockCell {
         Some(acquired)
     }
 
-    /// What the kernel does to the locks of a process that ends.
+    /// Does what the kernel does to the locks of a process that ends.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn owner_ended(&self, worker: u32) {
         let word = self.word().load(Ordering::SeqCst);
@@ -234,8 +235,8 @@ mod tests {
     #[test]
     fn the_lock_of_a_dead_owner_is_got_and_repaired() {
         let cell = lock();
-        // A thread that ends is to the kernel what a process is. The second one gets the lock, and
-        // dies before it has repaired what the lock guards.
+        // To the kernel, a thread that ends is like a process. The second one gets the lock and dies
+        // before it has repaired what the lock guards.
         for expected in [Acquired::Clean, Acquired::OwnerDied] {
             thread::scope(|scope| {
                 let owner =
@@ -258,7 +259,7 @@ mod tests {
             scope.spawn(|| {
                 cell.lock(Locking::Robust, || None);
                 held.send(()).expect("the other waits");
-                // Time is what this is about: some naps of the waiter.
+                // This test is about time: it takes some of the waiter's sleeps.
                 thread::sleep(std::time::Duration::from_nanos(3 * NAP_NSEC as u64));
                 cell.unlock(Locking::Robust);
             });

@@ -1,4 +1,4 @@
-//! Memory that stands in for a zone in tests and fuzzers, and workers' views of it.
+//! Zones for tests and fuzzers, and the workers' views of them.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 #[cfg(all(test, not(miri)))]
@@ -12,7 +12,7 @@ use crate::store::arena::PAGE;
 use crate::store::lock::Locking;
 use crate::store::zone::{ImageError, Store};
 
-/// A zone of this process's own, with simulated locks.
+/// A zone in memory of this process, with simulated locks.
 pub(crate) struct Memory {
     base: NonNull<u8>,
     layout: Layout,
@@ -38,12 +38,12 @@ impl Memory {
         unsafe { Store::open_with(self.base, self.layout.size(), seat, locking) }
     }
 
-    /// Bytes of it.
+    /// How many bytes it has.
     pub(crate) const fn len(&self) -> usize {
         self.layout.size()
     }
 
-    /// Spoils one byte of the image.
+    /// Overwrites one byte of the image.
     #[cfg(test)]
     pub(crate) fn poke(&self, offset: usize, byte: u8) {
         assert!(offset < self.layout.size());
@@ -68,8 +68,8 @@ pub(crate) struct SharedFile {
     len: usize,
 }
 
-// SAFETY: to the zone, each thread is a process with a view of its own (`open`), and its locks know
-// threads; this here is only where it lies.
+// SAFETY: this value only says where the zone lies. Each thread opens a view of its own (`open`), and
+// the locks work between threads as between processes.
 #[cfg(all(test, not(miri)))]
 unsafe impl Sync for SharedFile {}
 

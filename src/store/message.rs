@@ -1,12 +1,12 @@
-//! Messages: one record each, raw, written once and then immutable until it is freed.
+//! Messages: one record each, as published. It is written once and does not change until it is freed.
 //!
 //! ```text
 //!   | head, 80 bytes | event id | event type | text ... |  ─► | block ... |  ─► | block ... |
 //! ```
 //!
-//! The content runs on from slot to slot, each filled to its end. A message is built in small
-//! sections while only its worker's `staging` list knows it, filled without a lock, and then
-//! becomes visible with one link.
+//! The content goes on from slot to slot; each slot is filled to its end. A message is built in small
+//! sections, while only the `staging` list of its worker has it, and is filled without a lock. Then one
+//! link makes it visible.
 
 use crate::model::{self, Seconds};
 use crate::store::arena::{Handle, Link, Record, UNIT, W32, W64};
@@ -15,38 +15,38 @@ use crate::store::slab::{BLOCK_HEAD, Block};
 use crate::store::undo::Section;
 use crate::store::zone::Store;
 
-/// Times to live in use at once that keep their own queue; see [`Section::enqueue_expiry`].
+/// So many times to live can have their own queue at once: see [`Section::enqueue_expiry`].
 pub(crate) const EXPIRY_QUEUES: usize = 4;
-/// Blocks that one section takes or frees: bounds its undo log.
+/// At most so many blocks are taken or freed in one section, to bound its undo log.
 const BLOCKS_PER_SECTION: usize = 4;
 
-/// In place of a length: the publisher gave none.
+/// Stands for the length of something that the publisher did not give.
 const ABSENT: u32 = u32::MAX;
 
-/// Kept for replay.
+/// It is stored.
 pub(crate) const STORED: u32 = 1;
-/// It came as a binary WebSocket message.
+/// The publisher sent it as a binary WebSocket message.
 pub(crate) const BINARY: u32 = 2;
-/// The notice that its channel was deleted.
+/// It is the notice that its channel was deleted.
 pub(crate) const NOTICE: u32 = 4;
-/// It was stored once: a backlog that began before it was discarded still has it.
+/// It was stored once. A backlog that was opened before it was discarded still contains it.
 pub(crate) const REPLAYABLE: u32 = 8;
-/// In the trash.
+/// It is in the trash.
 pub(crate) const TRASHED: u32 = 16;
-/// Which expiry queue, in two bits.
+/// The number of its expiry queue, in two bits.
 const QUEUE_SHIFT: u32 = 8;
 
 /// One message.
 #[repr(C)]
 pub(crate) struct Message {
     kind: W32,
-    /// Bytes of the slot.
+    /// How many bytes its slot has.
     pub(crate) size: W32,
     /// Next in the channel's log, in the trash, or under construction.
     pub(crate) next: Link<Message>,
     /// Previous in the channel's log.
     pub(crate) prev: Link<Message>,
-    /// The rest of the content.
+    /// The blocks with the rest of its content.
     pub(crate) chain: Link<Block>,
     pub(crate) channel: Link<Channel>,
     pub(crate) expiry_next: Link<Message>,
@@ -55,7 +55,7 @@ pub(crate) struct Message {
     pub(crate) id: W64,
     pub(crate) time: W64,
     pub(crate) tag: W64,
-    /// When it is no longer to be replayed; in the trash: when it came there.
+    /// When it expires; in the trash: when it came there.
     pub(crate) expires: W64,
     pub(crate) flags: W32,
     event_id_len: W32,
@@ -71,16 +71,16 @@ unsafe impl Record for Message {
 pub(crate) const MESSAGE_HEAD: usize = size_of::<Message>();
 const _: () = assert!(MESSAGE_HEAD == 80);
 
-/// Stored messages of one time to live, the next to expire first.
+/// Stored messages with one time to live. The next one to expire is the first.
 #[repr(C)]
 pub(crate) struct ExpiryQueue {
-    /// Seconds; means nothing while the queue is empty.
+    /// In seconds. It has no meaning while the queue is empty.
     ttl: W64,
     pub(crate) first: Link<Message>,
     pub(crate) last: Link<Message>,
 }
 
-/// What a message under construction is made of.
+/// The content of a message that is to be made.
 #[derive(Clone, Copy)]
 pub(crate) struct Content<'a> {
     pub(crate) event_id: Option<&'a [u8]>,
@@ -90,7 +90,7 @@ pub(crate) struct Content<'a> {
     pub(crate) flags: u32,
 }
 
-/// Lengths of the parts of a message's content.
+/// The lengths of the parts of a message's content.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lengths {
     pub(crate) event_id: Option<usize>,
@@ -98,15 +98,15 @@ pub(crate) struct Lengths {
     pub(crate) text: usize,
 }
 
-/// Messages as they were read out of the zone, all contents in one buffer. To be used again: then reading
-/// takes no memory.
+/// Messages that were read out of the zone, with all contents in one buffer. It is used again, so that
+/// reading allocates nothing.
 #[derive(Default)]
 pub(crate) struct Readout {
     heads: Vec<Head>,
     bytes: Vec<u8>,
 }
 
-/// What a readout keeps of a message, but for its content.
+/// The part of a message that a readout keeps besides the content.
 struct Head {
     id: i64,
     time: Seconds,
@@ -152,7 +152,7 @@ impl Readout {
         self.heads.iter().map(|head| head.message(&self.bytes, channel))
     }
 
-    /// Forgets all, and keeps so many bytes of memory at the most.
+    /// Forgets all messages, and keeps a buffer of at most `kept` bytes.
     pub(crate) fn clear(&mut self, kept: usize) {
         self.heads.clear();
         self.bytes.clear();
@@ -192,7 +192,7 @@ impl Message {
         self.flags.get() & flag != 0
     }
 
-    /// Number of the expiry queue that it is in, if it is stored.
+    /// The number of its expiry queue, if it is stored.
     pub(crate) fn queue(&self) -> usize {
         (self.flags.get() >> QUEUE_SHIFT) as usize % EXPIRY_QUEUES
     }
@@ -206,7 +206,7 @@ impl Message {
         }
     }
 
-    /// Bytes of all content.
+    /// How many bytes its content has.
     pub(crate) fn content_len(&self) -> usize {
         let lengths = self.lengths();
         lengths.event_id.unwrap_or(0) + lengths.event_type.unwrap_or(0) + lengths.text
@@ -214,14 +214,14 @@ impl Message {
 }
 
 impl Store {
-    /// Builds a message that only we know yet: takes its slots, a few a section, and fills them.
-    /// `None`: there is not enough memory; nothing is left behind.
+    /// Builds a message that nobody else knows yet: takes its slots, a few in each section, and fills them.
+    /// `None`: there is not enough memory, and nothing is left behind.
     pub(crate) fn stage(&self, content: Content<'_>) -> Option<Handle<Message>> {
         let text: usize = content.text.iter().map(|piece| piece.len()).sum();
         let id = content.event_id.map_or(0, <[u8]>::len);
         let kind = content.event_type.map_or(0, <[u8]>::len);
         let total = text.checked_add(id)?.checked_add(kind)?;
-        // Lengths are 32 bits; the largest number says "absent".
+        // Lengths have 32 bits, and the largest number means "absent".
         if total >= ABSENT as usize {
             return None;
         }
@@ -260,7 +260,7 @@ impl Store {
         Some(handle)
     }
 
-    /// Chains blocks for `missing` more bytes to a message under construction.
+    /// Adds blocks for `missing` bytes to a message under construction.
     fn extend(&self, message: &Message, mut missing: usize) -> bool {
         let mut tail = &message.chain;
         while missing > 0 {
@@ -285,13 +285,13 @@ impl Store {
         true
     }
 
-    /// Gives a message under construction back.
+    /// Frees a message under construction.
     pub(crate) fn unstage(&self, handle: Handle<Message>) {
         let seat = self.my_seat();
         while self.free_step(handle, |section| section.unlink_staged(seat, handle)) {}
     }
 
-    /// Frees some blocks of a message, or at last the message itself, whose `unlink` runs in the
+    /// Frees some blocks of a message. When there are none, frees the message, and runs `unlink` in the
     /// same section. True if there is more to free.
     pub(crate) fn free_step(
         &self,
@@ -308,7 +308,7 @@ impl Store {
         more
     }
 
-    /// Copies the content of a message, as one run of bytes, to the end of `out`.
+    /// Appends the content of a message to `out`.
     pub(crate) fn read_content(&self, handle: Handle<Message>, out: &mut Vec<u8>) {
         let mut left = self.arena.get(handle).content_len();
         out.reserve(left);
@@ -336,7 +336,7 @@ impl Store {
         });
     }
 
-    /// Calls `each` with offset and length of each run of content bytes, until it answers false.
+    /// Calls `each` with offset and length of each piece of content, until it answers false.
     fn each_run(&self, handle: Handle<Message>, mut each: impl FnMut(usize, usize) -> bool) {
         let message = self.arena.get(handle);
         let offset = handle.unit() as usize * UNIT;
@@ -356,8 +356,7 @@ impl Store {
 }
 
 impl Section<'_> {
-    /// Takes a message out of a staging list. The hub takes the newest first, so this finds it at
-    /// once; the search is for other orders.
+    /// Takes a message out of a staging list. Nearly always it is the first one.
     pub(crate) fn unlink_staged(&self, seat: &crate::store::undo::Seat, handle: Handle<Message>) {
         let mut link = &seat.staging;
         while let Some(at) = link.get() {
@@ -370,7 +369,7 @@ impl Section<'_> {
         }
     }
 
-    /// Frees up to [`BLOCKS_PER_SECTION`] blocks of a message; true if it still has some.
+    /// Frees up to [`BLOCKS_PER_SECTION`] blocks of a message. True if it has more.
     pub(crate) fn shrink(&self, handle: Handle<Message>) -> bool {
         let message = self.get(handle);
         for _ in 0..BLOCKS_PER_SECTION {
@@ -381,12 +380,12 @@ impl Section<'_> {
         message.chain.get().is_some()
     }
 
-    /// Puts a stored message, whose `expires` is set, at the end of the queue of its time to live.
+    /// Puts a stored message at the end of the queue of its time to live. Its `expires` is set already.
     ///
-    /// Each queue has one time to live, so its end is where the latest expiry belongs. A reload may
-    /// change the directive; there is a queue for [`EXPIRY_QUEUES`] values at a time. One value
-    /// more shares the queue that delays it least: the messages are then swept later than they
-    /// might be, but never replayed after their time.
+    /// Messages of one time to live expire in the order in which they come. A reload may change the time
+    /// to live; [`EXPIRY_QUEUES`] different ones can have a queue at once. If there are more, the message
+    /// shares the queue with the nearest time to live. It may then be swept too late, but it is never
+    /// replayed after its time.
     pub(crate) fn enqueue_expiry(&self, handle: Handle<Message>, ttl: Seconds) {
         let queues = &self.shard().expiry;
         let ttl = ttl.max(0).cast_unsigned();
@@ -479,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_leaves_nothing_behind() {
+    fn a_message_that_does_not_fit_leaves_nothing_behind() {
         let (_memory, store) = zone();
         let pristine = store.inventory();
         let text = vec![b'x'; 300 * 1024];
@@ -489,7 +488,7 @@ mod tests {
         assert_eq!(store.inventory(), pristine);
     }
 
-    /// A stored message of this time to live, in no channel's log.
+    /// A stored message with this time to live, in no channel's log.
     fn enqueue(store: &Store, now: Seconds, ttl: Seconds) -> Handle<Message> {
         let content = Content { event_id: None, event_type: None, text: &[], flags: STORED };
         let message = store.stage(content).expect("room");
@@ -525,7 +524,7 @@ mod tests {
         for (number, messages) in all.iter().enumerate() {
             assert_eq!(queue(number), *messages, "queue {number}");
         }
-        // From the middle, the front and the end; then an empty queue takes another time to live.
+        // Takes out of the middle, the front and the end. Then the empty queue takes another time to live.
         for at in [2, 0, 3, 0, 0, 0] {
             let message = all[0].remove(at);
             let section = store.section(0);

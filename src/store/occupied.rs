@@ -6,8 +6,8 @@
 //!   level 0   ..0000..   ..0000..   ..1000..   ..0000..   a bit a bucket
 //! ```
 //!
-//! With it, a walk over all channels costs what there is of them, however large the zone is. A bucket
-//! keeps its place, so a walk can stop anywhere and go on later.
+//! With it, a walk over all channels costs as much as there are channels, however large the zone is. A
+//! channel never changes its bucket, so a walk can stop behind any bucket and go on later.
 
 use crate::store::arena::{Record, W32};
 use crate::store::undo::Section;
@@ -15,7 +15,7 @@ use crate::store::zone::{SHARDS, Store};
 
 /// Bits of a word.
 const WIDTH: usize = 32;
-/// Levels at the most: a shard has at most 2^24 buckets.
+/// At most so many levels: a shard has at most 2^24 buckets.
 const LEVELS_MAX: usize = 5;
 
 /// A word of the tree.
@@ -33,11 +33,11 @@ unsafe impl Record for Bits {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     levels: usize,
-    /// Bits of each level, from the buckets up.
+    /// How many bits each level has. The first level is that of the buckets.
     bits: [usize; LEVELS_MAX],
-    /// Where each level begins, in words.
+    /// The first word of each level.
     starts: [usize; LEVELS_MAX],
-    /// All words of it.
+    /// How many words it has.
     words: usize,
 }
 
@@ -59,7 +59,7 @@ impl Shape {
         }
     }
 
-    /// Bytes of the trees of all shards, of so many buckets each.
+    /// How many bytes the trees of all shards have, for so many buckets each.
     pub(crate) fn bytes(buckets: usize) -> usize {
         Self::of(buckets).words * SHARDS * size_of::<Bits>()
     }
@@ -72,8 +72,8 @@ impl Store {
         &self.arena.at::<Bits>(at + number * size_of::<Bits>()).word
     }
 
-    /// The first bucket from this number on, over all shards, that holds a channel. Under the lock of
-    /// its shard; a tree that is not right leads to nothing worse than a wrong answer.
+    /// The first bucket from this number on that holds a channel, in any shard. The caller has the locks.
+    /// If a tree is wrong, the answer is wrong, but nothing worse happens.
     pub(crate) fn next_occupied(&self, from: usize) -> Option<usize> {
         let per_shard = self.buckets_per_shard();
         (from / per_shard..SHARDS).find_map(|shard| {
@@ -82,11 +82,11 @@ impl Store {
         })
     }
 
-    /// The same within a shard; buckets are counted from its first one.
+    /// The same within one shard. Buckets are counted from its first one.
     pub(crate) fn next_occupied_of(&self, shard: usize, from: usize) -> Option<usize> {
         let shape = Shape::of(self.buckets_per_shard());
         let (mut level, mut at) = (0, from);
-        // Ends: it goes down only to the left of where it goes up next.
+        // The loop ends: going up moves to the right, and going down leads to a set bit or to going up.
         while at < shape.bits[level] {
             let word = self.bits(&shape, shard, level, at / WIDTH).get();
             let rest = word & (u32::MAX << (at % WIDTH));
@@ -108,7 +108,7 @@ impl Store {
         None
     }
 
-    /// Do all levels say that this bucket holds a channel?
+    /// Do all levels of the tree say that this bucket holds a channel?
     pub(crate) fn is_occupied(&self, bucket: usize) -> bool {
         let per_shard = self.buckets_per_shard();
         let shape = Shape::of(per_shard);
@@ -123,7 +123,8 @@ impl Store {
 }
 
 impl Section<'_> {
-    /// Notes whether a bucket of this section's shard holds a channel. Changes a word a level at most.
+    /// Notes whether a bucket of this section's shard holds a channel. Changes at most one word of each
+    /// level.
     pub(crate) fn mark_occupied(&self, bucket: usize, on: bool) {
         let shape = Shape::of(self.store.buckets_per_shard());
         let shard = self.shard_number();
@@ -132,7 +133,7 @@ impl Section<'_> {
             let word = self.store.bits(&shape, shard, level, at / WIDTH);
             let old = word.get();
             self.flag(word, 1 << (at % WIDTH), on);
-            // The levels above say the same as before.
+            // The levels above do not change.
             if (if on { old } else { word.get() }) != 0 {
                 return;
             }

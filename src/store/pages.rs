@@ -5,26 +5,26 @@
 //!             └──── in one list ────┘   ▲ Commons::never_used
 //! ```
 //!
-//! Each page has a descriptor outside of it, so a page's own bytes are all the user's. Free pages
-//! are taken and given back in constant time; no allocation ever needs two adjacent ones. A page is
-//! used for the first time only when no other one is free, so a zone takes as much of the machine's
-//! memory as it once needed, however large it may grow.
+//! Each page has a descriptor elsewhere, so all its bytes can be used. Taking and giving back a page
+//! takes constant time, and nothing ever needs two adjacent pages. A page is used for the first time
+//! only when no other one is free. So the zone takes as much of the machine's memory as it has needed
+//! so far, however large it may grow.
 
 use crate::store::arena::{PAGE, Record, W32, W64};
 use crate::store::slab::VITAL;
 use crate::store::undo::Section;
 use crate::store::zone::Store;
 
-/// What is known about one page.
+/// The state of one page.
 #[repr(C)]
 pub(crate) struct Descriptor {
     /// [`FREE`], [`SEATS`], or the size class + [`SLAB`].
     pub(crate) state: W32,
-    /// Next in the list that the page is in, its number + 1; 0 = last or in none.
+    /// The next page in its list: its number + 1; 0 = it is the last, or in no list.
     pub(crate) next: W32,
-    /// Free slots, a bit each.
+    /// The free slots, one bit each.
     pub(crate) free: W64,
-    /// Previous in the list of pages with a free slot, its number + 1.
+    /// The previous page in the list of pages with a free slot: its number + 1.
     pub(crate) prev: W32,
     _spare: W32,
 }
@@ -40,15 +40,15 @@ pub(crate) const DESCRIPTOR_SIZE: usize = size_of::<Descriptor>();
 pub(crate) const FREE: u32 = 0;
 /// Holds seats, for ever.
 pub(crate) const SEATS: u32 = 1;
-/// Cut into slots of class 0; + 1 for class 1, and so on.
+/// Cut into slots of class 0; this + 1 for class 1, and so on.
 pub(crate) const SLAB: u32 = 2;
 
 impl Store {
-    /// May one of so many free pages go to something other than an interest?
+    /// May one of so many free pages be used for something other than interests?
     ///
-    /// So much stays that interests find room in a full zone. Room in the pages that interests have
-    /// already counts as well, and half a page is nothing: so a zone holds the same number of
-    /// messages with a few subscribers as without any.
+    /// Keeps enough pages free for interests when the zone is full. Free slots in the pages that interests
+    /// have already count too, and half a page more or less does not matter: so a zone holds the same
+    /// number of messages with a few subscribers as without any.
     pub(crate) fn may_spare(&self, free: u32) -> bool {
         let slots = u64::from(Self::slots_of_class(VITAL));
         let there = u64::from(self.header().commons.free_interests.get());
@@ -56,7 +56,7 @@ impl Store {
         free > 0 && u64::from(free - 1) * slots + there >= needed
     }
 
-    /// Takes the first page; while the zone is made, before there is a log.
+    /// Takes a page without a log, while the zone is being made.
     pub(crate) fn take_page_unlogged(&self) -> u32 {
         let commons = &self.header().commons;
         let page = commons.never_used.get();
@@ -68,8 +68,8 @@ impl Store {
 }
 
 impl Section<'_> {
-    /// Takes a free page, state and links still to be set. `None`: there is none, or only the
-    /// reserve is left and this is not `vital`.
+    /// Takes a free page. The caller sets its state and links. `None`: no page is free, or only those
+    /// that are kept for what is `vital`.
     pub(crate) fn take_page(&self, vital: bool) -> Option<u32> {
         let commons = self.commons();
         let free = commons.free_pages.get();
@@ -77,7 +77,7 @@ impl Section<'_> {
             return None;
         }
         self.set32(&commons.free_pages, free - 1);
-        // One that was used before, if there is one: its memory is there already.
+        // A page that was used before is better: it takes no more memory of the machine.
         let Some(page) = commons.free_first.get().checked_sub(1) else {
             let page = commons.never_used.get();
             self.set32(&commons.never_used, page + 1);
@@ -89,8 +89,8 @@ impl Section<'_> {
         Some(page)
     }
 
-    /// Takes a page for seats, out of the reserve if need be: a worker without a seat can serve
-    /// nobody, also when others have made room again. They start out as zeroes.
+    /// Takes a page for seats, one that is kept for interests if necessary: a worker without a seat could
+    /// never serve anybody, even if others made room again. The page is filled with zeroes.
     pub(crate) fn take_seat_page(&self) -> Option<u32> {
         let page = self.take_page(true)?;
         self.set32(&self.store.descriptor(page).state, SEATS);

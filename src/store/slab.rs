@@ -1,18 +1,18 @@
 //! The slab: pages cut into slots of one size class each.
 //!
-//! A page's free slots are the bits of one word, so a page has at most 64 slots. Pages of a class
-//! with a free slot stand in a list; a page whose slots are all free goes back at once. Nothing is
-//! ever split or merged, and nothing needs neighbours, so free memory cannot become unusable:
-//! what does not fit one slot is a chain of [`Block`]s of any size.
+//! The free slots of a page are the bits of one word, so a page has at most 64 slots. The pages of a
+//! class that have a free slot are in a list. A page whose slots are all free is given back at once.
+//! Slots are never split or merged, and nothing needs adjacent ones, so free memory never becomes
+//! unusable: a record that does not fit one slot is a chain of [`Block`]s of any size.
 
 use crate::store::arena::{Handle, Link, PAGE, Record, UNIT, W32};
 use crate::store::pages::SLAB;
 use crate::store::undo::Section;
 use crate::store::zone::Store;
 
-/// Slot sizes, ascending. Class 0 is the interests' own: their pages may come out of the reserve,
-/// so messages must not fill them up. Each is a multiple of 16 and as large as its number of slots
-/// to a page allows.
+/// Slot sizes, ascending. Class 0 is for interests only: some pages are kept for them, and messages
+/// must not fill those. Each size is a multiple of 16, and as large as its number of slots to a page
+/// allows.
 const SIZES: [usize; CLASSES] = [
     64, 80, 96, 112, 128, 144, 160, 192, 224, 256, 304, 368, 448, 576, 672, 816, 1024, 1360, 2048,
     4096,
@@ -21,7 +21,7 @@ const SIZES: [usize; CLASSES] = [
 pub(crate) const CLASSES: usize = 20;
 /// The interests' class.
 pub(crate) const VITAL: usize = 0;
-/// Smallest class for everything else.
+/// The smallest class for everything else.
 const ORDINARY: usize = 1;
 
 /// A piece of a record that does not fit one slot.
@@ -41,24 +41,24 @@ unsafe impl Record for Block {
 
 /// Bytes of a block that are not content.
 pub(crate) const BLOCK_HEAD: usize = size_of::<Block>();
-/// Most that one slot can hold.
+/// The size of the largest slot.
 pub(crate) const SLOT_MAX: usize = PAGE;
 
-/// A slot just taken: nobody else knows it.
+/// A slot that was just taken. Nobody else knows it yet.
 #[derive(Clone, Copy)]
 pub(crate) struct Slot {
     offset: usize,
-    /// Bytes of it.
+    /// How many bytes it has.
     pub(crate) size: usize,
 }
 
 impl Slot {
-    /// Where its bytes begin.
+    /// Where it begins.
     pub(crate) const fn offset(self) -> usize {
         self.offset
     }
 
-    /// The slot as a record of type `T`, which the caller fills in.
+    /// The slot as a record of type `T`. The caller fills it in.
     pub(crate) fn cast<T: Record>(self) -> Handle<T> {
         debug_assert!(size_of::<T>() <= self.size, "a record fits its slot");
         let unit = u32::try_from(self.offset / UNIT).expect("inside the arena");
@@ -67,23 +67,22 @@ impl Slot {
 }
 
 impl Store {
-    /// Bytes of one page that slots of the page's class cannot use, at the most, and of the pages
-    /// that may be partly filled: what "free bytes" overstates.
+    /// The bytes of a slot of this class.
     pub(crate) fn size_of_class(class: usize) -> usize {
         SIZES.get(class).copied().unwrap_or(SLOT_MAX)
     }
 
-    /// Slots to a page of this class.
+    /// How many slots a page of this class has.
     pub(crate) fn slots_of_class(class: usize) -> u32 {
         u32::try_from(PAGE / Self::size_of_class(class)).unwrap_or(1)
     }
 
-    /// The bits of a page of this class with all slots free.
+    /// The bits of a page of this class when all its slots are free.
     pub(crate) fn all_free(class: usize) -> u64 {
         u64::MAX >> (64 - Self::slots_of_class(class))
     }
 
-    /// Page and slot number of a slot's first byte, and its class.
+    /// The page, the number in it, and the class of the slot that begins at this offset.
     pub(crate) fn slot_at(&self, offset: usize) -> Option<(u32, u32, usize)> {
         let first = self.page_offset(0);
         let inside = offset.checked_sub(first)?;
@@ -101,23 +100,23 @@ impl Store {
 }
 
 impl Section<'_> {
-    /// A slot for an interest, out of the reserve if need be.
+    /// Takes a slot for an interest, from a page that is kept for interests if necessary.
     pub(crate) fn take_vital(&self, size: usize) -> Option<Slot> {
         debug_assert!(size <= SIZES[VITAL], "interests have a class of their own");
         self.take_of_class(VITAL, true)
     }
 
-    /// A slot of at least `size` bytes (at most [`SLOT_MAX`]).
+    /// Takes a slot of at least `size` bytes, which is at most [`SLOT_MAX`].
     pub(crate) fn take(&self, size: usize) -> Option<Slot> {
         let class = class_for(size)?;
         self.take_of_class(class, false).or_else(|| {
-            // No page left: any larger slot will do.
+            // There is no page: any larger slot will do.
             (class + 1..CLASSES).find_map(|larger| self.take_partial(larger))
         })
     }
 
-    /// A slot of at least `least` bytes, `wish` or more if possible: for chains, which can go on
-    /// in another slot. The largest smaller one if nothing else is left.
+    /// Takes a slot for a part of a chain, which can go on in another slot: of `wish` bytes or more if
+    /// possible, otherwise the largest one, of at least `least` bytes.
     pub(crate) fn take_some(&self, least: usize, wish: usize) -> Option<Slot> {
         let smallest = class_for(least)?;
         self.take(wish.min(SLOT_MAX).max(least))
@@ -141,7 +140,7 @@ impl Section<'_> {
         Some(Slot { offset: self.store.page_offset(page), size: SIZES[class] })
     }
 
-    /// A slot of a page of this class that is in use already.
+    /// Takes a slot in a page that has this class already.
     fn take_partial(&self, class: usize) -> Option<Slot> {
         let page = self.commons().partial[class].get().checked_sub(1)?;
         let descriptor = self.store.descriptor(page);
@@ -161,7 +160,7 @@ impl Section<'_> {
         Some(Slot { offset: self.store.page_offset(page) + slot as usize * size, size })
     }
 
-    /// Gives the slot of a record back. The record's kind is wiped, so no stale handle finds it.
+    /// Gives the slot of a record back. Its kind is wiped, so that no stale handle finds it.
     pub(crate) fn give<T: Record>(&self, handle: Handle<T>) {
         let record = self.get(handle);
         self.set32(self.store.arena.kind_word(record), 0);
@@ -189,7 +188,7 @@ impl Section<'_> {
         }
     }
 
-    /// Counts free slots of the interests' class.
+    /// Counts the free slots of the interests' class.
     fn count_free(&self, class: usize, more: i64) {
         if class == VITAL {
             let count = &self.commons().free_interests;

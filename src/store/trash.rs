@@ -1,7 +1,8 @@
-//! The trash: discarded messages and channels, counted for a while, their memory only lent.
+//! The trash: discarded messages and channels, which the statistics count for some time.
 //!
-//! What lies here is read by nobody: whoever needs room takes it at once, oldest first. Otherwise a
-//! tick frees it after its time. First in, first out; messages and channels apart.
+//! Nobody reads them any more. An operation that needs room frees them at once, the oldest first;
+//! otherwise a tick frees them when their time is over. There are two queues, one for messages and one
+//! for channels.
 
 use crate::model::Seconds;
 use crate::store::arena::Handle;
@@ -10,13 +11,13 @@ use crate::store::message::{Message, NOTICE, STORED, TRASHED};
 use crate::store::undo::Section;
 use crate::store::zone::Store;
 
-/// Seconds that something stays in the trash if nobody needs its memory: it is freed by the first
-/// tick after more than these.
+/// If nobody needs its memory, something stays in the trash for more than so many seconds. The next tick
+/// frees it.
 pub(crate) const TRASH_SECS: Seconds = 10;
 
 impl Store {
-    /// Frees a piece of the oldest message, or else channel, in the trash: what entered before
-    /// `before`, or anything with `None`. False if there is nothing.
+    /// Frees a piece of the oldest message in the trash, or else the oldest channel, if it came there
+    /// before `before`; with `None`, in any case. False if there is nothing to free.
     pub(crate) fn empty_trash_step(&self, before: Option<Seconds>) -> bool {
         self.empty_messages_step(before) || self.empty_channels_step(before)
     }
@@ -65,7 +66,7 @@ impl Store {
 }
 
 impl Section<'_> {
-    /// The message is no longer kept for replay; it is trash as soon as nobody is reading it.
+    /// The message is no longer stored. It becomes trash as soon as nobody reads it.
     pub(crate) fn discard(
         &self,
         channel: &Channel,
@@ -88,12 +89,12 @@ impl Section<'_> {
         }
     }
 
-    /// A message that is no longer stored, or never was, counts from now on.
+    /// Counts a message that is no longer stored, or never was.
     pub(crate) fn count_discarded(&self) {
         self.add(&self.commons().messages_in_trash, 1);
     }
 
-    /// Puts a message that is in no log any more into the trash.
+    /// Puts a message into the trash that is in no log any more.
     pub(crate) fn trash_message(&self, handle: Handle<Message>, now: Seconds) {
         let commons = self.commons();
         let message = self.get(handle);
@@ -107,7 +108,7 @@ impl Section<'_> {
         self.link(&commons.trash_last, Some(handle));
     }
 
-    /// Puts a channel that is in no list any more into the trash.
+    /// Puts a channel into the trash that is in no list any more.
     pub(crate) fn trash_channel(&self, handle: Handle<Channel>, now: Seconds) {
         let commons = self.commons();
         let channel = self.get(handle);
@@ -122,7 +123,7 @@ impl Section<'_> {
         self.add(&commons.channels_in_trash, 1);
     }
 
-    /// One channel less is alive.
+    /// There is one live channel less.
     pub(crate) fn uncount_channel(&self, channel: &Channel) {
         let commons = self.commons();
         let count =

@@ -1,21 +1,22 @@
-//! Sections and the undo log: what a worker changes under a lock happens as a whole or not at all.
+//! Sections and the undo log: the changes of a worker under a lock happen as a whole or not at all.
 //!
-//! Each worker sits in a [`Seat`], which holds its log. Inside a section, every word that others
-//! can see is changed by [`Section::set32`] and its siblings, which note the old value first.
-//! [`Section::commit`] empties the log with one store. A worker that dies before that is undone by
-//! whoever gets one of its locks next, before that one reads anything.
+//! Each worker has a [`Seat`], which holds its log. Inside a section, [`Section::set32`] and its siblings
+//! change every word that others can see, and note the old value first. [`Section::commit`] empties the
+//! log with one store. If a worker dies before that, the next process that gets one of its locks undoes
+//! the section before it reads anything.
 //!
 //! ```text
 //!   lock shard ─► holds |= shard ─► set, set ... ─► lock commons ─► holds |= commons ─► set ...
 //!              ─► log_len = 0 (this is the commit) ─► holds = 0 ─► unlock both
 //! ```
 //!
-//! Lock order: at most one shard (an audit takes them all, in ascending order), then the commons,
-//! then recovery (innermost, held only while a dead worker's log is rolled back). Both locks stay held up to the commit, so nobody can have
-//! changed a word that a rollback restores.
+//! Lock order: at most one shard (an audit takes all of them, in ascending order), then the commons, then
+//! recovery, which is held only while a dead worker's log is rolled back. A section keeps its locks up to
+//! the commit, so nobody else can have changed a word that a rollback restores.
 //!
-//! Whose log? `holds` is written after a lock was got and cleared before it is released. So of all
-//! seats that claim a lock which we got from a dead owner, none can be alive: we hold it.
+//! Whose log is rolled back? A worker writes `holds` after it has got a lock and clears it before it
+//! releases the lock. A process that gets a lock from a dead owner holds it now. So a seat that claims
+//! the same lock belongs to a dead process.
 
 use core::cell::Cell;
 
@@ -25,35 +26,35 @@ use crate::store::lock::{Acquired, LockCell};
 use crate::store::message::Message;
 use crate::store::zone::{Commons, SHARDS, Shard, Store};
 
-/// Words that one section may change. The largest, a publish with its first interests, takes
-/// about 60; `hub`'s tests run every operation and a larger one would fail them.
+/// A section may change at most so many words. The largest one, a publish with its first interests,
+/// changes about 60. The hub's tests run every operation, and fail if one changes more.
 pub(crate) const UNDO_MAX: usize = 72;
 
-/// Bit of the commons' lock in [`Seat::holds`]; the shards have the low bits.
+/// The bit of the commons' lock in [`Seat::holds`]. The shards have the low bits.
 const COMMONS: u64 = 1 << 63;
 
 /// One process's place in the zone. Its number is nginx's process slot.
 #[repr(C)]
 pub(crate) struct Seat {
     kind: W32,
-    /// Process id; 0 = nobody sits here.
+    /// Process id; 0 = the seat is free.
     pub(crate) pid: W32,
-    /// Locks that this process holds, a bit each.
+    /// The locks that this process holds, one bit each.
     holds: W64,
     /// Entries of `log` in use; 0 between sections.
     log_len: W32,
-    /// "Already told to look": a publisher writes the wake descriptor only when it was 0.
+    /// 1 if the process was woken and has not looked since. Nobody wakes it twice.
     pub(crate) woken: W32,
-    /// Messages under construction, linked by `next`; nobody else sees them.
+    /// Messages under construction, linked by `next`. Nobody else sees them.
     pub(crate) staging: Link<Message>,
-    /// Sections of this seat that have changed something; it wraps. An audit sees by it whether the
-    /// zone stood still.
+    /// How many sections of this seat have changed something; it wraps. By this an audit sees whether
+    /// anything changed.
     pub(crate) sections: W32,
-    /// Subscriber connections, written by the process itself.
+    /// How many subscriber connections it has. Only the process itself writes this.
     pub(crate) subscribers: W64,
-    /// When it sat down.
+    /// When it took the seat.
     pub(crate) started: W64,
-    /// Its lists in each shard, covered by that shard's lock.
+    /// Its lists in each shard, which that shard's lock covers.
     pub(crate) shards: [SeatShard; SHARDS],
     /// Words that the open section has changed, with their old values; empty between sections.
     ///
@@ -88,17 +89,17 @@ unsafe impl Record for Seat {
     const KIND: u32 = u32::from_le_bytes(*b"seat");
 }
 
-/// Bytes from one seat to the next: three to a page.
+/// Bytes from one seat to the next. A page holds three.
 pub(crate) const SEAT_SIZE: usize = 1360;
 const _: () = assert!(size_of::<Seat>() <= SEAT_SIZE);
 
 impl Seat {
-    /// Words that its open section has changed.
+    /// How many words its open section has changed.
     pub(crate) fn log_words(&self) -> u32 {
         self.log_len.get()
     }
 
-    /// Locks that it holds, a bit each.
+    /// The locks that it holds, one bit each.
     pub(crate) fn holds(&self) -> u64 {
         self.holds.get()
     }
@@ -109,7 +110,7 @@ impl Seat {
     }
 }
 
-/// What runs under a lock. Dropped without [`Section::commit`], it is undone.
+/// A transaction under locks. If it is dropped without [`Section::commit`], it is undone.
 pub(crate) struct Section<'s> {
     pub(crate) store: &'s Store,
     seat: &'s Seat,
@@ -119,21 +120,22 @@ pub(crate) struct Section<'s> {
 }
 
 impl Store {
-    /// Opens a section under the lock of `shard`. The commons are added by [`Section::commons`].
+    /// Opens a section under the lock of `shard`. [`Section::commons`] adds the lock of the commons.
     pub(crate) fn section(&self, shard: usize) -> Section<'_> {
         let section = self.open_section(Some(shard));
         section.acquire(&section.shard().lock, 1 << shard);
         section
     }
 
-    /// Opens a section under the lock of the commons alone.
+    /// Opens a section under the lock of the commons only.
     pub(crate) fn commons_section(&self) -> Section<'_> {
         let section = self.open_section(None);
         section.commons();
         section
     }
 
-    /// Stops all sections of all workers, to look at the zone as a whole. For microseconds.
+    /// Waits until no section of any worker is open, and keeps them all out, to look at the zone. Keep it
+    /// for microseconds only.
     pub(crate) fn stop_all(&self) -> Standstill<'_> {
         assert!(!self.in_section.replace(true), "push stream: a section inside a section");
         let mut standstill = Standstill { store: self, held: 0 };
@@ -169,7 +171,7 @@ impl Store {
         Section { store: self, seat, shard, commons: Cell::new(false), committed: false }
     }
 
-    /// Undoes what the dead holder of the lock `bit` left half done.
+    /// Undoes the section of the dead process that held the lock `bit`.
     fn repair(&self, bit: u64) {
         self.with_recovery(|| {
             for (number, seat) in self.seats() {
@@ -181,7 +183,7 @@ impl Store {
         });
     }
 
-    /// Undoes what a dead process left half done in this seat. The caller knows that it is dead.
+    /// Undoes the open section of this seat. The caller knows that its process is dead.
     pub(crate) fn repair_seat(&self, seat: &Seat) {
         self.with_recovery(|| {
             self.roll_back(seat);
@@ -189,13 +191,13 @@ impl Store {
         });
     }
 
-    /// Runs `body` as the only process that rolls back. Two at once, each with one lock of the
-    /// same dead worker, would otherwise undo what the faster one has done since.
+    /// Runs `body` while no other process rolls back. Without this, of two processes that each got a lock
+    /// of the same dead worker, the slower one could undo what the faster one has changed since.
     fn with_recovery(&self, body: impl FnOnce()) {
         let bomb = AbortOnUnwind(self);
         let lock = &self.header().recovery;
         if lock.lock(self.locking, || None) == Acquired::OwnerDied {
-            // Its rollback is simply done again: restoring a word twice gives the same.
+            // The rollback is done again. Restoring a word twice does no harm.
             lock.repaired(self.locking);
         }
         body();
@@ -225,12 +227,12 @@ impl<'s> Section<'s> {
         &self.store.header().shards[self.shard_number()]
     }
 
-    /// Number of the shard that this section has locked.
+    /// The number of the shard that this section has locked.
     pub(crate) fn shard_number(&self) -> usize {
         self.shard.expect("a section that asks for its shard has one")
     }
 
-    /// What all shards share; locked from here to the end of the section.
+    /// The part of the zone that all shards share. It is locked from here to the end of the section.
     pub(crate) fn commons(&self) -> &'s Commons {
         let commons = &self.store.header().commons;
         if !self.commons.get() {
@@ -240,7 +242,7 @@ impl<'s> Section<'s> {
         commons
     }
 
-    /// Our own seat.
+    /// The seat of this process.
     pub(crate) fn seat(&self) -> &'s Seat {
         self.seat
     }
@@ -250,7 +252,7 @@ impl<'s> Section<'s> {
         self.store.arena.get(handle)
     }
 
-    /// Changes a word; undone if the section does not commit.
+    /// Changes a word. It is undone if the section does not commit.
     pub(crate) fn set32(&self, word: &W32, value: u32) {
         let old = word.get();
         if old != value {
@@ -280,7 +282,7 @@ impl<'s> Section<'s> {
         self.set64(counter, counter.get().saturating_add(more));
     }
 
-    /// Takes from a counter, which never wraps.
+    /// Subtracts from a counter, which never wraps.
     pub(crate) fn sub(&self, counter: &W64, less: u64) {
         debug_assert!(counter.get() >= less, "a counter never falls below zero");
         self.set64(counter, counter.get().saturating_sub(less));
@@ -292,7 +294,7 @@ impl<'s> Section<'s> {
         self.set32(flags, if on { old | bits } else { old & !bits });
     }
 
-    /// Everything that this section changed is now so, at once.
+    /// Makes all changes of this section final, at once.
     pub(crate) fn commit(mut self) {
         if self.seat.log_len.get() > 0 {
             let count = self.seat.sections.get().wrapping_add(1);
@@ -322,7 +324,7 @@ impl Drop for Section<'_> {
     fn drop(&mut self) {
         let store = self.store;
         if store.arena.is_dead() {
-            return; // A test has "killed" this worker: its locks go the way of a dead process's.
+            return; // A test has "killed" this worker. Its locks are those of a dead process.
         }
         if !self.committed {
             store.roll_back(self.seat);
@@ -340,13 +342,13 @@ impl Drop for Section<'_> {
     }
 }
 
-/// All locks at once, for looking only. Changes nothing, so it has nothing to commit.
+/// All locks at once, for looking only. It changes nothing, so there is nothing to commit.
 ///
-/// The shards' locks are taken in ascending order and the commons' last. A section holds one shard at
-/// the most and waits for the commons only, so nobody waits in a ring.
+/// It takes the shards' locks in ascending order and the commons' lock last. A section has at most one
+/// shard's lock, and waits with it only for the commons. So no deadlock is possible.
 pub(crate) struct Standstill<'s> {
     pub(crate) store: &'s Store,
-    /// Locks that it has got.
+    /// How many locks it has got.
     held: usize,
 }
 
@@ -367,14 +369,14 @@ impl Drop for Standstill<'_> {
     }
 }
 
-/// Ends the process if repairing panics: a live process that keeps a lock would hang all others,
-/// a dead one does not.
+/// Ends the process if repairing panics. A live process that keeps a lock would block all others; a
+/// dead one does not.
 struct AbortOnUnwind<'s>(&'s Store);
 
 impl Drop for AbortOnUnwind<'_> {
     fn drop(&mut self) {
         if !self.0.arena.is_dead() {
-            // A panic inside a panic: Rust aborts.
+            // A panic while there is a panic: Rust aborts.
             panic!("push stream: the zone cannot be repaired");
         }
     }
@@ -389,7 +391,7 @@ mod tests {
 
     const LEN: usize = 96 * 1024;
 
-    /// Words that any section may change: the expiry queues' and some of the commons'.
+    /// Some words that any section may change.
     fn words(store: &Store) -> [&W64; 6] {
         let header = store.header();
         let shard = &header.shards[1];
@@ -459,7 +461,7 @@ mod tests {
         assert!(catch_unwind(AssertUnwindSafe(|| store.section(1).commit())).is_err());
     }
 
-    /// Dies at store `fuse` of `body`; its locks are then those of a dead process.
+    /// Dies at store `fuse` of `body`. Its locks are those of a dead process then.
     fn dies(store: &Store, fuse: u64, body: impl FnOnce(&Store)) -> bool {
         store.arena.fuse.set(Some(fuse));
         let died = catch_unwind(AssertUnwindSafe(|| body(store))).is_err();
@@ -472,7 +474,7 @@ mod tests {
         died
     }
 
-    /// Whoever comes first, by either lock, and even if the rescuer dies as well.
+    /// By either of its locks, and even if the rescuer dies as well.
     #[test]
     #[cfg_attr(miri, ignore = "thousands of zones")]
     fn a_dead_workers_section_is_undone_by_whoever_comes_next() {
@@ -496,7 +498,7 @@ mod tests {
                 let found = values(&witness);
                 assert!(found == before || found == done, "dead at {fuse}, {rescue}: {found:?}");
                 assert!(witness.inventory().violations.iter().all(|violation| {
-                    // The words are changed without their reasons.
+                    // The words were changed without a reason, which the audit notices.
                     !violation.contains("rest") && !violation.contains("free")
                 }));
                 change(&witness);

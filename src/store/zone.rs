@@ -1,4 +1,4 @@
-//! The zone's image: what lies where, and how a process opens it.
+//! The zone's image: its layout, and how a process makes and opens it.
 //!
 //! ```text
 //!   0            header: magic, version, sizes, commons, shards, directory of seats
@@ -8,9 +8,9 @@
 //!   first_page   pages, from here to the end
 //! ```
 //!
-//! The memory comes filled with zeroes, and all of it is right like that: an empty bucket, no bucket
-//! occupied, a page that was never used. So making a zone writes the header and the seats, and nothing
-//! that grows with the zone.
+//! New memory is filled with zeroes, and zeroes are right nearly everywhere: they mean an empty bucket,
+//! no occupied bucket, a page that was never used. So making a zone writes the header and the seats, and
+//! nothing that grows with the zone.
 
 use core::cell::Cell;
 use core::fmt;
@@ -28,19 +28,19 @@ use crate::store::pages::{DESCRIPTOR_SIZE, Descriptor};
 use crate::store::slab::CLASSES;
 use crate::store::undo::{SEAT_SIZE, Seat};
 
-/// Channels are spread over this many shards by a hash of the id. A power of two; 1 works too.
+/// Channels are spread over so many shards by a hash of the id. A power of two; 1 works too.
 pub(crate) const SHARDS: usize = 8;
 /// Seats to a page.
 const SEATS_PER_PAGE: usize = PAGE / SEAT_SIZE;
-/// Pages of seats at the most: room for 1,026 processes; nginx has 1,024 slots.
+/// At most so many pages hold seats: room for 1,026 processes; nginx has at most 1,024.
 const SEAT_PAGES_MAX: usize = 342;
-/// Bytes of the zone to one bucket of the index. The smallest channel takes 144 bytes.
+/// The index has a bucket for each so many bytes of the zone. The smallest channel takes 144 bytes.
 const BYTES_PER_BUCKET: usize = 512;
-/// Smallest arena: header, seats for a few workers, and some pages of messages.
+/// The smallest arena: header, seats for a few workers, and some pages of messages.
 const LEN_MIN: usize = 16 * PAGE;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"pushstrm");
-/// Counts up when the meaning of a byte changes.
+/// Goes up when the meaning of any byte changes.
 const VERSION: u32 = 2;
 
 /// The first bytes of the zone.
@@ -49,7 +49,7 @@ pub(crate) struct Header {
     kind: W32,
     version: W32,
     magic: W64,
-    /// Sizes of all records, folded: an image of another build is refused.
+    /// A number made of the sizes of all records: an image of another build is refused.
     layout: W64,
     len: W64,
     buckets_at: W32,
@@ -59,8 +59,8 @@ pub(crate) struct Header {
     pub(crate) pages: W32,
     /// Number of the first page, counted from the base.
     pub(crate) first_page: W32,
-    /// Pages set aside for interests; how much else fits does not depend on who listens. See
-    /// `Store::may_spare`.
+    /// Pages that are kept for interests, so that the number of messages that fit does not depend on the
+    /// number of subscribers. See `Store::may_spare`.
     pub(crate) reserve: W32,
     hash_key: [W64; 2],
     pub(crate) created: W64,
@@ -68,12 +68,12 @@ pub(crate) struct Header {
     pub(crate) recovery: LockCell,
     /// Held by the worker that does the shared part of a tick.
     pub(crate) sweeping: LockCell,
-    /// Process id of that worker, for those who wait for it.
+    /// Process id of that worker, for those that wait for it.
     pub(crate) sweeper: W32,
     _spare: W32,
     pub(crate) commons: Commons,
     pub(crate) shards: [Shard; SHARDS],
-    /// Pages of the seats, as numbers from the base; 0 = none yet.
+    /// Pages that hold seats, as numbers counted from the base; 0 = none.
     seat_pages: [W32; SEAT_PAGES_MAX],
 }
 
@@ -82,32 +82,32 @@ unsafe impl Record for Header {
     const KIND: u32 = u32::from_le_bytes(*b"zone");
 }
 
-/// What all shards share, under one lock.
+/// The part of the zone that all shards share. It has one lock.
 #[repr(C)]
 pub(crate) struct Commons {
     pub(crate) lock: LockCell,
-    /// First page in the list of free ones, its number + 1.
+    /// The first page in the list of free ones: its number + 1.
     pub(crate) free_first: W32,
-    /// Pages that are free, in the list or never used.
+    /// How many pages are free, in the list or never used.
     pub(crate) free_pages: W32,
-    /// Pages from this one to the last were never used: they are free, in no list, and nothing was
+    /// The pages from this one to the last were never used. They are free, in no list, and nothing was
     /// ever written to them or their descriptors.
     pub(crate) never_used: W32,
-    /// Free slots in the pages of the interests.
+    /// How many slots are free in the pages of interests.
     pub(crate) free_interests: W32,
-    /// Per size class, first page with a free slot, its number + 1.
+    /// For each size class, the first page with a free slot: its number + 1.
     pub(crate) partial: [W32; CLASSES],
     /// Time and tag of the newest message of the zone.
     pub(crate) time: W64,
     pub(crate) tag: W64,
-    /// Counts the channels ever created.
+    /// How many channels were ever created.
     pub(crate) created: W64,
     pub(crate) channels: W64,
     pub(crate) wildcard_channels: W64,
-    /// Discarded messages whose memory is not free, those still being read included.
+    /// How many messages are discarded and not freed, including those that are still being read.
     pub(crate) messages_in_trash: W64,
     pub(crate) channels_in_trash: W64,
-    /// The trash: first in, first out. Linked by `next` and by `hash_next`.
+    /// The trash, first in, first out. Messages are linked by `next`, channels by `hash_next`.
     pub(crate) trash_first: Link<Message>,
     pub(crate) trash_last: Link<Message>,
     pub(crate) trash_channel_first: Link<Channel>,
@@ -116,7 +116,7 @@ pub(crate) struct Commons {
     pub(crate) events: Link<Channel>,
 }
 
-/// The channels whose ids hash here, under one lock.
+/// The channels whose ids hash to this shard. It has one lock.
 #[repr(C)]
 pub(crate) struct Shard {
     pub(crate) lock: LockCell,
@@ -125,15 +125,15 @@ pub(crate) struct Shard {
     /// Messages stored, the events channel's excluded.
     pub(crate) stored: W64,
     pub(crate) channels_in_delete: W64,
-    /// Channels that may become idle, least recently active first.
+    /// Channels that may be idle, the least recently active first.
     pub(crate) idle_first: Link<Channel>,
     pub(crate) idle_last: Link<Channel>,
-    /// Deleted channels that nobody reads any more, for the next tick, linked by `hash_next`.
-    /// (A deleted channel that somebody still reads hangs on that worker's interest.)
+    /// Deleted channels that nobody reads any more, linked by `hash_next`. The next tick drains them.
+    /// (A deleted channel that is still being read is found through its interests.)
     pub(crate) deleted: Link<Channel>,
-    /// Channels whose workers are not all told yet, linked by `untold_next`.
+    /// Channels with news of which not all workers are told yet, linked by `untold_next`.
     pub(crate) untold: Link<Channel>,
-    /// Stored messages in order of expiry, one queue per time to live.
+    /// Stored messages in the order of expiry, one queue for each time to live.
     pub(crate) expiry: [ExpiryQueue; EXPIRY_QUEUES],
 }
 
@@ -151,11 +151,11 @@ unsafe impl Record for Bucket {
 /// Why an arena cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageError {
-    /// Less than the smallest arena, or more than handles can reach (64 GiB).
+    /// Smaller than the smallest arena, or larger than handles can reach (64 GiB).
     Size,
     /// The bytes are not a zone.
     NotAZone,
-    /// A zone made by another build of this module.
+    /// Another build of this module made the zone.
     OtherVersion,
     /// No seat of this number.
     NoSeat,
@@ -178,23 +178,23 @@ pub struct Store {
     pub(crate) locking: Locking,
     /// Number of our seat.
     pub(crate) seat: u32,
-    /// A section is open: a second one would wait for itself.
+    /// A section is open. A second one would wait for its lock for ever.
     pub(crate) in_section: Cell<bool>,
     hash_key: [u64; 2],
-    /// A test lets others work at the end of each section.
+    /// For tests: what others do at the end of each section.
     #[cfg(any(test, fuzzing))]
     pub(crate) between: Between,
-    /// Sections left until this worker "dies", holding no lock; tests and fuzzers only.
+    /// For tests and fuzzers: how many sections are left until this worker "dies", without a lock.
     #[cfg(any(test, fuzzing))]
     pub(crate) sections_left: Cell<Option<u64>>,
-    /// Looks before the section that is open or was last, and looks of the longest one so far.
+    /// For tests and fuzzers: records looked at before the last section, and in the longest one so far.
     #[cfg(any(test, fuzzing))]
     pub(crate) looks_before: Cell<u64>,
     #[cfg(any(test, fuzzing))]
     pub(crate) longest_section: Cell<u64>,
 }
 
-/// What a test does between two sections of a worker.
+/// A test's hook between two sections of a worker, in which others work.
 #[cfg(any(test, fuzzing))]
 #[derive(Default)]
 pub(crate) struct Between(core::cell::RefCell<Option<Box<dyn FnMut()>>>);
@@ -219,8 +219,8 @@ impl Between {
 }
 
 impl Store {
-    /// Formats `len` bytes at `base` as an empty zone with room for at least `seats` processes.
-    /// Once, before any other process uses it. `hash_key` should be random.
+    /// Makes an empty zone of the `len` bytes at `base`, with room for at least `seats` processes. Call it
+    /// once, before any other process uses the memory. `hash_key` should be random.
     ///
     /// # Errors
     ///
@@ -228,9 +228,9 @@ impl Store {
     ///
     /// # Safety
     ///
-    /// `base..base + len` is page aligned memory, shared by all processes that will open it,
-    /// mapped for as long as they live, and nobody else uses it. It is as the system has mapped it, all
-    /// zeroes, or all of it was filled with something else.
+    /// `base..base + len` is page aligned memory, shared by all processes that will open it, mapped for
+    /// as long as they live, and nobody else uses it. It is as the system has mapped it, all zeroes; or
+    /// somebody has filled all of it, which costs writing it once more.
     pub unsafe fn create(
         base: NonNull<u8>,
         len: usize,
@@ -242,7 +242,7 @@ impl Store {
         unsafe { Self::create_with(base, len, seats, hash_key, now, Locking::Robust) }
     }
 
-    /// At each later load, in the master: makes room for more processes, if there is memory.
+    /// Makes room for more processes, if there is memory. The master calls it at each reload.
     ///
     /// # Errors
     ///
@@ -250,8 +250,7 @@ impl Store {
     ///
     /// # Safety
     ///
-    /// As [`Store::create`]; the bytes may be anything, but no process has the last seat, which
-    /// the master borrows.
+    /// As [`Store::create`]; the bytes may be anything, but no other process has the master's seat.
     pub unsafe fn grow_seats(base: NonNull<u8>, len: usize, seats: u32) -> Result<(), ImageError> {
         // SAFETY: the caller's promise.
         let store = unsafe { Self::open_with(base, len, MASTER, Locking::Robust) }?;
@@ -259,7 +258,7 @@ impl Store {
         Ok(())
     }
 
-    /// Checks the image and binds this process to `seat`, which is nginx's process slot.
+    /// Checks the image, and binds this process to the seat of nginx's process slot `seat`.
     ///
     /// # Errors
     ///
@@ -293,7 +292,7 @@ impl Store {
         // SAFETY: the caller's promise.
         let arena = unsafe { Arena::new(base, len) };
         if !arena.is_blank() {
-            // An nginx that was built for debugging fills new memory.
+            // nginx fills new memory if it was built for that kind of debugging.
             arena.clear();
         }
         let plan = Plan::of(len);
@@ -331,7 +330,7 @@ impl Store {
         let store = Self::new(arena, locking, MASTER, key);
         store.make_seat_page();
         store.add_seats(seats);
-        // Last: an image without its magic is not a zone.
+        // This is written last: an image without its magic is not a zone.
         store.arena.put64(&store.header().magic, MAGIC);
         Ok(())
     }
@@ -377,13 +376,13 @@ impl Store {
         Ok(store)
     }
 
-    /// A section begins: what it looks at is counted.
+    /// A section begins: what it looks at will be counted.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn section_begins(&self) {
         self.looks_before.set(self.arena.looks.get());
     }
 
-    /// A section has ended: a test's others may work now, or this worker "dies".
+    /// A section has ended: others may work now, or this worker "dies".
     #[cfg(any(test, fuzzing))]
     pub(crate) fn section_ended(&self) {
         let looks = self.arena.looks.get() - self.looks_before.get();
@@ -445,7 +444,7 @@ impl Store {
         (0..seats).filter_map(|number| self.seat_at(number).map(|seat| (number, seat)))
     }
 
-    /// Pages that hold seats.
+    /// How many pages hold seats.
     pub(crate) fn seat_pages(&self) -> usize {
         self.header().seat_pages.iter().take_while(|page| page.get() != 0).count()
     }
@@ -495,7 +494,7 @@ impl Store {
         }
     }
 
-    /// The very first page of seats: there is no log to open a section with before it.
+    /// Makes the very first page of seats, without a section: there is no log before it.
     fn make_seat_page(&self) {
         let page = self.take_page_unlogged();
         let page = self.header().first_page.get() + page;
@@ -549,7 +548,7 @@ fn split_key(key: [u8; 16]) -> [u64; 2] {
     [u64::from_le_bytes(low), u64::from_le_bytes(high)]
 }
 
-/// The sizes of everything, folded into one number.
+/// A number made of the sizes of all records.
 fn layout() -> u64 {
     [
         size_of::<Header>(),

@@ -1,13 +1,13 @@
-//! What a test lets a worker do, in one call each, and what subscribers were handed of it.
+//! Operations of a worker as one call each, for tests; and what subscribers received.
 
 use super::{World, token};
 use crate::hub::{Lagged, News, Post, Refusal, Rest, Stay, Subscribe, Subscribed};
 use crate::model::Since;
 
-/// What a subscriber was handed.
+/// A message that a subscriber received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::hub) struct Received {
-    /// What the test calls it.
+    /// The test's number for the subscriber.
     pub(in crate::hub) number: usize,
     pub(in crate::hub) id: i64,
     pub(in crate::hub) text: Vec<u8>,
@@ -33,7 +33,7 @@ impl World {
         self.hub(worker).publish(channels, &post, &rules, now)
     }
 
-    /// Subscribes; answers the subscription and the texts of its backlog.
+    /// Subscribes, and reads the backlog.
     pub(in crate::hub) fn subscribe(
         &mut self,
         worker: usize,
@@ -63,7 +63,7 @@ impl World {
         Ok((subscribed, received))
     }
 
-    /// The texts of a backlog's first `room` messages, and what is left; nobody stays subscribed.
+    /// The texts of the first `room` messages of a backlog, and the rest of it. The subscriber does not stay.
     pub(in crate::hub) fn read_first(
         &mut self,
         worker: usize,
@@ -82,7 +82,7 @@ impl World {
         (texts, replayed.rest)
     }
 
-    /// The next `room` of them.
+    /// The texts of the next `room` messages, and what is left then.
     pub(in crate::hub) fn read_on(
         &mut self,
         worker: usize,
@@ -103,7 +103,7 @@ impl World {
         Ok((texts, rest))
     }
 
-    /// Delivers all that a worker has to deliver.
+    /// Delivers everything that the worker has for its subscribers.
     pub(in crate::hub) fn deliver(&mut self, worker: usize) -> Vec<Received> {
         let (rules, now) = (self.rules.clone(), self.now);
         let mut received = Vec::new();
@@ -129,7 +129,7 @@ impl World {
     }
 }
 
-/// A subscriber of these channels that stays.
+/// The request of a subscriber of these channels that stays.
 pub(super) fn request<'a>(requested: &'a [(&'a [u8], Option<u64>)]) -> Subscribe<'a> {
     Subscribe {
         requested,

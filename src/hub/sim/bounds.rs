@@ -1,4 +1,5 @@
-//! Clean-up costs what expires, not what exists, and no call does more than a bounded part of it.
+//! Bounds: clean-up costs as much as what expires, not as what exists; no call and no section does more
+//! than a bounded part of a long work.
 //!
 //! Pins known-defects.md R3, R13.
 
@@ -6,7 +7,7 @@ use super::{World, token};
 use crate::hub::{News, Tick};
 use crate::model::DELETED_ID;
 
-/// Channels that are all alive.
+/// So many live channels.
 const CHANNELS: u32 = 2000;
 
 fn crowded() -> World {
@@ -42,8 +43,8 @@ fn one_call_does_a_bounded_part_and_says_so() {
     assert_eq!(world.hub(0).totals(now).channels, 0, "in the end all of it is done");
 }
 
-/// However many listen to a deleted channel, one call ends some of them, and other channels of its shard
-/// have their turn in between.
+/// However many subscribers a deleted channel has, one call ends some of their subscriptions, and other
+/// channels of its shard have their turn in between.
 #[test]
 #[cfg_attr(miri, ignore = "hundreds of subscribers take Miri minutes")]
 fn a_deleted_channel_ends_in_portions() {
@@ -82,7 +83,7 @@ fn a_deleted_channel_ends_in_portions() {
         if ended == SUBSCRIBERS {
             break;
         }
-        // Some leave by themselves before their turn.
+        // Some leave by themselves before that.
         if calls == 3 {
             for number in 0..10 {
                 if world.hub(0).channels_of(token(number)).len() == 2 {
@@ -98,8 +99,8 @@ fn a_deleted_channel_ends_in_portions() {
     world.check("ended");
 }
 
-/// After a reload that lowers the limit, a publish discards some of the messages that are over it, and
-/// the ticks the others.
+/// After a reload with a lower limit, a publish discards some of the messages over it, and ticks discard
+/// the rest.
 #[test]
 #[cfg_attr(miri, ignore = "thousands of messages take Miri minutes")]
 fn messages_over_a_lower_limit_go_in_portions() {
@@ -138,8 +139,8 @@ fn messages_over_a_lower_limit_go_in_portions() {
     assert_eq!(stored(&mut world), 10);
 }
 
-/// Messages that are kept only for a worker that does not read stand between two stored ones: no section
-/// goes over all of them.
+/// Thousands of messages that are only kept for a slow worker stand between two stored ones. No section
+/// looks at all of them.
 #[test]
 #[cfg_attr(miri, ignore = "thousands of messages take Miri minutes")]
 fn the_next_stored_message_is_found_in_bounded_sections() {

@@ -1,5 +1,5 @@
-//! Each operation panics at its k-th use of a handle, for every k; its worker lives on, and nothing is
-//! torn, stuck, or lost without a word.
+//! Each operation panics at its k-th use of a handle, for every k. Its worker lives on: the zone stays
+//! whole, nothing starves, and a subscriber that may have missed messages is told.
 
 use super::World;
 use super::acts::Received;
@@ -7,7 +7,7 @@ use super::every_stop::{STEP, VICTIM, WITNESS, ZONE, furnished};
 use super::{Death, token};
 use crate::hub::News;
 
-/// What a worker hands out after a panic, and the subscribers that it says are broken.
+/// Delivers everything after a panic. Answers the messages, and the subscribers that are told of a panic.
 fn deliver(world: &mut World, worker: usize) -> (Vec<Received>, Vec<usize>) {
     let (rules, now) = (world.rules.clone(), world.now);
     let (mut received, mut broken) = (Vec::new(), Vec::new());
@@ -30,7 +30,7 @@ fn deliver(world: &mut World, worker: usize) -> (Vec<Received>, Vec<usize>) {
     (received, broken)
 }
 
-/// Runs `operation` in a furnished world for every moment of a panic.
+/// Runs `operation` in a furnished world, with a panic at every possible moment.
 fn panic_everywhere(name: &str, operation: impl Fn(&mut World, &mut Vec<Received>)) {
     let pristine = World::new(ZONE, 3).drain();
     let mut panics = 0;
@@ -42,7 +42,7 @@ fn panic_everywhere(name: &str, operation: impl Fn(&mut World, &mut Vec<Received
         let when = format!("{name}, a panic at use {uses}");
         world.check(&when);
 
-        // What its session does for a subscriber that was being opened.
+        // The session removes a subscriber whose request has failed.
         let (rules, now) = (world.rules.clone(), world.now);
         world.hub(VICTIM).leave(token(7), &rules, now);
         world.hub(VICTIM).tick(crate::hub::Tick::Full, &rules, now);

@@ -1,16 +1,16 @@
-//! Each operation is stopped at its k-th store, for every k; then others go on, and nothing is torn
-//! or leaked.
+//! A worker dies at the k-th store of each operation, for every k. Then others go on, and the zone is
+//! whole and nothing leaks.
 
 use super::World;
 use super::acts::Received;
 
-/// The worker that dies, and the one that lives on.
+/// The worker that dies, and one that lives on.
 pub(super) const VICTIM: usize = 0;
 pub(super) const WITNESS: usize = 1;
-/// The smallest that holds the furniture: operations that fill it come to their end soon.
+/// Just large enough for the furniture, so that operations which fill the zone end soon.
 pub(super) const ZONE: usize = 128 * 1024;
 
-/// A zone in which every kind of thing exists.
+/// A zone with records of every kind.
 pub(super) fn furnished() -> World {
     let mut world = World::new(ZONE, 3);
     world.rules.stored_max = Some(4);
@@ -35,10 +35,10 @@ pub(super) fn furnished() -> World {
     world
 }
 
-/// Every store. Under Miri, where one world takes half a minute, a few of them.
+/// Every store; under Miri, where one world takes half a minute, only some.
 pub(super) const STEP: usize = if cfg!(miri) { 401 } else { 1 };
 
-/// Runs `operation` in a furnished world for every moment of death.
+/// Runs `operation` in a furnished world, and dies at every possible moment.
 fn stop_everywhere(name: &str, operation: impl Fn(&mut World)) {
     let pristine = World::new(ZONE, 3).drain();
     let mut deaths = 0;
@@ -48,8 +48,8 @@ fn stop_everywhere(name: &str, operation: impl Fn(&mut World)) {
         let when = format!("{name}, dead at store {stores}");
         world.check(&when);
 
-        // The others go on before anybody has taken the dead one's seat.
-        // (Only what it was building is memory that they have to wait for.)
+        // The others go on before anybody has taken the dead worker's seat. (They can have to wait only
+        // for the memory of what it was building.)
         let early = world.publish(WITNESS, &[b"a", b"new"], b"after", true).is_ok();
         let texts = |received: &[Received]| -> Vec<Vec<u8>> {
             received.iter().filter(|r| r.number == 2).map(|r| r.text.clone()).collect()

@@ -1,11 +1,11 @@
-//! What a panic leaves: interests in the zone that the worker's roster knows nothing of. They must not
-//! be taken for those of other channels that have got their numbers since.
+//! Interests in the zone that the worker's roster does not know, as a panic may leave them. They must not
+//! be taken for the interests of other channels that have their numbers by now.
 
 use super::World;
 use super::acts::Received;
 use crate::hub::roster::Roster;
 
-/// A worker that has forgotten its subscriber of "old", and then gets one of "new".
+/// A worker that has forgotten its subscriber of "old", and then has one of "new".
 fn forgetful() -> World {
     let mut world = World::new(1 << 20, 1);
     world.subscribe(0, &[(b"old", None)], 1).expect("room");
@@ -19,7 +19,7 @@ fn got(number: usize, id: i64, text: &[u8]) -> Received {
 }
 
 #[test]
-fn a_subscriber_who_comes_later_gets_its_own_channel() {
+fn a_later_subscriber_gets_its_own_channel() {
     let mut world = forgetful();
     world.subscribe(0, &[(b"old", None)], 3).expect("room");
     world.publish(0, &[b"old"], b"to old", false).expect("room");

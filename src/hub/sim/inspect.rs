@@ -1,5 +1,5 @@
-//! The audit of a zone in use: silent while all is well, also with others at work between its stops,
-//! and with a name for each rule that is broken.
+//! The audit of a zone in use: it finds nothing while all is well, also when others work between its stops,
+//! and names each rule that is broken.
 
 use super::{SEATS, World};
 use crate::model::Audit;
@@ -8,8 +8,8 @@ use crate::store::channel::Channel;
 use crate::store::message::{Content, Message};
 use crate::store::{Inspection, Store};
 
-/// A world with something of everything: stored, expired and large messages, live and deleted
-/// channels, trash, interests with and without news.
+/// A world with records of all kinds: stored, expired and large messages, live and deleted channels,
+/// trash, interests with and without news.
 fn populated() -> World {
     let mut world = World::new(1 << 20, 2);
     for n in 0..40_u32 {
@@ -78,7 +78,7 @@ fn others_may_work_between_its_stops() {
             world.tick(0);
         }
         if round.is_multiple_of(11) {
-            // It dies in the middle of a publish.
+            // It dies while it publishes.
             let stores = u64::from(round);
             let survived = world.run_until_store(0, stores, |world| {
                 world.publish(0, &[b"cut off"], &[b'w'; 500], true)
@@ -102,7 +102,7 @@ enum Word<'s> {
 }
 use Word::{Narrow, Wide};
 
-/// Changes a word, and expects the audit to say so by this name; then puts the old value back.
+/// Changes a word, expects the audit to name this rule, and puts the old value back.
 fn expect(world: &World, name: &str, word: impl for<'s> Fn(&'s Store) -> Word<'s>) {
     let store = world.open(SEATS);
     let (narrow, wide) = match word(&store) {
@@ -150,7 +150,7 @@ fn message(store: &Store) -> &Message {
 fn each_broken_rule_has_a_name() {
     let mut world = populated();
     world.publish(0, &[b"idle"], b"to nobody", false).expect("room");
-    // Pages that were used, and are free again.
+    // For pages that were used and are free again.
     let text: &[&[u8]] = &[&[b'x'; 30_000]];
     let content = Content { event_id: None, event_type: None, text, flags: 0 };
     let staged = world.hub(0).store.stage(content).expect("room");
@@ -203,7 +203,7 @@ fn each_broken_rule_has_a_name() {
         Narrow(&s.bucket_of(hash).first.0, 0)
     });
     expect(&world, "occupied", |s| {
-        // The bits of a shard are its own: without them its channels cannot be listed.
+        // Without these bits the channels of the shard cannot be listed.
         let at = s.header().occupied_at.get() as usize;
         let words = (at..).step_by(4).map(|at| s.arena.word32(at));
         Narrow(words.into_iter().find(|word| word.get() != 0).expect("a channel"), 0)
@@ -233,7 +233,7 @@ fn each_broken_rule_has_a_name() {
     });
     expect(&world, "seat_at_rest", |s| {
         let seat = s.seat_at(2).expect("a seat");
-        // The word after the kind and the process id says what it holds.
+        // The word after the kind and the process id holds the bits of its locks.
         Wide(s.arena.word64(s.arena.offset_of(&seat.pid) + 4), 1 << 20)
     });
 
@@ -289,7 +289,7 @@ fn each_broken_rule_has_a_name() {
         Narrow(flags, flags.get() | 1)
     });
     expect(&world, "message_needless", |s| {
-        // No longer stored, though in no trash, and nobody listens there.
+        // No longer stored, not in the trash, and without a reader.
         let flags = &message(s).flags;
         Narrow(flags, flags.get() & !1)
     });

@@ -1,4 +1,4 @@
-//! A naive model of all channels, and the zone as it really is, to be compared with it.
+//! A naive model of all channels, and the real zone to compare it with.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::store::zone::SHARDS;
 
 pub(super) type Id = Vec<u8>;
 
-/// A message as it lies in the zone.
+/// A stored message in the zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Lying {
     pub(super) id: u64,
@@ -23,7 +23,7 @@ pub(super) struct Lying {
     pub(super) text: Vec<u8>,
 }
 
-/// A channel as it is in the zone.
+/// A channel in the zone.
 #[derive(Debug)]
 pub(super) struct Real {
     pub(super) created: u64,
@@ -36,7 +36,7 @@ pub(super) struct Real {
     pub(super) interests: usize,
 }
 
-/// All live channels of the zone.
+/// Reads all live channels of the zone.
 pub(super) fn look(store: &Store) -> BTreeMap<Id, Real> {
     let mut found = BTreeMap::new();
     for shard in 0..SHARDS {
@@ -93,11 +93,11 @@ pub(super) fn look(store: &Store) -> BTreeMap<Id, Real> {
 pub(super) struct Published {
     pub(super) time: Seconds,
     pub(super) tag: u64,
-    /// `None`: a notice, whose text is not predicted.
+    /// `None` for a notice, whose text is not predicted.
     pub(super) content: Option<Posted>,
 }
 
-/// What a publisher posted.
+/// The content that a publisher posted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Posted {
     pub(super) event_id: Option<Vec<u8>>,
@@ -105,42 +105,42 @@ pub(super) struct Posted {
     pub(super) store: bool,
 }
 
-/// One incarnation of a channel.
+/// A channel, from its creation to its end.
 #[derive(Debug)]
 pub(super) struct Channel {
     pub(super) id: Id,
     pub(super) created: u64,
-    /// The message of id n is the n-1-th.
+    /// The message with id n is at index n - 1.
     pub(super) log: Vec<Published>,
     pub(super) stored: Vec<Lying>,
     pub(super) active: Seconds,
-    /// Somebody may have begun to subscribe then, and not come to the end of it.
+    /// When somebody last tried to subscribe, with success or not.
     pub(super) tried: Seconds,
-    /// Deleted: with one of these texts.
+    /// If it was deleted: one of these is the text of the notice.
     pub(super) deleted: Option<Vec<Vec<u8>>>,
 }
 
-/// What an operation may have done.
+/// The possible effects of operations.
 #[derive(Debug, Default)]
 pub(super) struct Effects {
-    /// To which channel; what; and whether it is sure (its publisher has not died meanwhile).
+    /// Channel and content of each message, and whether it is certain (its publisher has not died).
     pub(super) published: Vec<(Id, Posted, bool)>,
-    /// Channels that may have been created, and those of them that certainly were.
+    /// Channels that may have been created, and those that certainly were.
     pub(super) may_create: BTreeSet<Id>,
     pub(super) created: BTreeSet<Id>,
-    /// Channels that may have been deleted, with the texts of which one is sent.
+    /// Channels that may have been deleted, with the possible texts of the notice.
     pub(super) may_delete: BTreeMap<Id, Vec<Vec<u8>>>,
     pub(super) deleted: BTreeSet<Id>,
-    /// Idle channels may have gone.
+    /// Idle channels may have been collected, and messages discarded.
     pub(super) swept: bool,
 }
 
-/// All channels as they should be.
+/// All channels, as they should be.
 #[derive(Default)]
 pub(super) struct Model {
-    /// Every incarnation of every channel.
+    /// Every channel that ever existed.
     pub(super) channels: Vec<Channel>,
-    /// The live ones.
+    /// The live ones, as indices of `channels`.
     pub(super) live: BTreeMap<Id, usize>,
     /// Messages of all channels but the events channel.
     pub(super) published: u64,
@@ -153,7 +153,7 @@ impl Model {
         self.live.get(id).map(|number| &self.channels[*number])
     }
 
-    /// Compares with what is in the zone after an operation, and takes over what may have happened.
+    /// Compares itself with the zone after an operation, and takes over what has happened.
     pub(super) fn reconcile(
         &mut self,
         real: &BTreeMap<Id, Real>,
@@ -229,7 +229,7 @@ impl Model {
             if content.as_ref().is_none_or(|content| content.store) {
                 may_be_stored.push(id);
             }
-            // The last one's stamp is the channel's; that of an earlier one is seen if it lies there.
+            // The stamp of the last message is the channel's. An earlier one is known if it is stored.
             let lying = real.stored.iter().find(|message| message.id == id);
             let stamp = if n as u64 + 1 == new {
                 real.last
@@ -242,7 +242,7 @@ impl Model {
                 assert!(stamp.0 >= now.min(self.newest.0), "time goes back");
             }
         }
-        // What lies there was published, with this content.
+        // Each stored message was published, with this content.
         let mut last = (0, 0);
         for message in &real.stored {
             assert!(may_be_stored.contains(&message.id), "a message that was gone is back");
@@ -257,14 +257,14 @@ impl Model {
                 assert_eq!(message.event_id, content.event_id, "an event id is spoilt");
             }
         }
-        // What lies there no more has expired, or had to make way for newer ones.
+        // Each message that is no longer stored has expired, or had to make way for newer ones.
         let there: BTreeSet<u64> = real.stored.iter().map(|message| message.id).collect();
         let evicts = notices || effects.swept || posts.iter().any(|post| post.1.store);
         let has_expired = |id: &u64| {
             channel.stored.iter().any(|message| message.id == *id && message.expires <= now)
         };
         let lost: Vec<u64> = may_be_stored.into_iter().filter(|id| !there.contains(id)).collect();
-        // Some may have been there still when others had to make way.
+        // Some that have expired may still have been there when others had to make way.
         let most = there.len() + lost.iter().filter(|id| has_expired(id)).count();
         for id in &lost {
             let expired = has_expired(id);
@@ -275,7 +275,7 @@ impl Model {
         }
         if sure > 0 && posts.last().is_some_and(|post| post.1.store && post.2) {
             let max = rules.stored_max.unwrap_or(u64::MAX);
-            // After a lower limit each publish discards some of the excess, and ticks the rest.
+            // When the limit was lowered, a publish discards some messages over it, and ticks the rest.
             let stores = posts.iter().filter(|post| post.1.store && post.2).count();
             let excess =
                 (channel.stored.len() + stores).saturating_sub(stores * EVICTED_PER_PUBLISH);
@@ -286,7 +286,8 @@ impl Model {
     }
 }
 
-/// What a subscriber must be sent of these messages, all stored ones of a channel: by the book.
+/// The ids that a subscriber must get of these messages, which are all that a channel stores, as the
+/// specification says.
 pub(super) fn selected(
     stored: &[Lying],
     backtrack: Option<u64>,

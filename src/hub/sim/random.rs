@@ -1,9 +1,8 @@
-//! Histories drawn from a seed, or from a fuzzer's input: workers publish, subscribe, deliver,
-//! delete, sweep, come, go and die at any store, and after each step the zone is what a naive model
-//! says.
+//! Random histories, from a seed or a fuzzer's input: workers publish, subscribe, deliver, delete, sweep,
+//! start, end, panic, and die at any store. After each step the zone must be what a naive model says.
 //!
-//! `PUSH_STREAM_SIM_SEEDS=N` runs N more seeds, `PUSH_STREAM_SIM_SEED=S` that one alone. A failure
-//! names its seed. `fuzz/fuzz_targets/store_ops.rs` has the inputs.
+//! `PUSH_STREAM_SIM_SEEDS=N` runs N more seeds, `PUSH_STREAM_SIM_SEED=S` only that one. A failure prints
+//! its seed. `fuzz/fuzz_targets/store_ops.rs` supplies the inputs.
 //!
 //! Pins known-defects.md M12, R15.
 
@@ -19,19 +18,19 @@ mod backlog;
 
 use backlog::Pending;
 
-/// Places for workers; not all are taken.
+/// At most so many workers live.
 const WORKERS: usize = 5;
 const STEPS: usize = 400;
-/// Records that one section may look at: bounds how long all others wait.
+/// A section looks at fewer records than this, since others wait meanwhile.
 const LOOKS_MAX: u64 = 500;
-/// Times to live: as many as there are queues, so that all expire in order.
+/// Times to live: as many as there are queues, so that all messages expire in order.
 const TTLS: [Seconds; 4] = [5, 20, 60, 300];
 
 /// One subscription of a subscriber.
 struct Subscription {
-    /// The incarnation of the channel.
+    /// Index of the channel in the model.
     channel: usize,
-    /// Id of the next message that it is to get.
+    /// Id of the next message that it must get.
     next: u64,
     ended: bool,
 }
@@ -40,7 +39,7 @@ struct Subscriber {
     worker: usize,
     announced: bool,
     subscriptions: Vec<Subscription>,
-    /// Subscriptions that it was told the end of: after their notices.
+    /// How many of its subscriptions have ended, as it was told after their notices.
     ends: usize,
 }
 
@@ -50,19 +49,19 @@ struct Sim {
     model: Model,
     subscribers: BTreeMap<Token, Subscriber>,
     pending: Vec<Pending>,
-    /// Workers that were told to look.
+    /// Workers that were woken.
     awake: [bool; WORKERS],
-    /// Somebody died: wake-ups and counters of its seat are as it left them.
+    /// A worker died, and nobody has cleaned its seat yet.
     unrecovered: bool,
-    /// What workers may have done since the model was last compared.
+    /// The possible effects of operations since the model was compared last.
     effects: Effects,
     label: u64,
     ids: Vec<Id>,
-    /// All workers listen to the same few channels: more than a publisher tells in one section.
+    /// All workers listen to the same few channels, so that a publisher cannot tell all in one section.
     is_crowd: bool,
 }
 
-/// Runs the history that these numbers decide; panics where something does not hold.
+/// Runs the history that these numbers decide. Panics if anything is wrong.
 pub(in crate::hub) fn run(rng: Rng) {
     Sim::new(rng).run();
 }
@@ -174,7 +173,7 @@ impl Sim {
         if self.unrecovered && self.rng.chance(50) {
             self.wait_for_older();
         }
-        // Sometimes somebody goes on before anybody has looked at what a dead one left.
+        // Sometimes a worker goes on before the model has looked at what a dead one left.
         if self.unrecovered && self.effects.may_delete.is_empty() && self.rng.chance(30) {
             let living = self.living();
             let worker = *self.rng.pick(&living);
@@ -187,7 +186,7 @@ impl Sim {
         (0..WORKERS).filter(|worker| self.world.workers[*worker].is_some()).collect()
     }
 
-    /// Runs `operation` on a worker, which may die in it. `None`: it did.
+    /// Runs `operation` on a worker, which may die or panic in it. `None` if it did.
     fn on<R>(
         &mut self,
         worker: usize,
@@ -219,12 +218,12 @@ impl Sim {
         self.awake[worker] |= self.world.hub(worker).has_news();
     }
 
-    /// An operation of the worker has not come to its end.
+    /// An operation of this worker was cut off.
     fn interrupted(&mut self, worker: usize) {
         if self.world.workers[worker].is_none() {
             return self.died(worker);
         }
-        // It has panicked. Others are woken by their ticks, if not by it.
+        // It has panicked, perhaps before it woke the others. Their ticks wake them.
         self.take_wakes(worker);
         self.living().into_iter().for_each(|worker| self.awake[worker] = true);
     }
@@ -353,7 +352,7 @@ impl Sim {
                     new(wildcard) > 0
                         && max.is_some_and(|max| there(wildcard) + new(wildcard) > max)
                 };
-                // A dead worker may have made some that the model has not seen yet.
+                // A dead worker may have created some that the model does not know yet.
                 let excused = self.unrecovered;
                 assert!(
                     over(false, rules.channels_max)
@@ -442,7 +441,7 @@ impl Sim {
                         self.model.channels[channel].active = now;
                         let mut next = self.model.channels[channel].log.len() as u64 + 1;
                         if id == b"events" {
-                            // The notices of this request come after it was attached.
+                            // The notices about this request come when it is attached.
                             next = 0;
                         }
                         Subscription { channel, next, ended: false }
@@ -473,8 +472,8 @@ impl Sim {
         }
     }
 
-    /// An operation for this subscriber has come to its end, in a panic perhaps: then it is not known how
-    /// far it got, and the subscriber is cut off.
+    /// Removes a subscriber, after an operation for it that may have panicked: nobody knows how far that
+    /// got.
     fn drop_panicked(&mut self, worker: usize, token: Token) {
         self.subscribers.remove(&token);
         if self.world.workers[worker].is_some() {
@@ -482,7 +481,7 @@ impl Sim {
         }
     }
 
-    /// A name that nobody has had, in the first free slot of this worker.
+    /// A new token in the first free slot of this worker.
     fn free_token(&self, worker: usize) -> Token {
         let is_taken = |index| {
             let mut all = self.subscribers.iter();
@@ -503,7 +502,7 @@ impl Sim {
         self.drop_panicked(worker, token);
     }
 
-    /// Nothing is waiting anywhere, and then a publisher dies before it has told everybody.
+    /// While nobody has news, a publisher dies before it has told everybody.
     fn cut_off(&mut self, worker: usize) {
         self.settle();
         let death = Death::AfterSection(1 + self.rng.below(5) as u64);
@@ -511,7 +510,7 @@ impl Sim {
         self.wait_for_older();
     }
 
-    /// Subscribers know of all that they are still to get, and of when that was published.
+    /// Asks the hub about messages that a subscriber must still get, and when they were published.
     fn wait_for_older(&mut self) {
         self.sync();
         let mut due = Vec::new();
@@ -526,7 +525,7 @@ impl Sim {
                 }
             }
         }
-        // The answer itself tells those who do not know yet: one question a time.
+        // One question at a time, since the answer tells the workers that do not know yet.
         let Some((token, worker, time, tag)) = due.get(self.rng.below(due.len())).copied() else {
             return;
         };
@@ -570,7 +569,7 @@ impl Sim {
         self.sync();
         let (model, subscribers) = (&self.model, &mut self.subscribers);
         let mut broken = Vec::new();
-        // Not `self.on`: the deliveries go into its other fields.
+        // Not with `self.on`: `take` needs other fields of `self`.
         let (rules, now) = (self.world.rules.clone(), self.world.now);
         let mut run = |world: &mut World| {
             let hub = world.hub(worker);
@@ -659,7 +658,7 @@ impl Sim {
         }
     }
 
-    /// Everybody does what there is to do: then every subscriber has all that it should have.
+    /// All workers do everything that there is to do. Then every subscriber has all its messages.
     fn settle(&mut self) {
         while !self.pending.is_empty() {
             self.read_pending(None);
@@ -686,7 +685,7 @@ impl Sim {
         }
     }
 
-    /// The channels are as the model says.
+    /// Checks that the channels are as the model says.
     fn sync(&mut self) -> BTreeMap<Id, Real> {
         let effects = std::mem::take(&mut self.effects);
         let store = self.world.open(SEATS);
@@ -700,7 +699,7 @@ impl Sim {
         real
     }
 
-    /// The channels and all figures are as the model says.
+    /// Checks that the channels and all figures are as the model says.
     fn compare(&mut self) {
         for worker in self.living() {
             let looks = self.world.hub(worker).store.longest_section.get();
@@ -731,7 +730,7 @@ impl Sim {
     }
 }
 
-/// Checks what a worker hands out. Who was told of a panic is in `broken`, and is cut off later.
+/// Checks what a worker hands out. Subscribers that are told of a panic are added to `broken`.
 fn take(
     news: News<'_>,
     model: &Model,
@@ -816,7 +815,7 @@ mod tests {
         }
     }
 
-    /// What the fuzzer does, and that it can get everywhere: an input is a history like any other.
+    /// The fuzzer's way: an input of any length is a history.
     #[test]
     fn histories_of_inputs() {
         let mut rng = Rng::seeded(1);

@@ -1,30 +1,30 @@
-//! Numbers that decide a history: drawn from a seed (splitmix64), or taken from a fuzzer's input.
+//! The numbers that decide a history: drawn from a seed (splitmix64), or taken from a fuzzer's input.
 //! The same seed, or the same input, gives the same history everywhere.
 
 use std::collections::VecDeque;
 
 /// A generator.
-pub(in crate::hub) struct Rng(Source);
+pub(crate) struct Rng(Source);
 
 enum Source {
     #[cfg_attr(fuzzing, expect(dead_code, reason = "a fuzzer gives inputs only"))]
     Seed(u64),
-    /// What is left of an input; when nothing is, every number is the smallest.
+    /// The rest of an input. When it is used up, every number is the smallest one.
     Input(VecDeque<u8>),
 }
 
 impl Rng {
     #[cfg_attr(fuzzing, expect(dead_code, reason = "a fuzzer gives inputs only"))]
-    pub(in crate::hub) const fn seeded(seed: u64) -> Self {
+    pub(crate) const fn seeded(seed: u64) -> Self {
         Self(Source::Seed(seed))
     }
 
-    pub(in crate::hub) fn of_input(input: &[u8]) -> Self {
+    pub(crate) fn of_input(input: &[u8]) -> Self {
         Self(Source::Input(input.to_vec().into()))
     }
 
-    /// Nothing is left to decide by. Never true of a seed.
-    pub(in crate::hub) fn is_spent(&self) -> bool {
+    /// The input is used up. Never true with a seed.
+    pub(crate) fn is_spent(&self) -> bool {
         match &self.0 {
             Source::Seed(_) => false,
             Source::Input(rest) => rest.is_empty(),
@@ -32,15 +32,15 @@ impl Rng {
     }
 
     #[cfg_attr(fuzzing, expect(dead_code, reason = "the simulation asks for less"))]
-    pub(in crate::hub) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         match &mut self.0 {
             Source::Seed(state) => splitmix(state),
             Source::Input(rest) => taken(rest, u64::MAX),
         }
     }
 
-    /// One of `0..n`.
-    pub(in crate::hub) fn below(&mut self, n: usize) -> usize {
+    /// A number of `0..n`.
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         let n = n.max(1) as u64;
         let number = match &mut self.0 {
             Source::Seed(state) => splitmix(state),
@@ -49,19 +49,19 @@ impl Rng {
         (number % n) as usize
     }
 
-    /// True `percent` times of a hundred.
-    pub(in crate::hub) fn chance(&mut self, percent: usize) -> bool {
+    /// True `percent` times out of a hundred.
+    pub(crate) fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
-    /// One of them.
-    pub(in crate::hub) fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+    /// One of the choices.
+    pub(crate) fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.below(all.len())]
     }
 
-    /// `len` bytes that begin with `label`, as far as it fits. What follows decides nothing, so an
-    /// input is not spent on it.
-    pub(in crate::hub) fn text(&mut self, label: u64, len: usize) -> Vec<u8> {
+    /// `len` bytes that begin with `label`, as far as it fits. The others decide nothing, so they take
+    /// nothing from an input.
+    pub(crate) fn text(&mut self, label: u64, len: usize) -> Vec<u8> {
         let mut filler = match &mut self.0 {
             Source::Seed(state) => splitmix(state),
             Source::Input(_) => label,
@@ -81,7 +81,7 @@ fn splitmix(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A number out of as few bytes as `max` has: each byte of an input is to decide something.
+/// A number from as few bytes as `max` has, so that each byte of an input decides something.
 fn taken(rest: &mut VecDeque<u8>, max: u64) -> u64 {
     let len = (u64::BITS - max.leading_zeros()).div_ceil(8) as usize;
     rest.drain(..len.min(rest.len())).fold(0, |number, byte| number << 8 | u64::from(byte))

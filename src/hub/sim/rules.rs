@@ -42,7 +42,7 @@ fn with_events(world: &mut World) {
     world.hub(0).configure(&rules, now);
 }
 
-/// Everything that a client could see of the zone.
+/// Everything that a client can see of the zone.
 fn seen(world: &mut World) -> String {
     let now = world.now;
     format!("{:?} {:?}", world.hub(0).list(b""), world.hub(0).summary(now))
@@ -56,7 +56,7 @@ fn a_refused_publish_changes_nothing() {
     with_events(&mut world);
     world.publish(0, &[b"there"], b"x", true).expect("room");
     let before = seen(&mut world);
-    // The first channel that is wrong decides, and for each: id, length, number, events channel.
+    // The first wrong channel decides; for each channel the order is id, length, number, events channel.
     type Case<'a> = (&'a [&'a [u8]], &'a [u8], Refusal);
     let cases: &[Case<'_>] = &[
         (&[], b"x", Refusal::NoChannelId),
@@ -139,7 +139,7 @@ fn a_refused_subscription_changes_nothing() {
             assert_eq!(seen(&mut world), before, "{requested:?} changed something");
         }
     }
-    // Wildcard channels need no authorization; a limit in effect wants another one beside them.
+    // Wildcard channels need no authorization. If there is a limit, another channel must be named too.
     let both: Requested<'_> = &[(b"w_1", None), (b"a", None)];
     let request = Subscribe { wildcard_max: Some(1), ..request(both) };
     assert!(subscribe(&mut world, &request).is_ok());
@@ -234,7 +234,7 @@ fn messages_that_are_read_are_in_the_trash_only_afterwards() {
 }
 
 #[test]
-fn trash_is_lent_to_whoever_needs_room() {
+fn trash_is_freed_when_room_is_needed() {
     let mut world = World::new(128 * 1024, 1);
     world.rules.stored_max = Some(1);
     for _ in 0..200 {
@@ -328,7 +328,7 @@ fn a_deletion_while_messages_are_handed_out_is_not_missed() {
     let (rules, now) = (world.rules.clone(), world.now);
     let mut reader = world.workers[0].take().expect("it lives");
     reader.deliver(&rules, now, &mut |_| {
-        // The other worker, with a text that all know: there is no message to tell of it.
+        // The other worker deletes with the configured text, for which there is no message.
         world.delete(1, b"a", b"Channel deleted");
     });
     world.workers[0] = Some(reader);
@@ -376,7 +376,7 @@ fn tags_order_the_messages_of_all_channels() {
     world.publish(1, &[b"a"], b"x", true).expect("room");
     world.now = 1001;
     world.publish(1, &[b"b"], b"x", true).expect("room");
-    world.now = 990; // The clock goes back; the time of messages does not.
+    world.now = 990; // The clock goes back. The time of messages does not.
     world.publish(0, &[b"a"], b"x", true).expect("room");
     world.now = 1002;
     world.publish(0, &[b"a"], b"x", true).expect("room");
@@ -444,7 +444,7 @@ fn events_are_counted() {
     world.tick(0);
     assert_eq!(told(&mut world), 80);
     assert_eq!(world.hub(0).info(b"events").map(|info| info.stored), Some(20));
-    // Polling tells of no subscription.
+    // Polling is not announced.
     let asks: &[(&[u8], _)] = &[(b"polled", None)];
     let polls = Subscribe { stay: Stay::No, ..request(asks) };
     subscribe(&mut world, &polls).expect("room");
@@ -499,7 +499,7 @@ fn a_full_zone_still_serves_what_exists() {
     world.check("full and empty");
 }
 
-/// The handing out of `Ended` frees a subscriber without other subscriptions.
+/// `Ended` says how many other subscriptions there are. With none the subscriber is unregistered.
 #[test]
 fn ended_tells_what_is_left() {
     let mut world = World::new(ZONE, 1);

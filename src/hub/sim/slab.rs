@@ -1,8 +1,8 @@
-//! Memory: what fits, that nothing overlaps, and that a zone holds as much again after it drained.
+//! Memory: which messages fit, that none overlap, and that a drained zone holds as much as before.
 //!
-//! What "fits" means, exactly. A message is a head of 80 bytes and its content, in a chain of
-//! slots. Of the first slot it has all bytes, of each further one all but 16. It may have every
-//! free slot of the ordinary classes, and every free page but those set aside for interests
+//! Exactly which messages fit: a message is a head of 80 bytes and its content, in a chain of slots. It
+//! uses all bytes of the first slot, and all but 16 of each further one. It may use every free slot of
+//! the ordinary classes, and every free page except those that are kept for interests
 //! (`Store::may_spare`), each as one slot of 4,096 bytes. If its bytes fit there, it is accepted.
 
 use super::rng::Rng;
@@ -14,7 +14,7 @@ use crate::store::message::{Content, MESSAGE_HEAD, Message};
 use crate::store::pages::SLAB;
 use crate::store::slab::{BLOCK_HEAD, CLASSES, VITAL};
 
-/// Most content bytes that one more message can have, by the rule above.
+/// How many bytes of content one more message can have, by the rule above.
 fn room(store: &Store) -> Option<usize> {
     let header = store.header();
     let mut slots = 0;
@@ -42,7 +42,7 @@ fn content<'a>(text: &'a [&'a [u8]]) -> Content<'a> {
     Content { event_id: None, event_type: None, text, flags: 0 }
 }
 
-/// Exactly what fits is accepted, with the content that was given, and not one byte more.
+/// A message that just fits is accepted and keeps its content. One byte more is refused.
 fn proves_the_rule(hub: &Hub, rng: &mut Rng) {
     let Some(room) = room(&hub.store) else { return };
     let text = rng.text(0, room + 1);
@@ -54,7 +54,7 @@ fn proves_the_rule(hub: &Hub, rng: &mut Rng) {
     hub.store.unstage(message);
 }
 
-/// Messages that only we know, in any order; as large as the remaining room at the most.
+/// Staged messages, freed in any order, of any size up to the room that is left.
 #[test]
 fn staged_messages_keep_their_bytes_in_any_history() {
     for seed in 0..12 {
@@ -65,7 +65,7 @@ fn staged_messages_keep_their_bytes_in_any_history() {
         let hub = world.workers[0].take().expect("it lives");
         let mut live: Vec<(crate::store::arena::Handle<Message>, Vec<u8>)> = Vec::new();
         for _ in 0..500 {
-            // Now and then all but a few small survivors go.
+            // Now and then most of them are freed.
             if rng.chance(2) {
                 for _ in 0..live.len() * 9 / 10 {
                     let (message, _) = live.swap_remove(rng.below(live.len()));
@@ -109,9 +109,9 @@ fn staged_messages_keep_their_bytes_in_any_history() {
     }
 }
 
-/// Channels and published messages of all sizes come and go; then what fits is still accepted.
+/// Channels and messages of all sizes come and go. After that, a message that fits is still accepted.
 #[test]
-fn what_fits_is_published_after_any_history() {
+fn a_message_that_fits_is_published_after_any_history() {
     for seed in 0..8 {
         let mut rng = Rng::seeded(1000 + seed);
         let mut world = World::new(192 * 1024, 2);
@@ -145,7 +145,7 @@ fn what_fits_is_published_after_any_history() {
     }
 }
 
-/// Publishes one kind of message until the zone is full; answers how many fitted.
+/// Publishes messages of this length until the zone is full. Answers how many fitted.
 fn fill(world: &mut World, len: usize) -> usize {
     let text = vec![b'f'; len];
     (0..).take_while(|_| world.publish(0, &[b"fill"], &text, true).is_ok()).count()
@@ -196,7 +196,7 @@ fn a_few_subscribers_do_not_change_how_many_fit() {
     }
 }
 
-/// Evicted messages lend their memory at once: a busy channel never runs out.
+/// Discarded messages lend their memory at once, so a busy channel never runs out of memory.
 #[test]
 fn a_small_zone_takes_any_number_of_messages() {
     let mut world = World::new(129 * 1024, 2);
@@ -210,7 +210,7 @@ fn a_small_zone_takes_any_number_of_messages() {
     world.check("after all of them");
 }
 
-/// A large message behind much small trash: room is made in portions, not piece by piece.
+/// A large message needs the room of much small trash, which is freed in portions, not piece by piece.
 #[test]
 fn a_large_message_gets_the_room_of_many_small_ones() {
     let mut world = World::new(4 * 1024 * 1024, 2);

@@ -58,7 +58,8 @@ pub(super) fn keep_open(worker: &Worker, request: &mut Request, token: Token) ->
         events::watch_soon(worker, token);
     }
     r.write_event_handler = Some(events::on_writable);
-    request.hold();
     worker.schedule();
+    // Last, for nobody would take it back after a panic.
+    request.hold();
     NGX_DONE as ngx_int_t
 }

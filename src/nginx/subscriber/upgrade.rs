@@ -217,8 +217,9 @@ fn keep_open(worker: &Worker, request: &mut Request) -> ngx_int_t {
     let r = request.fields_mut();
     r.read_event_handler = Some(events::on_frames);
     r.write_event_handler = Some(events::on_writable);
-    request.hold();
     worker.schedule();
+    // Last, for nobody would take it back after a panic.
+    request.hold();
     // Frames may have arrived already, with the request or after it.
     request.peer().post_read();
     NGX_DONE as ngx_int_t

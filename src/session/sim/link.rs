@@ -29,6 +29,26 @@ pub(in crate::session) fn inject() -> ! {
     std::panic::resume_unwind(Box::new(Injected))
 }
 
+thread_local! {
+    static RENDERINGS_LEFT: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// The rendering of a message panics, after so many that do not.
+pub(in crate::session) fn fail_rendering(after: Option<usize>) {
+    RENDERINGS_LEFT.set(after);
+}
+
+/// A message is being rendered.
+pub(in crate::session) fn rendering() {
+    match RENDERINGS_LEFT.get() {
+        Some(0) => {
+            RENDERINGS_LEFT.set(None);
+            inject();
+        }
+        left => RENDERINGS_LEFT.set(left.map(|left| left - 1)),
+    }
+}
+
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::session) enum Fault {
@@ -58,6 +78,8 @@ pub(in crate::session) enum End {
     Cut(Cut),
     /// On its own account.
     Vanished,
+    /// It was not let in.
+    Refused,
 }
 
 /// Decides what goes wrong in the call of this number.
@@ -80,7 +102,7 @@ pub(in crate::session) struct Connection {
     /// Bytes that the socket takes now.
     pub(in crate::session) room: Cell<usize>,
     /// Bytes that the server's own output has taken, and the socket not yet.
-    held: RefCell<VecDeque<u8>>,
+    held: RefCell<Vec<u8>>,
     pub(in crate::session) received: RefCell<Vec<u8>>,
     pub(in crate::session) wants_room: Cell<bool>,
     /// How often the time began in which the socket may take nothing.
@@ -101,6 +123,8 @@ pub(in crate::session) struct Connection {
     call_back: RefCell<Option<CallBack>>,
     pub(in crate::session) entry: Cell<Option<Entry>>,
     pub(in crate::session) end: RefCell<Option<End>>,
+    /// The place that the header of a poll's answer has told.
+    pub(in crate::session) announced: Cell<Option<Announced>>,
 }
 
 impl core::ops::Deref for SimLink {
@@ -136,6 +160,7 @@ impl SimLink {
             call_back: RefCell::default(),
             entry: Cell::new(None),
             end: RefCell::default(),
+            announced: Cell::new(None),
         }))
     }
 
@@ -239,7 +264,8 @@ impl SimLink {
         let mut held = self.held.borrow_mut();
         let len = held.len().min(self.room.get());
         self.take_room(len);
-        self.received.borrow_mut().extend(held.drain(..len));
+        self.received.borrow_mut().extend_from_slice(&held[..len]);
+        held.drain(..len);
     }
 
     fn take_room(&self, len: usize) {

@@ -7,21 +7,21 @@ use crate::store::interest::Interest;
 use crate::store::message::{MESSAGE_HEAD, Message, NOTICE, STORED, TRASHED};
 use crate::store::slab::Block;
 
-/// How far a list is followed that is short by nature; beyond, the answer is in favour of the zone.
+/// Lists that are short are followed so far. If one is longer, the zone is given the benefit of the doubt.
 const STEPS_MAX: usize = 64;
 
-/// It can be found by its id.
+/// Is it in the index?
 pub(super) fn is_live(channel: &Channel) -> bool {
     !channel.has(DELETED | CHANNEL_TRASHED)
 }
 
 impl<'s> Walk<'s, '_> {
-    /// Does the link lead to a live record for which `holds` is true, or nowhere?
+    /// Is there no link, or does it lead to a record for which `holds` is true?
     fn leads_to<T: Record + 's>(&self, link: &Link<T>, holds: impl FnOnce(&'s T) -> bool) -> bool {
         link.get().is_none_or(|handle| self.peek(handle).is_some_and(holds))
     }
 
-    /// Is somewhere in a short list something for which `holds` is true? Also if it is too long.
+    /// Is `holds` true for some member of a short list? Yes, if the list is too long to see.
     fn in_list<T: Record + 's>(
         &self,
         first: &Link<T>,
@@ -84,7 +84,7 @@ impl<'s> Walk<'s, '_> {
         self.need(is_staged, name);
     }
 
-    /// Do both neighbours say so?
+    /// Do both of its neighbours say that it is in the log?
     fn is_in_log(
         &self,
         handle: Handle<Message>,
@@ -218,7 +218,7 @@ impl<'s> Walk<'s, '_> {
         let first = self.leads_to(&channel.first, |m| mine(m) && m.prev.get().is_none());
         let published = channel.published.get();
         let last = self.leads_to(&channel.last, |m| {
-            // The notice of a deletion is numbered, but was not published.
+            // The notice of a deletion has a number, but was not published.
             let newest = published + u64::from(m.has(NOTICE));
             mine(m) && m.next.get().is_none() && m.id.get() <= newest
         });
@@ -235,7 +235,7 @@ impl<'s> Walk<'s, '_> {
         self.need(tell, "channel_tell_next");
     }
 
-    /// A channel that nobody uses stands in the list of those that may go.
+    /// A channel that nobody uses is in the list of channels that may be idle.
     fn channel_idle(&mut self, handle: Handle<Channel>, channel: &'s Channel, shard: usize) {
         if !channel.is_in_idle() {
             let busy = channel.stored.get() > 0 || channel.interests.get().is_some();
@@ -311,7 +311,7 @@ impl<'s> Walk<'s, '_> {
         self.need(before && after, "interest_inbox");
     }
 
-    /// It points to the first message that it has not read, and its worker knows that there is one.
+    /// It points to the first message that it has not passed, and its worker knows or will know of it.
     fn interest_reading(&mut self, interest: &'s Interest, channel: &'s Channel) {
         let read_to = interest.read_to.get();
         let newest = channel.last.get().and_then(|last| self.peek(last));

@@ -1,4 +1,4 @@
-//! Backlogs in a history: read at once, or in parts with anything in between, and held against what the
+//! Backlogs in a history: read at once, or in parts with anything in between, and compared with what the
 //! model says was stored.
 
 use super::Sim;
@@ -12,22 +12,22 @@ pub(super) struct Pending {
     pub(super) worker: usize,
     pub(super) token: Token,
     pub(super) subscribed: Subscribed,
-    /// What has been read of it, and what was left when its reader had no room for more.
+    /// The messages that were read of it, and the rest when there was no room for more.
     pub(super) got: Vec<(Id, u64, Posted)>,
     pub(super) rest: Option<Rest>,
-    /// How much of it was read at first.
+    /// How many messages of it were read at first.
     pub(super) first: usize,
-    /// Per incarnation of a channel: the selection as it is with and without what has expired.
+    /// For each channel: the selected ids with and without expired messages.
     pub(super) expected: Vec<(usize, [Vec<u64>; 2])>,
     pub(super) backtracked: bool,
-    /// It named an event: of a message perhaps that is discarded, but that somebody still reads.
+    /// It named an event. That message may be discarded, and still be there for a reader.
     pub(super) by_event: bool,
     /// When it subscribed.
     pub(super) then: Seconds,
 }
 
 impl Sim {
-    /// Reads the backlog of the last subscription that still has one, or a part of it.
+    /// Reads the backlog of the last subscription that has one left, or a part of it.
     pub(super) fn read_pending(&mut self, death: Option<Death>) {
         let Some(mut pending) = self.pending.pop() else { return };
         self.sync();
@@ -79,7 +79,7 @@ impl Sim {
         self.check_backlog(&pending, outcome.is_err());
     }
 
-    /// Reads all that has to be read before the worker's next tick.
+    /// Reads the backlogs that must be read before the worker's next tick.
     pub(super) fn read_unread_of(&mut self, worker: usize) {
         let is_unread = |pending: &Pending| pending.worker == worker && pending.rest.is_none();
         while let Some(at) = self.pending.iter().position(is_unread) {
@@ -89,7 +89,7 @@ impl Sim {
         }
     }
 
-    /// `lagged`: it was not read to its end, because what came next was gone.
+    /// `lagged`: it was not read to its end, because the next message was gone.
     fn check_backlog(&self, pending: &Pending, lagged: bool) {
         let got = &pending.got;
         let mut rest = got.as_slice();
@@ -113,7 +113,7 @@ impl Sim {
             let is_end_of = |all: &Vec<u64>| all.ends_with(&ids);
             let expired = self.world.now > pending.then;
             let cut = lagged || channel.deleted.is_some();
-            // Its own channels' notices come before a request is attached.
+            // The notices about its own channels come before it is attached.
             let right = (channel.id == b"events" && in_order)
                 || ids == *all
                 || ids == *fresh
@@ -122,8 +122,8 @@ impl Sim {
                 || (cut && (all.starts_with(&ids) || fresh.starts_with(&ids)))
                 || (expired && ids.iter().all(|id| all.contains(id) || fresh.contains(id)));
             assert!(right, "backlog {ids:?} instead of {all:?} or {fresh:?}");
-            // What was read on, later, leaves nothing out but what is past its time: with several times to
-            // live, that may be one between others.
+            // A later part leaves out only expired messages. With several times to live, these may stand
+            // between others.
             let run = &ids[at_first.saturating_sub(1)..];
             if count > at_first && channel.id != b"events" && !pending.by_event {
                 let lives = |id: &u64| {

@@ -1,0 +1,486 @@
+//! A client: what it asked for, what it was owed, and what it makes of the bytes that it got.
+//!
+//! It parses the framing of its kind from the first byte on. Whatever happened to it, it has got whole
+//! messages of its own channels, each once and in order, and then perhaps a part of one more. What it may
+//! lack at the end depends on how it ended.
+
+use core::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::link::{End, SimLink};
+use crate::model::{DELETED_ID, PING_ID, Seconds, TIMEOUT_ID, Token};
+use crate::session::departure::Reason;
+use crate::session::link::Way;
+use crate::session::{Framing, Layout};
+use crate::wire::frame::{self, Opcode, code};
+
+/// How a client is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Stream(Way),
+    EventSource(Way),
+    WebSocket,
+    /// With a callback or without.
+    Poll(bool),
+    LongPoll(bool),
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 9] = [
+        Self::Stream(Way::Direct),
+        Self::Stream(Way::Filtered),
+        Self::EventSource(Way::Direct),
+        Self::EventSource(Way::Filtered),
+        Self::WebSocket,
+        Self::Poll(false),
+        Self::Poll(true),
+        Self::LongPoll(false),
+        Self::LongPoll(true),
+    ];
+
+    pub(super) fn is_poll(self) -> bool {
+        matches!(self, Self::Poll(_) | Self::LongPoll(_))
+    }
+
+    pub(super) fn way(self) -> Way {
+        match self {
+            Self::Stream(way) | Self::EventSource(way) => way,
+            Self::WebSocket => Way::Direct,
+            Self::Poll(_) | Self::LongPoll(_) => Way::Filtered,
+        }
+    }
+
+    fn framing(self) -> Framing {
+        match self {
+            Self::Stream(_) | Self::Poll(_) | Self::LongPoll(_) => Framing::Plain,
+            Self::EventSource(_) => Framing::EventSource,
+            Self::WebSocket => Framing::WebSocket,
+        }
+    }
+
+    /// A connection of this kind, to a location whose templates show where things begin and end.
+    pub(super) fn link(self) -> SimLink {
+        let framing = self.framing();
+        let message: &[u8] = match framing {
+            Framing::Plain => b"[~channel~ ~id~ ~tag~ ~text~]",
+            Framing::EventSource | Framing::WebSocket => b"~channel~ ~id~ ~tag~ ~text~",
+        };
+        let link = SimLink::new(Layout::new(framing, HEAD, message, FOOT));
+        link.chunks.set(self != Self::WebSocket);
+        link
+    }
+}
+
+const HEAD: &[u8] = b"head";
+const FOOT: &[u8] = b"foot";
+/// The answer to a handshake.
+pub(super) const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
+
+/// Names a channel that was not deleted in between: its id, and the number of its creation.
+pub(super) type Name = (Vec<u8>, u64);
+
+/// A message as it was published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Published {
+    pub(super) text: Vec<u8>,
+    pub(super) is_stored: bool,
+}
+
+/// All that was published. The message of id n is the n-1-th of its channel.
+pub(super) type Log = BTreeMap<Name, Vec<Published>>;
+
+/// A subscription of a client.
+#[derive(Clone, Debug)]
+pub(super) struct Subscription {
+    pub(super) channel: Name,
+    /// Messages of the channel when it subscribed.
+    pub(super) after: u64,
+}
+
+/// A live message, or the notice of a deletion, that the hub has handed out for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Given {
+    /// The round in which it was handed out, and the place that it has there.
+    pub(super) round: usize,
+    pub(super) time: Seconds,
+    pub(super) tag: u64,
+    pub(super) is_notice: bool,
+    /// Number of the subscription.
+    pub(super) channel: usize,
+    pub(super) id: i64,
+}
+
+/// One request.
+pub(super) struct Client {
+    pub(super) kind: Kind,
+    pub(super) link: SimLink,
+    pub(super) worker: usize,
+    pub(super) token: Cell<Option<Token>>,
+    pub(super) subscriptions: RefCell<Vec<Subscription>>,
+    /// Old messages that the hub has handed out, by subscription and id.
+    pub(super) old: RefCell<Vec<(usize, i64)>>,
+    /// Subscriptions with old messages that are still to be read.
+    pub(super) unread: RefCell<BTreeSet<usize>>,
+    /// Those of them whose channel was deleted before.
+    pub(super) lost: RefCell<BTreeSet<usize>>,
+    pub(super) given: RefCell<Vec<Given>>,
+    /// The next old message was gone.
+    pub(super) has_lagged: Cell<bool>,
+    /// It had more waiting than it may have.
+    pub(super) was_overfull: Cell<bool>,
+    /// Work for it has panicked.
+    pub(super) has_panicked: Cell<bool>,
+    /// Its time to take something was over.
+    pub(super) was_timed_out: Cell<bool>,
+    /// Messages that it has sent, of those that are to be published.
+    pub(super) sent: RefCell<Vec<Vec<u8>>>,
+    /// It has sent a close frame, or broken a rule.
+    pub(super) has_closed: Cell<bool>,
+}
+
+/// What a client has read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Item {
+    Head,
+    Foot,
+    Ping,
+    TimedOut,
+    Message {
+        channel: Vec<u8>,
+        id: i64,
+        text: Vec<u8>,
+    },
+    Notice {
+        channel: Vec<u8>,
+    },
+    Pong(Vec<u8>),
+    Close(Option<u16>),
+    /// The end of a body.
+    End,
+}
+
+impl Client {
+    pub(super) fn new(kind: Kind, worker: usize) -> Self {
+        Self {
+            kind,
+            link: kind.link(),
+            worker,
+            token: Cell::new(None),
+            subscriptions: RefCell::default(),
+            old: RefCell::default(),
+            unread: RefCell::default(),
+            lost: RefCell::default(),
+            given: RefCell::default(),
+            has_lagged: Cell::new(false),
+            was_overfull: Cell::new(false),
+            has_panicked: Cell::new(false),
+            was_timed_out: Cell::new(false),
+            sent: RefCell::default(),
+            has_closed: Cell::new(false),
+        }
+    }
+
+    pub(super) fn number_of(&self, channel: &[u8]) -> Option<usize> {
+        self.subscriptions.borrow().iter().position(|s| s.channel.0 == channel)
+    }
+
+    /// All that has come, as far as it is whole.
+    pub(super) fn items(&self) -> Vec<Item> {
+        match self.link.end() {
+            Some(End::Answered(_, body)) => {
+                assert_eq!(self.link.received(), b"", "a poll that waits gets nothing");
+                let mut items = Vec::new();
+                let body = body.unwrap_or_default();
+                assert!(push_plain(&body, &mut items).is_empty(), "an answer is whole");
+                items
+            }
+            _ => parse(self.kind, &self.link.received.borrow()),
+        }
+    }
+
+    /// Is it right so far? `is_settled`: it has read all that there is.
+    pub(super) fn check(&self, log: &Log, is_settled: bool) {
+        let items = self.items();
+        let mut messages = Vec::new();
+        for item in &items {
+            match item {
+                Item::Message { channel, id, text } => {
+                    let number = self.number_of(channel).expect("a channel that it asked for");
+                    let subscriptions = self.subscriptions.borrow();
+                    let published = &log[&subscriptions[number].channel];
+                    let published = &published[usize::try_from(id - 1).expect("an id")];
+                    assert!(published.text == *text, "message {id} of {channel:?} is spoilt");
+                    messages.push((number, *id));
+                }
+                Item::Notice { channel } => {
+                    let number = self.number_of(channel).expect("a channel that it asked for");
+                    messages.push((number, DELETED_ID));
+                }
+                _ => {}
+            }
+        }
+        if self.kind.is_poll() {
+            self.check_poll(&items, &messages);
+        } else {
+            self.check_stream(&messages, is_settled);
+            self.check_last_items(&items);
+        }
+        self.check_reason(&items);
+    }
+
+    fn check_stream(&self, messages: &[(usize, i64)], is_settled: bool) {
+        let old = self.old.borrow();
+        let subscriptions = self.subscriptions.borrow();
+        let is_old = |(number, id): &&(usize, i64)| {
+            *id != DELETED_ID && *id as u64 <= subscriptions[*number].after
+        };
+        let count = messages.iter().take_while(is_old).count();
+        let (first, live) = messages.split_at(count);
+        assert!(old.starts_with(first), "old messages {first:?} instead of {old:?}");
+        assert!(!live.iter().any(|message| is_old(&message)), "an old message behind a live one");
+
+        let lost = self.lost.borrow();
+        let mut due = self.given.borrow().clone();
+        // Those of one place stay as they were handed out.
+        due.sort_by_key(|given| (given.round, given.time, given.tag, given.is_notice));
+        due.retain(|given| given.is_notice || !lost.contains(&given.channel));
+        let due: Vec<(usize, i64)> = due.iter().map(|given| (given.channel, given.id)).collect();
+        assert!(due.starts_with(live), "live messages {live:?} instead of {due:?}");
+        assert!(live.is_empty() || first.len() == old.len(), "live messages overtake old ones");
+
+        let has_all = first.len() == old.len() && live.len() == due.len();
+        let reason = self.reason();
+        let is_orderly = match self.link.end() {
+            None => is_settled,
+            Some(End::Finished | End::Closed) => {
+                matches!(reason, Some(Reason::Ttl | Reason::Shutdown | Reason::Deleted))
+            }
+            Some(_) => false,
+        };
+        assert!(has_all || !is_orderly, "{messages:?} are not all of {old:?} and {due:?}");
+    }
+
+    /// Header first, footer and close frame last.
+    fn check_last_items(&self, items: &[Item]) {
+        let reason = self.reason();
+        let is_told_off = self.subscriptions.borrow().is_empty() || self.is_cut_off();
+        let has_head = items.first() == Some(&Item::Head);
+        assert!(has_head || items.is_empty() || is_told_off, "{items:?}");
+        assert!(!items.iter().skip(1).any(|item| *item == Item::Head), "{items:?}");
+        let footer = items.iter().position(|item| *item == Item::Foot);
+        let last = footer.map_or(&[][..], |at| &items[at..]);
+        match self.link.end() {
+            Some(End::Finished) => assert_eq!(last, [Item::Foot, Item::End], "{items:?}"),
+            Some(End::Closed) => {
+                let close = match reason.expect("a reason") {
+                    Reason::Ttl | Reason::Shutdown | Reason::Deleted => {
+                        assert_eq!(last.len(), 2, "{items:?}");
+                        None
+                    }
+                    Reason::Slow => Some(code::TRY_AGAIN_LATER),
+                    Reason::Refused => Some(code::REFUSED),
+                    Reason::Client => None,
+                    Reason::Protocol => Some(code::PROTOCOL_ERROR),
+                    other => panic!("an orderly end because of {other:?}"),
+                };
+                let is_full = items.last() == Some(&Item::Close(Some(code::INTERNAL_ERROR)));
+                assert!(
+                    items.last() == Some(&Item::Close(close))
+                        || reason == Some(Reason::Refused) && is_full,
+                    "{items:?}, {reason:?}"
+                );
+            }
+            _ => assert!(last.len() <= 2, "{items:?}"),
+        }
+        let closes = items.iter().filter(|item| matches!(item, Item::Close(_) | Item::End)).count();
+        assert!(closes <= 1, "{items:?}");
+    }
+
+    fn check_poll(&self, items: &[Item], messages: &[(usize, i64)]) {
+        match self.link.end() {
+            Some(End::Answered(_, None)) => assert_eq!(messages, [], "304 has no body"),
+            Some(End::Answered(_, Some(_))) => {
+                assert_eq!((items.first(), items.last()), (Some(&Item::Head), Some(&Item::Foot)));
+            }
+            Some(End::Finished) => {
+                assert_eq!(messages, *self.old.borrow(), "all that the answer announces");
+                let ends = items.len().checked_sub(2).map(|at| &items[at..]);
+                assert_eq!(ends, Some(&[Item::Foot, Item::End][..]), "{items:?}");
+            }
+            _ => assert!(self.old.borrow().starts_with(messages), "{messages:?}"),
+        }
+    }
+
+    /// Too much waited for it, and it is told so.
+    fn is_cut_off(&self) -> bool {
+        self.was_overfull.get() || self.has_lagged.get()
+    }
+
+    pub(super) fn reason(&self) -> Option<Reason> {
+        self.link.entry.get()?.reason
+    }
+
+    /// It ended for this reason and no other.
+    fn check_reason(&self, items: &[Item]) {
+        let Some(reason) = self.reason() else { return };
+        let end = self.link.end();
+        match reason {
+            Reason::Error => assert!(self.has_panicked.get(), "cut off for a panic of others"),
+            Reason::Slow => {
+                let is_gone = self.kind.is_poll() && !self.lost.borrow().is_empty();
+                assert!(self.is_cut_off() || is_gone, "cut off, but not slow");
+            }
+            Reason::SendTimeout => assert!(self.was_timed_out.get(), "it took something"),
+            Reason::Deleted => {
+                let given = self.given.borrow();
+                for number in 0..self.subscriptions.borrow().len() {
+                    let is_told = |given: &Given| given.channel == number && given.is_notice;
+                    assert!(given.iter().any(is_told), "a channel of it lives");
+                }
+            }
+            Reason::Protocol => assert!(self.has_closed.get(), "it broke no rule"),
+            Reason::Answered => {
+                let is_answer = matches!(end, Some(End::Answered(..) | End::Finished));
+                let is_gone = matches!(end, None | Some(End::Vanished | End::Cut(_)));
+                assert!(is_answer || is_gone, "{end:?}");
+            }
+            Reason::Client | Reason::Ttl | Reason::Shutdown | Reason::Refused => {}
+        }
+        let is_cut = matches!(end, Some(End::Cut(_) | End::Vanished | End::Refused));
+        assert!(
+            !self.has_panicked.get() || is_cut,
+            "a panic ends it: {reason:?} {end:?} {items:?}"
+        );
+    }
+}
+
+/// All items that have come whole.
+pub(super) fn parse(kind: Kind, bytes: &[u8]) -> Vec<Item> {
+    let mut items = Vec::new();
+    if kind == Kind::WebSocket {
+        let Some(mut rest) = bytes.strip_prefix(SWITCHING) else {
+            assert!(SWITCHING.starts_with(bytes), "no answer to the handshake");
+            return items;
+        };
+        while let Some((item, after)) = parse_frame(rest) {
+            items.push(item);
+            rest = after;
+        }
+        return items;
+    }
+    let mut rest = bytes;
+    while let Some((chunk, after)) = parse_chunk(rest) {
+        if chunk.is_empty() {
+            assert!(after.is_empty(), "something behind the end");
+            items.push(Item::End);
+        }
+        let left = match kind.framing() {
+            Framing::EventSource => push_events(chunk, &mut items),
+            _ => push_plain(chunk, &mut items),
+        };
+        assert!(left.is_empty(), "a chunk with a part of a message");
+        rest = after;
+    }
+    items
+}
+
+fn parse_chunk(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let digits = memchr::memchr(b'\r', bytes)?;
+    let len = core::str::from_utf8(&bytes[..digits]).expect("digits");
+    let len = usize::from_str_radix(len, 16).expect("a chunk's length");
+    let data = bytes.get(digits + 2..)?;
+    let (data, rest) = data.split_at_checked(len)?;
+    let (end, rest) = rest.split_at_checked(2)?;
+    assert_eq!(end, b"\r\n");
+    Some((data, rest))
+}
+
+/// Answers what is left, because it is not whole.
+fn push_plain<'a>(mut bytes: &'a [u8], items: &mut Vec<Item>) -> &'a [u8] {
+    loop {
+        let literal =
+            [HEAD, FOOT, b"cb([", b"]);", b","].into_iter().find(|l| bytes.starts_with(l));
+        if let Some(literal) = literal {
+            items.extend((literal == HEAD).then_some(Item::Head));
+            items.extend((literal == FOOT).then_some(Item::Foot));
+            bytes = &bytes[literal.len()..];
+            continue;
+        }
+        let Some(end) = memchr::memchr(b']', bytes) else { return bytes };
+        let message = bytes[..end].strip_prefix(b"[").expect("a message begins");
+        items.push(parse_message(message));
+        bytes = &bytes[end + 1..];
+    }
+}
+
+fn push_events<'a>(mut bytes: &'a [u8], items: &mut Vec<Item>) -> &'a [u8] {
+    while let Some(end) = memchr::memchr(b'\n', bytes) {
+        let line = &bytes[..end];
+        bytes = &bytes[end + 1..];
+        items.push(match line {
+            b": head" => Item::Head,
+            b": foot" => Item::Foot,
+            b": -1" => Item::Ping,
+            _ => {
+                bytes = bytes.strip_prefix(b"\n").expect("a blank line ends the event");
+                parse_message(line.strip_prefix(b"data: ").expect("an event"))
+            }
+        });
+    }
+    bytes
+}
+
+fn parse_frame(bytes: &[u8]) -> Option<(Item, &[u8])> {
+    let (head, rest) = bytes.split_at_checked(2)?;
+    assert!(head[0] & 0xf0 == 0x80 && head[1] & 0x80 == 0, "a whole, unmasked frame");
+    let (len, rest) = match head[1] {
+        126 => {
+            let (len, rest) = rest.split_at_checked(2)?;
+            (usize::from(u16::from_be_bytes(len.try_into().ok()?)), rest)
+        }
+        127 => {
+            let (len, rest) = rest.split_at_checked(8)?;
+            (u64::from_be_bytes(len.try_into().ok()?) as usize, rest)
+        }
+        len => (usize::from(len), rest),
+    };
+    let (payload, rest) = rest.split_at_checked(len)?;
+    let item = match Opcode::parse(head[0]).expect("an opcode") {
+        Opcode::Ping => Item::Ping,
+        Opcode::Pong => Item::Pong(payload.to_vec()),
+        Opcode::Close => {
+            assert!(rest.is_empty(), "something behind the close frame");
+            let code = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
+            Item::Close(code)
+        }
+        Opcode::Text | Opcode::Binary if payload == HEAD => Item::Head,
+        Opcode::Text | Opcode::Binary if payload == FOOT => Item::Foot,
+        Opcode::Text | Opcode::Binary => parse_message(payload),
+        Opcode::Continuation => panic!("a fragment"),
+    };
+    Some((item, rest))
+}
+
+fn parse_message(bytes: &[u8]) -> Item {
+    let mut parts = bytes.splitn(4, |byte| *byte == b' ');
+    let channel = parts.next().expect("a channel").to_vec();
+    let id =
+        parts.next().and_then(|id| core::str::from_utf8(id).ok()?.parse().ok()).expect("an id");
+    let text = parts.nth(1).expect("a text").to_vec();
+    match id {
+        PING_ID => Item::Ping,
+        TIMEOUT_ID => Item::TimedOut,
+        DELETED_ID => Item::Notice { channel },
+        id => Item::Message { channel, id, text },
+    }
+}
+
+/// A frame of a client, masked with zeros.
+pub(super) fn frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    frame::encode_head(opcode, payload.len(), &mut bytes);
+    bytes[1] |= 0x80;
+    bytes.extend([0; 4]);
+    bytes.extend_from_slice(payload);
+    bytes
+}

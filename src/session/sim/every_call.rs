@@ -1,0 +1,135 @@
+//! A fixed history for each kind of subscriber, in which something goes wrong at its k-th call, for every k.
+
+use std::rc::Rc;
+
+use super::client::{Client, Kind, frame};
+use super::history::History;
+use super::link::Fault;
+use crate::model::Since;
+use crate::session::link::Way;
+use crate::wire::frame::Opcode;
+
+const EVERYTHING: Since<'_> = Since { time: Some(0), tag: Some(0), event_id: None };
+
+/// Who is in the history besides the one that has trouble.
+fn others(history: &mut History) {
+    for (kind, channels) in [
+        (Kind::Stream(Way::Direct), &[(b"a".as_slice(), None)][..]),
+        (Kind::WebSocket, &[(b"a", None), (b"b", None)]),
+        (Kind::LongPoll(false), &[(b"b", None)]),
+    ] {
+        history.request(Client::new(kind, 0), channels, Since::default());
+    }
+}
+
+/// Says what has failed.
+struct Failing(String);
+
+impl Drop for Failing {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.0);
+        }
+    }
+}
+
+/// Old messages in each channel, and their length.
+type Old = (usize, usize);
+
+/// The history. `true`: the subscriber has come to its end without the call of this number.
+fn run(kind: Kind, (old, len): Old, number: usize, fault: Fault, plain: &[bool]) -> bool {
+    let _failing = Failing(format!("{kind:?} {old} x {len}, {fault:?} at {number}, {plain:?}"));
+    let mut history = History::new((512 << 10) + 3 * old * len, 2);
+    for number in 0..old {
+        history.publish(1, "a", &format!("{number}").repeat(len));
+        history.publish(1, "b", &format!("{number}").repeat(len));
+    }
+    others(&mut history);
+    history.run_all();
+
+    let client = Client::new(kind, 0);
+    client.link.plain.borrow_mut().extend(plain);
+    client.link.buffered_max.set(4000);
+    client.link.fails_at(number, fault);
+    let (a, b) = ((b"a".as_slice(), None), (b"b".as_slice(), None));
+    let channels = if number % 2 == 0 { vec![a, b] } else { vec![b, a] };
+    let client = history.request(client, &channels, EVERYTHING);
+    history.check();
+    let step = |history: &History| {
+        history.run_all();
+        history.check();
+    };
+    step(&history);
+    if kind == Kind::WebSocket {
+        let mut frames = frame(Opcode::Ping, b"hello");
+        frames.extend(frame(Opcode::Text, b"own"));
+        client.link.input.borrow_mut().extend(frames);
+    }
+    step(&history);
+    for text in ["one", "two"] {
+        history.publish(1, "a", text);
+        history.publish(0, "b", text);
+    }
+    step(&history);
+    history.advance(8000);
+    step(&history);
+    for text in ["three", "four"] {
+        history.publish(1, "b", text);
+        step(&history);
+    }
+    // What was blocked goes on.
+    grant(&history, &client);
+    history.publish(1, "a", "five");
+    step(&history);
+    history.delete(1, b"a");
+    history.publish(1, "b", "six");
+    step(&history);
+    history.delete(1, b"b");
+    step(&history);
+    history.settle();
+    let is_over = client.link.calls() <= number;
+    history.end();
+    is_over
+}
+
+fn grant(history: &History, client: &Rc<Client>) {
+    client.link.fails(|_| None);
+    client.link.room.set(usize::MAX);
+    history.run_all();
+    history.check();
+}
+
+const FAULTS: [Fault; 6] =
+    [Fault::Block, Fault::Take(1), Fault::Take(100_000), Fault::Lose, Fault::Vanish, Fault::Panic];
+
+fn at_every_call(kind: Kind, old: Old) {
+    // What the link answers in turn when it is asked whether it is plain.
+    let plain: &[&[bool]] = match kind.way() {
+        Way::Direct if old.1 < 1000 => &[&[true], &[false], &[true, false]],
+        Way::Direct => &[&[true, true, false]],
+        Way::Filtered => &[&[true]],
+    };
+    for (plain, fault) in plain.iter().flat_map(|plain| FAULTS.map(|fault| (plain, fault))) {
+        let mut number = 0;
+        while !run(kind, old, number, fault, plain) {
+            number += 1;
+        }
+        assert!(number > 3 || kind.is_poll(), "nothing happened");
+    }
+}
+
+#[test]
+fn whatever_call_fails_a_subscriber_gets_whole_messages_in_order() {
+    for kind in Kind::ALL {
+        at_every_call(kind, (0, 0));
+        at_every_call(kind, (3, 500));
+    }
+}
+
+/// Old messages of several portions.
+#[test]
+fn whatever_call_fails_old_messages_come_before_live_ones() {
+    for kind in Kind::ALL {
+        at_every_call(kind, (3, 150_000));
+    }
+}

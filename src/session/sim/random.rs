@@ -1,0 +1,404 @@
+//! Histories drawn from a seed: workers, publishers and clients do what they like, connections block, are
+//! lost and vanish, work panics, and after each step everybody has what it should have.
+//!
+//! `PUSH_STREAM_SIM_SEEDS=N` runs N more seeds, `PUSH_STREAM_SIM_SEED=S` that one alone. A failure names its
+//! seed.
+
+use core::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::client::{Client, Item, Kind, Name, frame};
+use super::history::{Event, History};
+use super::link::{End, Fault, fail_rendering};
+use super::worker::Worker;
+use crate::hub::Tick;
+use crate::hub::sim::rng::Rng;
+use crate::model::{Seconds, Since};
+use crate::session::link::Way;
+use crate::wire::frame::Opcode;
+use crate::wire::resume::Announced;
+
+const STEPS: usize = 250;
+const CHANNELS: [&[u8]; 5] = [b"a", b"b", b"c", b"d", b"e"];
+
+/// A client that polls again and again, from where its last answer ended.
+struct Reader {
+    channels: Vec<Vec<u8>>,
+    place: Announced,
+    poll: Option<Rc<Client>>,
+    /// The ids that it has had, of each channel.
+    had: BTreeMap<Name, Vec<i64>>,
+}
+
+struct Random {
+    history: History,
+    rng: Rc<RefCell<Rng>>,
+    readers: Vec<Reader>,
+    /// How often something goes wrong, of 10,000 calls.
+    faults: usize,
+    label: usize,
+}
+
+fn run(seed: u64) {
+    let mut rng = Rng::seeded(seed);
+    let workers = 2 + rng.below(4);
+    let len = *rng.pick(&[192, 256, 512, 1024]) * 1024;
+    let faults = *rng.pick(&[0, 0, 20, 100, 400]);
+    let history = History::new(len, workers);
+    if rng.chance(40) {
+        let late = rng.below(workers);
+        history.ground.late.borrow_mut()[late] = 1;
+    }
+    let rng = Rc::new(RefCell::new(rng));
+    let mut random = Random { history, rng, readers: Vec::new(), faults, label: 0 };
+    random.change_rules();
+    for _ in 0..random.below(4) {
+        let channels = random.some_channels();
+        let place = Announced { time: 0, tag: Some(0) };
+        random.readers.push(Reader { channels, place, poll: None, had: BTreeMap::new() });
+    }
+    random.run();
+}
+
+impl Random {
+    fn below(&self, n: usize) -> usize {
+        self.rng.borrow_mut().below(n)
+    }
+
+    fn chance(&self, percent: usize) -> bool {
+        self.rng.borrow_mut().chance(percent)
+    }
+
+    fn pick<T: Clone>(&self, all: &[T]) -> T {
+        self.rng.borrow_mut().pick(all).clone()
+    }
+
+    fn run(mut self) {
+        for step in 0..STEPS {
+            self.step();
+            fail_rendering(None);
+            if step % 5 == 0 {
+                self.history.check();
+            }
+        }
+        self.settle();
+        self.history.end();
+    }
+
+    fn step(&mut self) {
+        if self.faults > 0 && self.chance(4) {
+            fail_rendering(Some(self.below(6)));
+        }
+        match self.below(100) {
+            0..22 => self.publish(),
+            22..34 => self.subscribe(),
+            34..40 => self.poll(),
+            40..62 => self.event(),
+            62..72 => self.grant(),
+            72..79 => self.client_acts(),
+            79..82 => self.delete(),
+            82..84 => self.vanish(),
+            84..89 => self.history.advance(self.pick(&[0, 10, 300, 1000, 3000])),
+            89..91 => self.tick(),
+            91..93 => self.time_out(),
+            93 => self.change_rules(),
+            94 => self.exit(),
+            95 => self.kill(),
+            96 => self.settle(),
+            _ => self.history.run_all(),
+        }
+    }
+
+    fn change_rules(&self) {
+        let rules = &mut self.history.ground.world.borrow_mut().rules;
+        rules.message_ttl_secs = self.pick(&[5, 20, 300]);
+        rules.stored_max = self.pick(&[None, None, Some(3), Some(20)]);
+        rules.subscribers_max = self.pick(&[None, None, None, Some(4)]);
+    }
+
+    fn some_channels(&self) -> Vec<Vec<u8>> {
+        let mut channels = Vec::new();
+        for _ in 0..self.pick(&[1, 1, 2, 3]) {
+            let channel = self.pick(&CHANNELS).to_vec();
+            if !channels.contains(&channel) {
+                channels.push(channel);
+            }
+        }
+        channels
+    }
+
+    /// Letters that nobody mistakes for a framing.
+    fn text(&mut self) -> Vec<u8> {
+        self.label += 1;
+        let len = match self.below(100) {
+            0..70 => self.below(40),
+            70..95 => self.below(2000),
+            _ => self.below(40_000),
+        };
+        let mut text = format!("{}x", self.label).into_bytes();
+        let seed = self.label;
+        text.extend((0..len).map(|at| b'a' + ((at * seed) % 26) as u8));
+        text
+    }
+
+    fn worker(&self) -> usize {
+        self.below(self.history.workers.len())
+    }
+
+    fn publish(&mut self) {
+        let burst = if self.chance(10) { 30 } else { 1 };
+        for _ in 0..burst {
+            let channels = self.some_channels();
+            let channels: Vec<&[u8]> = channels.iter().map(Vec::as_slice).collect();
+            let text = self.text();
+            let (worker, is_stored) = (self.worker(), self.chance(70));
+            // A full zone refuses, which is right.
+            let _ = self.history.ground.publish(worker, &channels, &text, is_stored);
+        }
+    }
+
+    fn client(&self, kind: Kind) -> Client {
+        let client = Client::new(kind, self.worker());
+        let link = &client.link;
+        link.buffered_max.set(self.pick(&[500, 5000, 50_000, usize::MAX]));
+        link.room.set(self.pick(&[usize::MAX, usize::MAX, 0, 1, 40, 3000]));
+        let plain = self.pick(&[[true, true, true], [true, false, true], [false, false, false]]);
+        link.plain.borrow_mut().extend(plain);
+        let (rng, faults) = (Rc::clone(&self.rng), self.faults);
+        link.fails(move |_| {
+            let mut rng = rng.borrow_mut();
+            (rng.below(10_000) < faults).then(|| match rng.below(100) {
+                0..40 => Fault::Block,
+                40..85 => Fault::Take(rng.below(300)),
+                85..90 => Fault::Lose,
+                90..95 => Fault::Vanish,
+                _ => Fault::Panic,
+            })
+        });
+        client
+    }
+
+    fn subscribe(&mut self) {
+        let kind = self.pick(&[
+            Kind::Stream(Way::Direct),
+            Kind::Stream(Way::Filtered),
+            Kind::EventSource(Way::Direct),
+            Kind::EventSource(Way::Filtered),
+            Kind::WebSocket,
+            Kind::WebSocket,
+        ]);
+        let channels = self.some_channels();
+        let backtrack = self.pick(&[None, None, Some(2), Some(100)]);
+        let channels: Vec<_> = channels.iter().map(|id| (id.as_slice(), backtrack)).collect();
+        let time = self.chance(30).then_some(0);
+        let client = self.client(kind);
+        self.history.request(client, &channels, Since { time, tag: None, event_id: None });
+    }
+
+    /// A reader asks, if its last request has ended.
+    fn poll(&mut self) {
+        if self.readers.is_empty() {
+            return;
+        }
+        let number = self.below(self.readers.len());
+        if !self.readers[number].take_answer() {
+            return;
+        }
+        let callback = self.chance(30);
+        let kind = if self.chance(70) { Kind::LongPoll(callback) } else { Kind::Poll(callback) };
+        let client = self.client(kind);
+        self.ask(number, client);
+    }
+
+    fn ask(&mut self, number: usize, client: Client) {
+        let Self { history, readers, .. } = self;
+        let reader = &mut readers[number];
+        let channels: Vec<_> = reader.channels.iter().map(|id| (id.as_slice(), None)).collect();
+        let Announced { time, tag } = reader.place;
+        let since = Since { time: Some(time), tag, event_id: None };
+        reader.poll = Some(history.request(client, &channels, since));
+    }
+
+    fn event(&self) {
+        let events = self.history.events();
+        if let Some(event) = events.get(self.below(events.len())) {
+            self.history.run(event);
+        }
+    }
+
+    /// Clients that are there.
+    fn some_client(&self) -> Option<Rc<Client>> {
+        let there = self.history.clients.iter().filter(|client| !client.link.has_ended());
+        let there: Vec<_> = there.collect();
+        there.get(self.below(there.len())).map(|client| Rc::clone(client))
+    }
+
+    fn grant(&self) {
+        let Some(client) = self.some_client() else { return };
+        let room = self.pick(&[1, 3, 100, 5000, usize::MAX, usize::MAX]);
+        client.link.room.set(client.link.room.get().saturating_add(room));
+    }
+
+    fn client_acts(&mut self) {
+        let Some(client) = self.some_client() else { return };
+        if client.kind != Kind::WebSocket || self.chance(5) {
+            client.link.has_hung_up.set(self.chance(20) || client.link.has_hung_up.get());
+            return;
+        }
+        let bytes = match self.below(20) {
+            0..6 => {
+                let text = self.text();
+                frame(Opcode::Text, &text[..text.len().min(3000)])
+            }
+            6..10 => frame(Opcode::Ping, b"hello"),
+            10 => {
+                client.has_closed.set(true);
+                frame(Opcode::Close, b"")
+            }
+            11 => {
+                client.has_closed.set(true);
+                frame(Opcode::Continuation, b"alone")
+            }
+            12 => frame(Opcode::Pong, b""),
+            _ => (0..300).flat_map(|_| frame(Opcode::Ping, b"")).collect(),
+        };
+        client.link.input.borrow_mut().extend(bytes);
+    }
+
+    fn delete(&self) {
+        self.history.delete(self.worker(), self.pick(&CHANNELS));
+    }
+
+    fn vanish(&self) {
+        let Some(client) = self.some_client() else { return };
+        self.history.workers[client.worker].end_request(&client, End::Vanished);
+    }
+
+    fn tick(&self) {
+        let operate = |hub: &mut crate::hub::Hub, rules: &crate::hub::Rules, now: Seconds| {
+            while hub.tick(Tick::Full, rules, now) {}
+        };
+        self.history.ground.operate(self.worker(), operate);
+    }
+
+    fn time_out(&self) {
+        let Some(client) = self.some_client() else { return };
+        let Some((worker, token)) = self.history.place(&client) else { return };
+        if client.link.wants_room.get() && client.link.room.get() == 0 {
+            client.was_timed_out.set(true);
+            worker.on_writable(token, true);
+        }
+    }
+
+    /// A worker ends in an orderly way, and another one takes its place.
+    fn exit(&mut self) {
+        let number = self.worker();
+        self.history.workers[number].exit();
+        for client in self.history.ground.clients_of(number) {
+            client.link.fails(|_| None);
+            client.link.room.set(usize::MAX);
+        }
+        self.history.run_until_gone(number);
+        self.take_place(number);
+    }
+
+    fn kill(&mut self) {
+        let number = self.worker();
+        self.history.ground.world.borrow_mut().kill(number);
+        for client in self.history.ground.clients_of(number) {
+            client.link.close(End::Vanished);
+        }
+        self.history.ground.forget_worker(number);
+        self.take_place(number);
+    }
+
+    fn take_place(&mut self, number: usize) {
+        let ground = &self.history.ground;
+        ground.world.borrow_mut().spawn(number);
+        ground.operate(number, |hub, rules, now| hub.configure(rules, now));
+        self.history.workers[number] = Worker::new(ground, number);
+    }
+
+    /// Everybody has all that there is, and readers get all that is stored.
+    fn settle(&mut self) {
+        self.history.settle();
+        for number in 0..self.readers.len() {
+            if !self.readers[number].take_answer() {
+                continue;
+            }
+            loop {
+                let place = self.readers[number].place;
+                self.ask(number, Client::new(Kind::Poll(false), 0));
+                self.history.settle();
+                assert!(self.readers[number].take_answer(), "a poll is answered at once");
+                if self.readers[number].place == place {
+                    break;
+                }
+            }
+            self.check_reader(number);
+        }
+    }
+
+    /// A reader has had all that is stored.
+    fn check_reader(&mut self, number: usize) {
+        let channels = self.readers[number].channels.clone();
+        let place = Announced { time: 0, tag: Some(0) };
+        let all = Reader { channels, place, poll: None, had: BTreeMap::new() };
+        self.readers.push(all);
+        let last = self.readers.len() - 1;
+        self.ask(last, Client::new(Kind::Poll(false), 0));
+        self.history.settle();
+        let mut all = self.readers.pop().expect("it is the last");
+        assert!(all.take_answer(), "a poll is answered at once");
+        for (channel, ids) in all.had {
+            let had = self.readers[number].had.get(&channel);
+            for id in ids {
+                assert!(
+                    had.is_some_and(|had| had.contains(&id)),
+                    "{channel:?} {id} was never sent"
+                );
+            }
+        }
+    }
+}
+
+impl Reader {
+    /// Looks at the answer, if there is one. `false`: its request has not ended.
+    fn take_answer(&mut self) -> bool {
+        let Some(poll) = &self.poll else { return true };
+        let place = match poll.link.end() {
+            None => return false,
+            Some(End::Answered(place, _)) => Some(place),
+            Some(End::Finished) => poll.link.announced.get(),
+            Some(_) => None,
+        };
+        let poll = self.poll.take().expect("it is there");
+        // What ends in the middle tells nothing.
+        let Some(place) = place else { return true };
+        for item in poll.items() {
+            let Item::Message { channel, id, .. } = item else { continue };
+            let number = poll.number_of(&channel).expect("a channel of it");
+            let name = poll.subscriptions.borrow()[number].channel.clone();
+            let had = self.had.entry(name).or_default();
+            assert!(had.last().is_none_or(|last| *last < id), "{id} behind {had:?} {place:?}");
+            had.push(id);
+        }
+        self.place = place;
+        true
+    }
+}
+
+#[test]
+fn histories() {
+    let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    if let Some(seed) = number("PUSH_STREAM_SIM_SEED") {
+        return run(seed);
+    }
+    for seed in 0..100 + number("PUSH_STREAM_SIM_SEEDS").unwrap_or(0) {
+        if let Err(panic) = std::panic::catch_unwind(|| run(seed)) {
+            eprintln!("PUSH_STREAM_SIM_SEED={seed}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}

@@ -1,0 +1,728 @@
+//! Workers over a real hub, as the shell makes them: the same steps for each kind of request and event.
+//!
+//! What goes from one layer to the other is noted on the way: which messages the hub has handed out for
+//! whom. Clients are checked against that, and that against what was published.
+
+use core::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+
+use super::client::{Client, Given, Kind, Log, Published, SWITCHING, Subscription};
+use super::link::{End, Injected, SimLink};
+use super::solo::depart;
+use crate::hub::sim::World;
+use crate::hub::{self, Hub, News, Post, Refusal, Rules, Stay, Subscribe, Subscribed};
+use crate::model::{DELETED_ID, Message, Seconds, Since, Token};
+use crate::session::audience::{Audience, Mode, State};
+use crate::session::departure::{Cut, Departure, Entry, Reason};
+use crate::session::fanout::Fanout;
+use crate::session::frames::Terms;
+use crate::session::link::{Host, Lagged, Read, Unpublished};
+use crate::session::outbox::Piece;
+use crate::session::paging::{self, Portion};
+use crate::session::poll::{Poll, Step};
+use crate::session::reply::{self, Reply};
+use crate::session::socket::Socket;
+use crate::session::stream::{FLUSHES_MAX, Opening, Times};
+use crate::wire::frame;
+use crate::wire::jsonp::Callback;
+use crate::wire::resume::Announced;
+
+/// As in the shell.
+const BATCHES_MAX: usize = 16;
+
+/// The zone, its workers' hubs, and what is known about all of it.
+pub(super) struct Ground {
+    pub(super) world: RefCell<World>,
+    /// Workers that were told to look for news.
+    pub(super) awake: RefCell<Vec<bool>>,
+    pub(super) now_msec: Cell<usize>,
+    /// So many seconds the clocks of the workers are behind.
+    pub(super) late: RefCell<Vec<Seconds>>,
+    pub(super) log: RefCell<Log>,
+    /// Clients whose requests have not ended, by worker.
+    clients: RefCell<BTreeMap<(usize, Token), Rc<Client>>>,
+}
+
+impl Ground {
+    pub(super) fn new(len: usize, workers: usize) -> Rc<Self> {
+        let world = World::new(len, workers);
+        Rc::new(Self {
+            now_msec: Cell::new(world.now as usize * 1000),
+            world: RefCell::new(world),
+            awake: RefCell::new(vec![false; workers]),
+            late: RefCell::new(vec![0; workers]),
+            log: RefCell::default(),
+            clients: RefCell::default(),
+        })
+    }
+
+    /// Runs an operation of a worker's hub, and wakes others as the shell does.
+    pub(super) fn operate<R>(
+        &self,
+        worker: usize,
+        operation: impl FnOnce(&mut Hub, &Rules, Seconds) -> R,
+    ) -> R {
+        let world = &mut *self.world.borrow_mut();
+        let (rules, now) = (world.rules.clone(), world.now - self.late.borrow()[worker]);
+        let result = operation(world.hub(worker), &rules, now);
+        self.wake(world.hub(worker), worker);
+        result
+    }
+
+    fn wake(&self, hub: &mut Hub, worker: usize) {
+        let mut awake = self.awake.borrow_mut();
+        for seat in hub.take_wakes() {
+            if let Some(awake) = awake.get_mut(seat as usize) {
+                *awake = true;
+            }
+        }
+        awake[worker] |= hub.has_news();
+    }
+
+    /// Publishes, and notes what is to be had. Answers to how many channels.
+    pub(super) fn publish(
+        &self,
+        worker: usize,
+        channels: &[&[u8]],
+        text: &[u8],
+        is_stored: bool,
+    ) -> Result<usize, Refusal> {
+        let post = Post {
+            event_id: None,
+            event_type: None,
+            body: &[text],
+            binary: false,
+            store: is_stored,
+            may_be_empty: false,
+        };
+        self.operate(worker, |hub, rules, now| {
+            hub.publish(channels, &post, rules, now)?;
+            for id in channels {
+                // Nobody who is to get it: then it was published, but nobody has counted the channel.
+                let Some(info) = hub.info(id) else { continue };
+                let log = &mut *self.log.borrow_mut();
+                let log = log.entry((id.to_vec(), info.created)).or_default();
+                log.push(Published { text: text.to_vec(), is_stored });
+                assert_eq!(log.len() as u64, info.published, "a message was not noted");
+            }
+            Ok(channels.len())
+        })
+    }
+
+    pub(super) fn client(&self, worker: usize, token: Token) -> Option<Rc<Client>> {
+        self.clients.borrow().get(&(worker, token)).cloned()
+    }
+
+    /// All clients of a worker whose requests have not ended.
+    pub(super) fn clients_of(&self, worker: usize) -> Vec<Rc<Client>> {
+        let clients = self.clients.borrow();
+        clients
+            .range((worker, Token::new(0, 0))..)
+            .map_while(|(key, client)| (key.0 == worker).then(|| Rc::clone(client)))
+            .collect()
+    }
+
+    /// The worker was killed, and its connections with it.
+    pub(super) fn forget_worker(&self, worker: usize) {
+        self.clients.borrow_mut().retain(|(other, _), _| *other != worker);
+        self.awake.borrow_mut()[worker] = true;
+    }
+
+    fn has_ended(&self, worker: usize, token: Token) {
+        self.clients.borrow_mut().remove(&(worker, token));
+    }
+}
+
+/// One worker. A clone is the same one.
+#[derive(Clone)]
+pub(super) struct Worker(Rc<Desk>);
+
+pub(super) struct Desk {
+    pub(super) ground: Rc<Ground>,
+    pub(super) number: usize,
+    pub(super) audience: Audience<Worker>,
+    pub(super) goes_on: Cell<bool>,
+    pub(super) is_exiting: Cell<bool>,
+    round: Cell<usize>,
+    /// Subscribers that the statistics count.
+    pub(super) counted: RefCell<BTreeSet<Token>>,
+    pub(super) too_slow: Cell<usize>,
+}
+
+impl core::ops::Deref for Worker {
+    type Target = Desk;
+
+    fn deref(&self) -> &Desk {
+        &self.0
+    }
+}
+
+/// Old messages that are still to be read, and whose they are.
+pub(super) struct Rest {
+    rest: hub::Rest,
+    client: Rc<Client>,
+}
+
+impl Worker {
+    pub(super) fn new(ground: &Rc<Ground>, number: usize) -> Self {
+        Self(Rc::new(Desk {
+            ground: Rc::clone(ground),
+            number,
+            audience: Audience::default(),
+            goes_on: Cell::new(false),
+            is_exiting: Cell::new(false),
+            round: Cell::new(0),
+            counted: RefCell::default(),
+            too_slow: Cell::new(0),
+        }))
+    }
+
+    fn operate<R>(&self, operation: impl FnOnce(&mut Hub, &Rules, Seconds) -> R) -> R {
+        self.ground.operate(self.number, operation)
+    }
+
+    /// Serves a new request, for these channels with these backtracks.
+    pub(super) fn open(
+        &self,
+        client: &Rc<Client>,
+        channels: &[(&[u8], Option<u64>)],
+        since: Since<'_>,
+    ) {
+        let asked = Asked { worker: self, client, channels, since };
+        let opened = catch_unwind(AssertUnwindSafe(|| match client.kind {
+            Kind::Poll(_) | Kind::LongPoll(_) => asked.poll(),
+            _ => asked.stream(),
+        }));
+        if let Err(panic) = opened {
+            self.has_panicked(panic);
+            self.end_request(client, End::Vanished);
+            self.audience.at_work.set(None);
+        }
+        self.after_event();
+    }
+
+    /// The server ends the request.
+    pub(super) fn end_request(&self, client: &Client, end: End) {
+        if let Some(token) = client.token.get() {
+            self.audience.forget(self, token);
+        }
+        self.close(client, end);
+    }
+
+    fn close(&self, client: &Client, end: End) {
+        if !client.link.has_ended() {
+            client.link.close(end);
+        }
+        if let Some(token) = client.token.get() {
+            self.ground.has_ended(self.number, token);
+        }
+    }
+
+    /// Runs the handler of an event about one subscriber, as the shell does.
+    pub(super) fn on_event(&self, work: impl FnOnce(&Audience<Self>)) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(&self.audience))) {
+            self.has_panicked(panic);
+            self.audience.pass_over(self);
+        }
+        self.after_event();
+    }
+
+    /// Runs work for many subscribers that goes on where it was interrupted.
+    pub(super) fn serve(&self, mut work: impl FnMut(&Audience<Self>)) {
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(&self.audience))) {
+            self.has_panicked(panic);
+            if !self.audience.pass_over(self) {
+                return;
+            }
+        }
+    }
+
+    fn has_panicked(&self, panic: Box<dyn core::any::Any + Send>) {
+        if !panic.is::<Injected>() {
+            resume_unwind(panic);
+        }
+        let token = self.audience.at_work.get();
+        if let Some(client) = token.and_then(|token| self.ground.client(self.number, token)) {
+            client.has_panicked.set(true);
+        }
+    }
+
+    /// Requests end that were to end during the event, and had no chance to.
+    pub(super) fn after_event(&self) {
+        for client in self.ground.clients_of(self.number) {
+            if client.link.is_vanishing() {
+                self.end_request(&client, End::Vanished);
+            } else if client.link.has_ended() {
+                self.close(&client, End::Vanished);
+            }
+        }
+        assert_eq!(self.audience.at_work.get(), None, "nobody is served between two events");
+    }
+
+    /// Hands out a bounded part of what the hub has, and writes to those who get it.
+    pub(super) fn deliver_some(&self) -> bool {
+        if self.audience.dirty() > 0 {
+            self.go_on_next();
+            return true;
+        }
+        self.round.set(self.round.get() + 1);
+        let mut more = true;
+        for _ in 0..BATCHES_MAX {
+            let world = &mut *self.ground.world.borrow_mut();
+            let late = self.ground.late.borrow()[self.number];
+            let (rules, now) = (world.rules.clone(), world.now - late);
+            more = world.hub(self.number).deliver(&rules, now, &mut |news| self.take(news));
+            self.ground.wake(world.hub(self.number), self.number);
+            if !more || self.audience.dirty() >= FLUSHES_MAX {
+                break;
+            }
+        }
+        self.serve(Audience::settle_round);
+        self.serve(|audience| audience.go_on(self));
+        more
+    }
+
+    fn take(&self, news: News<'_>) {
+        match news {
+            News::Messages { groups, messages, deleted_at } => {
+                for listener in groups.iter().flat_map(|group| &group.listeners) {
+                    self.note(listener.token, listener.due(messages), deleted_at);
+                }
+                let now_msec = self.ground.now_msec.get();
+                let mut fanout = Fanout::new(groups, messages, deleted_at, now_msec);
+                self.serve(|audience| fanout.run(audience));
+            }
+            News::Ended { token, left } => {
+                if left == 0 {
+                    self.counted.borrow_mut().remove(&token);
+                    if let Some(client) = self.ground.client(self.number, token)
+                        && self.state(token) == Some(State::Open)
+                    {
+                        client.lost.borrow_mut().append(&mut client.unread.borrow_mut());
+                    }
+                }
+                self.serve(|audience| audience.unsubscribed(token, left));
+            }
+            News::Broken { .. } => unreachable!("nothing panics in the hub here"),
+        }
+    }
+
+    /// Notes what a subscriber is handed out, if it is one that takes it.
+    fn note(&self, token: Token, messages: &[Message<'_>], deleted_at: Option<(Seconds, u64)>) {
+        let client = self.ground.client(self.number, token).expect("a listener is there");
+        let (state, waiting) = self.look(token);
+        if waiting.is_some_and(|waiting| waiting > client.link.buffered_max.get()) {
+            client.was_overfull.set(true);
+            return;
+        }
+        if state != State::Open {
+            return;
+        }
+        for message in messages {
+            let is_notice = message.id == DELETED_ID;
+            let at = deleted_at.filter(|_| is_notice).unwrap_or((message.time, message.tag));
+            let number = client.number_of(message.channel).expect("a channel that it has");
+            let mut given = client.given.borrow_mut();
+            let before = given.iter().rev().find(|given| given.channel == number);
+            if !is_notice {
+                let after = client.subscriptions.borrow()[number].after as i64;
+                let expected = before.map_or(after, |before| before.id) + 1;
+                assert_eq!(message.id, expected, "each message once and in order");
+            }
+            given.push(Given {
+                round: self.round.get(),
+                time: at.0,
+                tag: at.1,
+                is_notice,
+                channel: number,
+                id: message.id,
+            });
+        }
+    }
+
+    pub(super) fn state(&self, token: Token) -> Option<State> {
+        Some(self.audience.records.borrow_mut().slots.get(token)?.state)
+    }
+
+    /// Its state, and what waits for it if its socket is full.
+    fn look(&self, token: Token) -> (State, Option<usize>) {
+        let records = &mut *self.audience.records.borrow_mut();
+        let subscriber = records.slots.get(token).expect("a listener is there");
+        let waiting = match &subscriber.mode {
+            Mode::Stream(stream) if subscriber.is_blocked => Some(stream.waiting()),
+            _ => None,
+        };
+        (subscriber.state, waiting)
+    }
+
+    /// The socket takes bytes again, or has taken none for too long.
+    pub(super) fn on_writable(&self, token: Token, is_timed_out: bool) {
+        self.on_event(|audience| {
+            if is_timed_out {
+                audience.time_out(self, token);
+            } else if audience.is_waiting(token) {
+                audience.flush(self, token);
+            }
+        });
+    }
+
+    /// The client of a stream or a poll has closed its side.
+    pub(super) fn on_hang_up(&self, client: &Client, token: Token) {
+        if self.audience.may_have_left(token) {
+            self.end_request(client, End::Vanished);
+        }
+    }
+
+    /// The worker is told to end, and does so in an orderly way.
+    pub(super) fn exit(&self) {
+        self.is_exiting.set(true);
+        let mut from = 0;
+        loop {
+            let (tokens, next) = self.audience.some_from(from, 3);
+            for token in tokens {
+                let dismissed = catch_unwind(AssertUnwindSafe(|| {
+                    self.audience.dismiss(self, token, Reason::Shutdown);
+                }));
+                if let Err(panic) = dismissed {
+                    self.has_panicked(panic);
+                    self.audience.at_work.set(None);
+                    self.audience.fail(self, token);
+                    self.audience.cut(self, token, Cut::Lost);
+                }
+                self.after_event();
+            }
+            let Some(next) = next else { break };
+            from = next;
+        }
+        self.operate(|hub, rules, now| hub.detach(rules, now));
+    }
+}
+
+/// A new request.
+struct Asked<'a> {
+    worker: &'a Worker,
+    client: &'a Rc<Client>,
+    channels: &'a [(&'a [u8], Option<u64>)],
+    since: Since<'a>,
+}
+
+impl Asked<'_> {
+    fn admitted(&self, token: Token) {
+        let Self { worker, client, .. } = *self;
+        client.token.set(Some(token));
+        worker.ground.clients.borrow_mut().insert((worker.number, token), Rc::clone(client));
+        let desk = Rc::downgrade(&worker.0);
+        client.link.calls_back(move |link, vanishes| {
+            let Some(worker) = desk.upgrade().map(Worker) else { return };
+            assert!(link.has_ended() || worker.audience.entry(token).is_some(), "no entry");
+            if vanishes && !link.has_ended() {
+                worker.audience.forget(&worker, token);
+                link.close(End::Vanished);
+            }
+        });
+    }
+
+    fn subscribe(
+        &self,
+        token: Token,
+        form: u32,
+        stay: Stay,
+        bounded: bool,
+    ) -> Result<Subscribed, Refusal> {
+        let request = Subscribe {
+            requested: self.channels,
+            since: self.since,
+            authorized_only: false,
+            wildcard_max: None,
+            events_channel_allowed: true,
+            stay,
+            bounded,
+            form,
+            token,
+        };
+        self.worker.operate(|hub, rules, now| {
+            let subscribed = hub.subscribe(&request, rules, now)?;
+            let infos = self.channels.iter().map(|(id, _)| hub.info(id).expect("it exists"));
+            let subscriptions = infos.map(|info| Subscription {
+                channel: (info.id, info.created),
+                after: info.published,
+            });
+            *self.client.subscriptions.borrow_mut() = subscriptions.collect();
+            Ok(subscribed)
+        })
+    }
+
+    fn has_many_channels(&self) -> bool {
+        self.channels.len() > 1
+    }
+
+    fn stream(&self) {
+        let Self { worker, client, .. } = *self;
+        let (audience, link) = (&worker.audience, &client.link);
+        let is_websocket = client.kind == Kind::WebSocket;
+        let form = audience.form_number(link.layout.form());
+        let terms = Terms { publish: true, binary: true, message_max: 1 << 16 };
+        let socket = is_websocket.then(|| Socket::new(terms, Vec::new()));
+        let token = audience.admit_stream(link.clone(), form, self.has_many_channels(), socket);
+        self.admitted(token);
+        let subscribed = self.subscribe(token, form, Stay::Live, false);
+        let frames_chunks = client.kind.way() == crate::session::link::Way::Direct && !is_websocket;
+        let mut portion = Portion::new(frames_chunks);
+        if is_websocket {
+            audience.accept(token);
+            portion.push_other(|out| out.extend_from_slice(SWITCHING));
+        }
+        match subscribed {
+            Ok(subscribed) => {
+                audience.accept(token);
+                portion.push_other(|out| link.layout.open(None, out));
+                self.begin(token, portion, subscribed);
+            }
+            Err(refusal) if is_websocket => {
+                let way = client.kind.way();
+                audience.open(token, Opening { way, frames_chunks, portion, rest: None });
+                let mut frames = Vec::new();
+                let explain = refusal.explain().unwrap_or("");
+                frame::encode_refusal(refusal.status(), explain, &mut frames);
+                audience.end(token, Reason::Refused, Some(frames));
+            }
+            Err(_) => return worker.end_request(client, End::Refused),
+        }
+        if let Some(departure) = audience.write_first(worker, token) {
+            depart(departure);
+        }
+        audience.at_work.set(None);
+        if is_websocket && !link.has_ended() {
+            link.read_again.set(Some(true));
+        }
+    }
+
+    /// Header and old messages wait to be written, and the subscriber is counted.
+    fn begin(&self, token: Token, mut portion: Portion, mut subscribed: Subscribed) {
+        let Self { worker, client, .. } = *self;
+        let audience = &worker.audience;
+        let frames_chunks = portion.is_chunked();
+        let form = audience.form_of(token).expect("it is there");
+        let replayed = worker.operate(|hub, _, now| {
+            hub.read_backlog(&mut subscribed, now, &mut |message| {
+                note_old(client, message);
+                portion.push(&form, message)
+            })
+        });
+        let rest = self.rest(replayed.rest);
+        audience.open(token, Opening { way: client.kind.way(), frames_chunks, portion, rest });
+        if worker.is_exiting.get() {
+            worker.leave(token);
+            audience.end(token, Reason::Shutdown, None);
+        } else {
+            worker.operate(|hub, rules, now| hub.announce(token, rules, now));
+            worker.counted.borrow_mut().insert(token);
+            let times = Times { ping_interval_msec: Some(7000), ttl_msec: Some(60_000) };
+            audience.begin_times(token, times, worker.ground.now_msec.get());
+        }
+    }
+
+    fn rest(&self, rest: Option<hub::Rest>) -> Option<Rest> {
+        let rest = rest.map(|rest| Rest { rest, client: Rc::clone(self.client) });
+        note_unread(self.client, rest.as_ref());
+        rest
+    }
+
+    fn poll(&self) {
+        let Self { worker, client, since, .. } = *self;
+        let audience = &worker.audience;
+        let (waits, has_callback) = match client.kind {
+            Kind::LongPoll(has_callback) => (true, has_callback),
+            Kind::Poll(has_callback) => (false, has_callback),
+            _ => panic!("a poll"),
+        };
+        let callback = has_callback.then(|| Callback::parse(b"cb").expect("a name"));
+        let form = audience.form_number(client.link.layout.form());
+        let poll = Poll::new(callback.clone(), has_callback, Announced::since(&since));
+        let link = client.link.clone();
+        let token = audience.admit_poll(link, form, self.has_many_channels(), poll);
+        self.admitted(token);
+        let stay = if waits { Stay::Live } else { Stay::No };
+        let mut looks = 0;
+        let end = loop {
+            looks += 1;
+            let Ok(mut subscribed) = self.subscribe(token, form, stay, true) else {
+                break End::Refused;
+            };
+            audience.accept(token);
+            let mut body = Vec::new();
+            let mut reply = Reply::open(&client.link.layout, callback.as_ref(), &mut body);
+            let mut count = 0;
+            client.old.borrow_mut().clear();
+            let replayed = worker.operate(|hub, _, now| {
+                hub.read_backlog(&mut subscribed, now, &mut |message| {
+                    count += 1;
+                    note_old(client, message);
+                    reply.before_message(&mut body);
+                    client.link.layout.form().render(message, &mut body);
+                    !paging::is_full(body.len(), count)
+                })
+            });
+            if replayed.rest.is_none() {
+                reply.close(&mut body);
+            }
+            let mut announced = Announced::since(&since);
+            match Step::after(looks, replayed.messages, replayed.held_back, waits) {
+                Step::Answer => {
+                    if let Some((time, tag)) = replayed.newest {
+                        announced.contribute(time, tag);
+                    }
+                    client.link.announced.set(Some(announced));
+                    let count = replayed.messages as usize;
+                    let Some(rest) = self.rest(replayed.rest) else {
+                        audience.answered(token, count);
+                        break End::Answered(announced, Some(body));
+                    };
+                    audience.count(token, count);
+                    worker.leave(token);
+                    let end = callback.map(|callback| {
+                        let mut end = Vec::new();
+                        callback.close(&mut end);
+                        Piece::of(end)
+                    });
+                    let separator = reply::separator(has_callback.then_some(&CALLBACK));
+                    let link = client.link.clone();
+                    audience.begin_answer(token, link, Piece::of(body), rest, separator, end);
+                    if let Some(departure) = audience.write_first(worker, token) {
+                        depart(departure);
+                    }
+                    return;
+                }
+                Step::NotModified => {
+                    audience.answered(token, 0);
+                    break End::Answered(announced, None);
+                }
+                Step::LookAgain => worker.leave(token),
+                Step::Wait if worker.is_exiting.get() => {
+                    if let Some(departure) = audience.answer_now(worker, token) {
+                        depart(departure);
+                    }
+                    return;
+                }
+                Step::Wait => {
+                    worker.operate(|hub, rules, now| hub.announce(token, rules, now));
+                    worker.counted.borrow_mut().insert(token);
+                    audience.wait(token, Some(5000), worker.ground.now_msec.get());
+                    return;
+                }
+            }
+        };
+        worker.end_request(client, end);
+    }
+}
+
+static CALLBACK: std::sync::LazyLock<Callback> =
+    std::sync::LazyLock::new(|| Callback::parse(b"cb").expect("a name"));
+
+fn note_old(client: &Client, message: &Message<'_>) {
+    let number = client.number_of(message.channel).expect("a channel that it has");
+    client.old.borrow_mut().push((number, message.id));
+}
+
+fn note_unread(client: &Client, rest: Option<&Rest>) {
+    let channels = rest.into_iter().flat_map(|rest| rest.rest.channels());
+    let numbers = channels.map(|channel| client.number_of(channel).expect("a channel of it"));
+    *client.unread.borrow_mut() = numbers.collect();
+}
+
+impl Host for Worker {
+    type Link = SimLink;
+    type Rest = Rest;
+
+    fn leave(&self, token: Token) {
+        self.counted.borrow_mut().remove(&token);
+        self.operate(|hub, rules, now| hub.leave(token, rules, now));
+    }
+
+    fn read_on(
+        &self,
+        rest: Rest,
+        each: &mut dyn FnMut(&Message<'_>) -> bool,
+    ) -> Result<Read<Rest>, Lagged> {
+        let Rest { rest, client } = rest;
+        let read = self.operate(|hub, _, now| {
+            hub.read_on(rest, now, &mut |message| {
+                note_old(&client, message);
+                each(message)
+            })
+        });
+        let Ok(hub::Reading { rest, gone }) = read else {
+            client.has_lagged.set(true);
+            return Err(Lagged);
+        };
+        let gone_numbers = gone.iter().map(|channel| client.number_of(channel).expect("of it"));
+        client.lost.borrow_mut().extend(gone_numbers);
+        let rest = rest.map(|rest| Rest { rest, client: Rc::clone(&client) });
+        note_unread(&client, rest.as_ref());
+        Ok(Read { rest, gone })
+    }
+
+    fn park(&self, rest: &mut Rest) {
+        self.operate(|hub, _, now| hub.park(&mut rest.rest, now));
+    }
+
+    fn channels(rest: &Rest) -> impl Iterator<Item = &[u8]> {
+        rest.rest.channels()
+    }
+
+    fn has_older(&self, token: Token, order: (Seconds, u64)) -> bool {
+        self.operate(|hub, _, _| hub.has_older(token, order))
+    }
+
+    fn resume_from(&self, token: Token) -> Seconds {
+        self.operate(|hub, _, now| hub.resume_from(token, now))
+    }
+
+    fn publish(
+        &self,
+        _: &SimLink,
+        token: Token,
+        message: &[u8],
+        _: bool,
+    ) -> Result<usize, Unpublished> {
+        let channels = self.operate(|hub, _, _| hub.channels_of(token));
+        if channels.is_empty() {
+            return Ok(0);
+        }
+        let ids: Vec<&[u8]> = channels.iter().map(Vec::as_slice).collect();
+        self.ground.publish(self.number, &ids, message, true).map_err(|refusal| match refusal {
+            Refusal::NoMemory { .. } => Unpublished::NoMemory,
+            _ => {
+                let explain = refusal.explain().unwrap_or("");
+                Unpublished::Refused { status: refusal.status(), explain }
+            }
+        })
+    }
+
+    fn deliver(&self) {
+        self.deliver_some();
+    }
+
+    fn has_rounds(&self) -> bool {
+        !self.is_exiting.get()
+    }
+
+    fn go_on_next(&self) {
+        self.goes_on.set(true);
+    }
+
+    fn write_down(&self, link: &SimLink, entry: Entry) {
+        assert!(!link.has_ended(), "its request is still there");
+        assert!(link.entry.replace(Some(entry)).is_none(), "an entry is the last");
+    }
+
+    fn report_too_slow(&self) {
+        self.too_slow.set(self.too_slow.get() + 1);
+    }
+
+    fn depart(&self, departure: Departure<SimLink>) {
+        depart(departure);
+    }
+}
