@@ -136,16 +136,22 @@ impl Backlog {
         stored: u64,
     ) -> Option<Option<Self>> {
         let channel = section.get(handle);
-        let span = selection.span(stored);
-        let start = if span < stored && span <= STEPS_BACK_MAX {
-            newest_stored(section, channel, span)
-        } else {
-            None
-        };
-        let skipped = if start.is_some() { stored - span } else { 0 };
-        let Some(start) = start.or_else(|| section.oldest_stored(channel)) else {
-            return Some(None);
-        };
+        let mut skipped = 0;
+        let mut start = section.oldest_stored(channel);
+        if selection.last().is_some() {
+            let span = selection.span(stored);
+            if span < stored
+                && span <= STEPS_BACK_MAX
+                && let Some(newest) = newest_stored(section, channel, span)
+            {
+                (start, skipped) = (Some(newest), stored - span);
+            }
+        } else if !selection.needs_event_ids()
+            && let Some(first) = first_reached(section, channel, selection)
+        {
+            start = first;
+        }
+        let Some(start) = start else { return Some(None) };
         let reader = open_reader(section, handle, shard, start)?;
         Some(Some(Self {
             reader,
@@ -284,9 +290,13 @@ impl Hub {
         let mut index = backlog.skipped;
         let mut readout = Readout::default();
         self.walk(backlog.reader, backlog.until, now, &mut |store, handle, record| {
-            let message = readout.read_one(store, handle, &backlog.id);
-            let (time, tag) = (message.time, message.tag);
-            let wanted = selection.wants(time, tag, message.event_id, index, backlog.stored);
+            let (time, tag) = (record.time.time(), record.tag.get());
+            let event_id = if selection.needs_event_ids() {
+                readout.read_one(store, handle, &backlog.id).event_id
+            } else {
+                None
+            };
+            let wanted = selection.wants(time, tag, event_id, index, backlog.stored);
             index += 1;
             if !wanted || record.expires.time() <= now {
                 return true;
@@ -299,7 +309,7 @@ impl Hub {
                 return false;
             }
             replayed.messages += 1;
-            *has_room = each(&message);
+            *has_room = each(&readout.read_one(store, handle, &backlog.id));
             true
         })
     }
@@ -446,6 +456,30 @@ fn next_batch(store: &Store, reader: Reader, until: u64, batch: &mut Vec<Handle<
         batch.push(handle);
         at = record.next.get();
     }
+}
+
+/// Where a selection by time and tag begins, if that is near the newest message. The inner `None`: there
+/// is nothing that it selects.
+#[expect(clippy::option_option, reason = "not to be found here is not the same as nothing")]
+fn first_reached(
+    section: &Section<'_>,
+    channel: &Channel,
+    selection: &Selection<'_>,
+) -> Option<Option<Handle<Record>>> {
+    let mut first = None;
+    let mut at = channel.last.get();
+    for _ in 0..STEPS_BACK_MAX {
+        let Some(handle) = at else { return Some(first) };
+        let record = section.get(handle);
+        if !selection.is_reached(record.time.time(), record.tag.get()) {
+            return Some(first);
+        }
+        if record.has(STORED) {
+            first = Some(handle);
+        }
+        at = record.prev.get();
+    }
+    None
 }
 
 /// The `count`-th stored message from the newest, if it is near.

@@ -16,11 +16,13 @@ const IDS_LEN: usize = 16 * 1024;
 impl Hub {
     /// One channel, if it exists.
     pub fn info(&self, id: &[u8]) -> Option<ChannelInfo> {
+        Some(self.figures(id)?.into_info(id.to_vec()))
+    }
+
+    pub(super) fn figures(&self, id: &[u8]) -> Option<Figures> {
         let hash = self.store.hash(id);
-        let owned = id.to_vec(); // Before the lock is taken.
         let section = self.store.section(self.store.shard_of(hash));
-        let figures = section.find(hash, id).map(|handle| Figures::of(&section, handle))?;
-        Some(figures.into_info(owned))
+        section.find(hash, id).map(|handle| Figures::of(&section, handle))
     }
 
     /// All live channels whose id begins with `prefix`, in order of creation.
@@ -131,15 +133,15 @@ fn since(then: Seconds, now: Seconds) -> u64 {
 }
 
 /// The figures of a channel in a list.
-struct Figures {
+pub(super) struct Figures {
     published: u64,
-    stored: u64,
+    pub(super) stored: u64,
     subscribers: u64,
     created: u64,
 }
 
 impl Figures {
-    fn of(section: &Section<'_>, handle: Handle<Channel>) -> Self {
+    pub(super) fn of(section: &Section<'_>, handle: Handle<Channel>) -> Self {
         let channel = section.get(handle);
         Self {
             published: channel.published.get(),
@@ -149,7 +151,7 @@ impl Figures {
         }
     }
 
-    fn into_info(self, id: Vec<u8>) -> ChannelInfo {
+    pub(super) fn into_info(self, id: Vec<u8>) -> ChannelInfo {
         let Self { published, stored, subscribers, created } = self;
         ChannelInfo { id, published, stored, subscribers, created }
     }

@@ -1,7 +1,8 @@
 //! Publishing: the checks, the staging, and the section that adds a message to its channel.
 
+use crate::hub::census::Figures;
 use crate::hub::{Found, Hub, Refusal, Rules};
-use crate::model::Seconds;
+use crate::model::{ChannelInfo, Seconds};
 use crate::store::arena::Handle;
 use crate::store::channel::{Channel, EVENTS, WILDCARD};
 use crate::store::message::{BINARY, Content, Message, REPLAYABLE, STORED};
@@ -51,6 +52,8 @@ enum Attempt {
     Done {
         /// The staged message, if there was one, is in the log now.
         used: bool,
+        /// The channel with the message.
+        figures: Figures,
     },
     /// The channel does not exist.
     NoChannel,
@@ -130,9 +133,44 @@ impl Hub {
         rules: &Rules,
         now: Seconds,
     ) -> Result<(), Refusal> {
+        self.publish_each(channels, post, rules, now, &mut |_, _| {})
+    }
+
+    /// As [`Hub::publish`], and what is to be said about the channels then.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Hub::publish`].
+    pub fn publish_and_tell(
+        &mut self,
+        channels: &[&[u8]],
+        post: &Post<'_>,
+        rules: &Rules,
+        now: Seconds,
+    ) -> Result<Vec<ChannelInfo>, Refusal> {
+        let mut told = Vec::with_capacity(channels.len());
+        let mut each = |id: &[u8], figures: Figures| told.push(figures.into_info(id.to_vec()));
+        self.publish_each(channels, post, rules, now, &mut each)?;
+        Ok(told)
+    }
+
+    fn publish_each(
+        &mut self,
+        channels: &[&[u8]],
+        post: &Post<'_>,
+        rules: &Rules,
+        now: Seconds,
+        each: &mut dyn FnMut(&[u8], Figures),
+    ) -> Result<(), Refusal> {
         self.check_publisher(channels, true, true, rules)?;
         if !post.may_be_empty && post.body.iter().all(|piece| piece.is_empty()) {
             return Err(Refusal::EmptyPost);
+        }
+        if let [id] = channels {
+            // One channel gets it or does not: nothing has to be looked at before.
+            let message = if post.store { Some(self.stage(post, now)?) } else { None };
+            each(id, self.publish_one(id, post, message, rules, now)?);
+            return Ok(());
         }
         let mut staged = Vec::with_capacity(channels.len());
         let mut created = Vec::new();
@@ -152,7 +190,10 @@ impl Hub {
         let mut outcome = Ok(());
         for (id, message) in channels.iter().zip(staged.into_iter().rev()) {
             // Can fail for a later channel only if others fill the zone meanwhile.
-            outcome = outcome.and(self.publish_one(id, post, message, rules, now));
+            match self.publish_one(id, post, message, rules, now) {
+                Ok(figures) => each(id, figures),
+                Err(refusal) => outcome = outcome.and(Err(refusal)),
+            }
         }
         outcome
     }
@@ -200,13 +241,13 @@ impl Hub {
         mut message: Option<Handle<Message>>,
         rules: &Rules,
         now: Seconds,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Figures, Refusal> {
         let hash = self.store.hash(id);
         let shard = self.store.shard_of(hash);
         let mut wake = Vec::new();
-        let used = loop {
+        let (used, mut figures) = loop {
             match self.try_publish(hash, id, post, message, rules, now, &mut wake) {
-                Attempt::Done { used } => break used,
+                Attempt::Done { used, figures } => break (used, figures),
                 Attempt::NeedsStaging => message = Some(self.stage(post, now)?),
                 Attempt::NoChannel => match self.create(id, 0, rules, now) {
                     Ok(found) if found.created => self.notify("channel_created", id, rules, now),
@@ -225,14 +266,17 @@ impl Hub {
             self.tell_all(shard);
         }
         if post.store {
-            let mut sections = SECTIONS_PER_PUBLISH;
-            if self.evict(id, &mut sections, rules, now) {
-                self.overfull.insert(id.into());
+            if rules.stored_max.is_some_and(|max| figures.stored > max) {
+                let mut sections = SECTIONS_PER_PUBLISH;
+                if self.evict(id, &mut sections, rules, now) {
+                    self.overfull.insert(id.into());
+                }
+                figures = self.figures(id).unwrap_or(figures);
             }
         } else if let Some(message) = message.filter(|_| !used) {
             self.store.unstage(message); // Nobody needed it after all.
         }
-        Ok(())
+        Ok(figures)
     }
 
     #[expect(clippy::too_many_arguments, reason = "one section, split off for its loop")]
@@ -294,8 +338,9 @@ impl Hub {
             section.link(&channel.tell_next, channel.interests.get());
             section.tell(handle, wake);
         }
+        let figures = Figures::of(&section, handle);
         section.commit();
-        Attempt::Done { used: used.is_some() }
+        Attempt::Done { used: used.is_some(), figures }
     }
 
     /// Discards the oldest messages of a channel that stores too many, in at most `sections` sections,

@@ -75,7 +75,56 @@ impl Hub {
         rules: &Rules,
         now: Seconds,
     ) -> Result<Subscribed, Refusal> {
-        self.check_subscriber(request, rules, now)?;
+        let mut created = Vec::new();
+        if let [(id, _)] = request.requested
+            && !request.authorized_only
+            && !rules.is_wildcard(id)
+            && !rules.is_events(id)
+        {
+            // The section that registers sees whether the channel exists and has room.
+            rules.check_id(id)?;
+        } else {
+            self.check_subscriber(request, rules, now)?;
+            created = self.create_all(request, rules, now)?;
+        }
+        if request.stay == Stay::Live {
+            // Nobody, but for a caller that has lost one without a word.
+            if let Some(former) = self.roster.tenant(request.token.index()) {
+                self.leave(former, rules, now);
+            }
+            self.roster.add(request.token);
+        }
+        let mut subscribed = Subscribed { token: request.token, backlogs: Vec::new(), bound: None };
+        for (channel, backtrack) in request.requested {
+            let attached = self.attach_to(
+                channel,
+                *backtrack,
+                request,
+                &mut subscribed,
+                &mut created,
+                rules,
+                now,
+            );
+            if let Err(refusal) = attached {
+                self.give_up(request, subscribed, now);
+                for id in created {
+                    if self.uncreate(id) {
+                        self.notify("channel_destroyed", id, rules, now);
+                    }
+                }
+                return Err(refusal);
+            }
+        }
+        Ok(subscribed)
+    }
+
+    /// Creates the channels that do not exist, or none of them; answers which.
+    fn create_all<'a>(
+        &mut self,
+        request: &Subscribe<'a>,
+        rules: &Rules,
+        now: Seconds,
+    ) -> Result<Vec<&'a [u8]>, Refusal> {
         let mut created = Vec::new();
         for (id, _) in request.requested {
             match self.create(id, 0, rules, now) {
@@ -94,28 +143,7 @@ impl Hub {
         for id in &created {
             self.notify("channel_created", id, rules, now);
         }
-        if request.stay == Stay::Live {
-            // There is none, unless the caller has lost a subscriber without telling.
-            if let Some(former) = self.roster.tenant(request.token.index()) {
-                self.leave(former, rules, now);
-            }
-            self.roster.add(request.token);
-        }
-        let mut subscribed = Subscribed { token: request.token, backlogs: Vec::new(), bound: None };
-        for (channel, backtrack) in request.requested {
-            let attached =
-                self.attach_to(channel, *backtrack, request, &mut subscribed, rules, now);
-            if let Err(refusal) = attached {
-                self.give_up(request, subscribed, now);
-                for id in created {
-                    if self.uncreate(id) {
-                        self.notify("channel_destroyed", id, rules, now);
-                    }
-                }
-                return Err(refusal);
-            }
-        }
-        Ok(subscribed)
+        Ok(created)
     }
 
     /// From here on the subscriber is counted, and the events channel is told. Call it when it is
@@ -237,12 +265,17 @@ impl Hub {
         Ok(())
     }
 
-    fn attach_to(
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one step of subscribing, split off for its loop"
+    )]
+    fn attach_to<'a>(
         &mut self,
-        id: &[u8],
+        id: &'a [u8],
         backtrack: Option<u64>,
-        request: &Subscribe<'_>,
+        request: &Subscribe<'a>,
         subscribed: &mut Subscribed,
+        created: &mut Vec<&'a [u8]>,
         rules: &Rules,
         now: Seconds,
     ) -> Result<(), Refusal> {
@@ -254,8 +287,9 @@ impl Hub {
                 None => return Err(Refusal::NoMemory { message: false }),
                 Some(Err(refusal)) => return Err(refusal),
                 Some(Ok(None)) => {
-                    // The channel has gone, or its backlog is not ready: try again.
+                    // The channel is not there, has gone, or its backlog is not ready: try again.
                     if self.create(id, 0, rules, now)?.created {
+                        created.push(id);
                         self.notify("channel_created", id, rules, now);
                     }
                 }

@@ -6,7 +6,7 @@
 //! [`crate::nginx::validation`] checks them and makes a [`crate::nginx::location::Location`] of
 //! each for the requests.
 
-use core::cell::RefCell;
+use core::cell::{OnceCell, RefCell};
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 use std::rc::Rc;
@@ -347,6 +347,7 @@ impl LocationConf {
         Location {
             mode,
             layout,
+            form: OnceCell::new(),
             channels_path,
             store_messages: self.store_messages == 1,
             channel_info_on_publish: self.channel_info_on_publish == 1,

@@ -3,6 +3,7 @@
 //! These are plain values. [`crate::nginx::config`] makes them from what nginx's parser has
 //! written, and [`crate::nginx::settings`] finds those of a request.
 
+use core::cell::OnceCell;
 use core::ptr::NonNull;
 
 use ngx::ffi::{ngx_http_complex_value_t, ngx_http_request_t};
@@ -89,6 +90,8 @@ pub(crate) struct Location {
     pub(crate) mode: Mode,
     /// Header, messages and footer as subscribers get them.
     pub(crate) layout: Layout,
+    /// The number that this worker has given to the form of its messages.
+    pub(crate) form: OnceCell<u32>,
     pub(crate) channels_path: ChannelsPath,
     pub(crate) store_messages: bool,
     pub(crate) channel_info_on_publish: bool,

@@ -8,6 +8,9 @@
 //!
 //! Channels are looked up after the body has arrived, because that can take minutes.
 
+use core::cell::Cell;
+use core::ptr::NonNull;
+
 use ngx::ffi::{ngx_http_finalize_request, ngx_http_request_t, ngx_int_t};
 
 use crate::hub::Post;
@@ -17,6 +20,11 @@ use crate::nginx::location::{Location, Mode};
 use crate::nginx::request::{Method, Request};
 use crate::nginx::{faults, ffi, headers, log, settings, statistics, worker};
 use crate::wire::path;
+
+thread_local! {
+    /// The decoded path of the request whose body nginx is reading just now.
+    static AT_HAND: Cell<Option<(NonNull<ngx_http_request_t>, Vec<u8>)>> = const { Cell::new(None) };
+}
 
 const METHODS: &str = "GET, POST, PUT";
 const ADMIN_METHODS: &str = "GET, POST, PUT, DELETE";
@@ -51,7 +59,8 @@ fn begin(request: &mut Request) -> Sent {
     };
     let path = request.channels_path(location)?;
     let channels = ids(&path);
-    let checked = worker::operate(|hub, rules, _| {
+    let checked = worker::with(|worker| {
+        let (mut hub, rules) = (worker.hub(), worker.rules());
         hub.check_publisher(&channels, task.changes(), task.creates(), rules)
     });
     match checked {
@@ -60,7 +69,12 @@ fn begin(request: &mut Request) -> Sent {
         Some(Ok(())) if task == Task::Inform => {
             unread(request, |request| inform(request, &channels))
         }
-        Some(Ok(())) => Ok(body::read(request, Some(on_body))),
+        Some(Ok(())) => {
+            AT_HAND.set(Some((request.as_non_null(), path)));
+            let code = body::read(request, Some(on_body));
+            AT_HAND.set(None);
+            Ok(code)
+        }
     }
 }
 
@@ -97,7 +111,11 @@ unsafe extern "C" fn on_body(r: *mut ngx_http_request_t) {
 fn act(request: &mut Request) -> Sent {
     // The request keeps the configuration with which it began.
     let Some((location, _)) = publisher_location(request) else { return Ok(FAILED) };
-    let path = request.channels_path(location)?;
+    // Nearly always the body is there at once, and then the path is still at hand.
+    let path = match AT_HAND.take() {
+        Some((r, path)) if r == request.as_non_null() => path,
+        _ => request.channels_path(location)?,
+    };
     let channels = ids(&path);
     if request.method() == Method::Delete {
         delete(request, &channels)
@@ -118,23 +136,25 @@ fn publish(request: &mut Request, location: &Location, channels: &[&[u8]]) -> Se
             may_be_empty: false,
             store: location.store_messages,
         };
-        worker::operate(|hub, rules, now| hub.publish(channels, &post, rules, now))
+        worker::operate(|hub, rules, now| {
+            if location.channel_info_on_publish {
+                hub.publish_and_tell(channels, &post, rules, now)
+            } else {
+                hub.publish(channels, &post, rules, now).map(|()| Vec::new())
+            }
+        })
     };
-    match published {
+    let told = match published {
         None => return Ok(FAILED),
         Some(Err(refusal)) => return answer::refused(request, refusal),
-        Some(Ok(())) => worker::after_publishing(),
-    }
+        Some(Ok(told)) => told,
+    };
+    worker::after_publishing();
     faults::point("published");
     if !location.channel_info_on_publish {
         return Ok(answer::empty(request, 200));
     }
-    let found = statistics::look_up(channels);
-    if found.is_empty() {
-        // It has been deleted since.
-        return Ok(answer::empty(request, 200));
-    }
-    statistics::send_channels(request, &found, channels.len() > 1)
+    statistics::send_channels(request, &told, channels.len() > 1)
 }
 
 fn delete(request: &mut Request, channels: &[&[u8]]) -> Sent {

@@ -102,7 +102,7 @@ pub(super) fn send_channels(
     as_list: bool,
 ) -> Sent {
     let format = Format::choose(request.header_lines(b"Accept"));
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(ITEM_LEN);
     match channels.first() {
         Some(channel) if !as_list => stats::render_channel(format, channel, &mut text),
         _ => {

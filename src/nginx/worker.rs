@@ -17,6 +17,7 @@ use ngx::ffi::{ngx_exiting, ngx_terminate};
 use crate::hub::{Hub, Rules};
 use crate::model::{Seconds, Token};
 use crate::nginx::event::Event;
+use crate::nginx::location::Location;
 use crate::nginx::mapping::Mapping;
 use crate::nginx::{clock, faults, log, wake};
 use crate::session::audience::Audience;
@@ -125,6 +126,11 @@ impl Worker {
             wake::wake(seat as usize);
         }
         has_news
+    }
+
+    /// The number of the form that messages have in this location, without padding.
+    pub(super) fn form_of(&self, location: &Location) -> u32 {
+        *location.form.get_or_init(|| self.audience.form_number(location.layout.form()))
     }
 
     /// This worker has published: its reduced ticks begin.

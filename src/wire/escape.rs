@@ -53,12 +53,16 @@ pub fn line(text: &[u8], out: &mut Vec<u8>) {
 
 fn escape(text: &[u8], out: &mut Vec<u8>, mut special: impl FnMut(char, &mut Vec<u8>)) {
     for chunk in text.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            if c.is_ascii_alphanumeric() {
-                push(c, out);
-            } else {
+        let mut rest = chunk.valid();
+        while !rest.is_empty() {
+            let plain = rest.bytes().take_while(u8::is_ascii_alphanumeric).count();
+            let (taken, after) = rest.split_at(plain);
+            out.extend_from_slice(taken.as_bytes());
+            let mut chars = after.chars();
+            if let Some(c) = chars.next() {
                 special(c, out);
             }
+            rest = chars.as_str();
         }
         if !chunk.invalid().is_empty() {
             out.extend_from_slice(REPLACEMENT.as_bytes());

@@ -57,25 +57,46 @@ pub fn decode(encoded: &[u8]) -> Cow<'_, [u8]> {
 /// Splits a decoded path into its channels, in the order in which each is named for the first time.
 pub fn parse(decoded: &[u8]) -> Vec<Requested<'_>> {
     let mut requested: Vec<Requested<'_>> = Vec::new();
-    let mut places: HashMap<&[u8], usize> = HashMap::new();
+    let mut places = Places::default();
     for piece in decoded.split(|byte| *byte == b'/') {
         let channel = parse_piece(piece);
         if channel.id.is_empty() {
             continue;
         }
-        match places.entry(channel.id) {
-            Entry::Vacant(place) => {
-                place.insert(requested.len());
-                requested.push(channel);
-            }
-            Entry::Occupied(place) => {
-                if let Some(first) = requested.get_mut(*place.get()) {
-                    first.backtrack = first.backtrack.max(channel.backtrack);
-                }
-            }
+        match places.of(channel.id, &requested).and_then(|place| requested.get_mut(place)) {
+            Some(first) => first.backtrack = first.backtrack.max(channel.backtrack),
+            None => requested.push(channel),
         }
     }
     requested
+}
+
+/// A list as short as this is looked through faster than a table is made.
+const LOOKED_THROUGH: usize = 8;
+
+/// Where ids stand in a list that grows: looked through while it is short, then by a table.
+#[derive(Default)]
+struct Places<'a> {
+    table: HashMap<&'a [u8], usize>,
+}
+
+impl<'a> Places<'a> {
+    /// The place of this id in the list, if it has one. If not, it is the next to be added.
+    fn of(&mut self, id: &'a [u8], list: &[Requested<'a>]) -> Option<usize> {
+        if list.len() < LOOKED_THROUGH {
+            return list.iter().position(|other| other.id == id);
+        }
+        if self.table.is_empty() {
+            self.table.extend(list.iter().enumerate().map(|(place, other)| (other.id, place)));
+        }
+        match self.table.entry(id) {
+            Entry::Occupied(place) => Some(*place.get()),
+            Entry::Vacant(place) => {
+                place.insert(list.len());
+                None
+            }
+        }
+    }
 }
 
 /// May publishers and subscribers use this id? `ALL` and `*` are refused, because they have a meaning

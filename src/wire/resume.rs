@@ -84,6 +84,22 @@ impl<'a> Selection<'a> {
         }
     }
 
+    /// Does it need the event ids of messages, and not their times and tags alone?
+    pub fn needs_event_ids(&self) -> bool {
+        matches!(self.state, State::Since(since) if since.event_id.is_some())
+    }
+
+    /// May it select a message of this time and tag, or one before it? If not, and it needs no event ids,
+    /// it selects all messages that come after.
+    pub fn is_reached(&self, time: Seconds, tag: u64) -> bool {
+        match self.state {
+            State::Since(Since { time: Some(since), tag: after, .. }) => {
+                (time, tag) > (since, after.unwrap_or(u64::MAX))
+            }
+            _ => true,
+        }
+    }
+
     /// How many of the newest messages are enough to decide, if `total` are stored.
     pub fn span(&self, total: u64) -> u64 {
         match self.state {

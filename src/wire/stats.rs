@@ -7,10 +7,9 @@
 //! A list is rendered item by item ([`List`]), because it can have hundreds of thousands. The
 //! caller decides how many fit into one buffer. Every line ends with CRLF.
 
-use std::io::Write;
-
 use crate::model::{ChannelInfo, Seconds, Summary, Totals, WorkerInfo};
 use crate::wire::accept::Format;
+use crate::wire::template::push_decimal;
 use crate::wire::{date, escape};
 
 const XML_HEAD: &[u8] = b"<?xml version=\"1.0\" encoding=\"UTF-8\" ?>\r\n";
@@ -165,23 +164,22 @@ impl Fields<'_> {
     }
 
     fn number(&mut self, name: &str, number: u64) {
-        self.field(name, |out| print(out, format_args!("{number}")));
+        self.field(name, |out| push_decimal(number, out));
     }
 
     fn field(&mut self, name: &str, value: impl FnOnce(&mut Vec<u8>)) {
-        match self.format {
-            Format::Plain | Format::Yaml | Format::XYaml => {
-                print(self.out, format_args!("{name}: "));
-                value(self.out);
-            }
-            Format::Json | Format::XJson => {
-                print(self.out, format_args!("\"{name}\": "));
-                value(self.out);
-            }
-            Format::Xml => {
-                print(self.out, format_args!("<{name}>"));
-                value(self.out);
-                print(self.out, format_args!("</{name}>"));
+        let (before, between, after) = match self.format {
+            Format::Plain | Format::Yaml | Format::XYaml => ("", ": ", ""),
+            Format::Json | Format::XJson => ("\"", "\": ", ""),
+            Format::Xml => ("<", ">", "</"),
+        };
+        for text in [before, name, between] {
+            self.out.extend_from_slice(text.as_bytes());
+        }
+        value(self.out);
+        if !after.is_empty() {
+            for text in [after, name, ">"] {
+                self.out.extend_from_slice(text.as_bytes());
             }
         }
         self.out.extend_from_slice(self.joint.as_bytes());
@@ -191,87 +189,71 @@ impl Fields<'_> {
 /// One channel, without the last line end; in XML with it, because nothing separates items there.
 fn render_item(format: Format, channel: &ChannelInfo, out: &mut Vec<u8>) {
     let ChannelInfo { id, published, stored, subscribers, .. } = channel;
+    let numbers = [*published, *stored, *subscribers];
     match format {
         Format::Plain => {
             out.extend_from_slice(b"channel: ");
             escape::line(id, out);
-            print(
-                out,
-                format_args!(
-                    "\r\npublished_messages: {published}\r\nstored_messages: {stored}\r\n\
-                     active_subscribers: {subscribers}"
-                ),
-            );
+            let before =
+                ["\r\npublished_messages: ", "\r\nstored_messages: ", "\r\nactive_subscribers: "];
+            print(before, numbers, "", out);
         }
         Format::Json | Format::XJson => {
             out.extend_from_slice(b"{\"channel\": \"");
             escape::json(id, out);
-            print(
-                out,
-                format_args!(
-                    "\", \"published_messages\": {published}, \"stored_messages\": {stored}, \
-                     \"subscribers\": {subscribers}}}"
-                ),
-            );
+            let before =
+                ["\", \"published_messages\": ", ", \"stored_messages\": ", ", \"subscribers\": "];
+            print(before, numbers, "}", out);
         }
         Format::Yaml | Format::XYaml => {
             out.extend_from_slice(b"  channel: ");
             escape::line(id, out);
-            print(
-                out,
-                format_args!(
-                    "\r\n  published_messages: {published}\r\n  stored_messages: {stored}\r\n  \
-                     subscribers: {subscribers}"
-                ),
-            );
+            let before =
+                ["\r\n  published_messages: ", "\r\n  stored_messages: ", "\r\n  subscribers: "];
+            print(before, numbers, "", out);
         }
         Format::Xml => {
             out.extend_from_slice(b"<channel>\r\n  <name>");
             escape::xml(id, out);
-            print(
-                out,
-                format_args!(
-                    "</name>\r\n  <published_messages>{published}</published_messages>\r\n  \
-                     <stored_messages>{stored}</stored_messages>\r\n  \
-                     <subscribers>{subscribers}</subscribers>\r\n</channel>\r\n"
-                ),
-            );
+            let before = [
+                "</name>\r\n  <published_messages>",
+                "</published_messages>\r\n  <stored_messages>",
+                "</stored_messages>\r\n  <subscribers>",
+            ];
+            print(before, numbers, "</subscribers>\r\n</channel>\r\n", out);
         }
     }
 }
 
 fn render_worker(format: Format, worker: &WorkerInfo, out: &mut Vec<u8>) {
-    let WorkerInfo { pid, subscribers, uptime } = worker;
-    match format {
-        Format::Plain => print(
-            out,
-            format_args!("  pid: {pid}\r\n  subscribers: {subscribers}\r\n  uptime: {uptime}"),
-        ),
-        Format::Json | Format::XJson => print(
-            out,
-            format_args!(
-                "{{\"pid\": \"{pid}\", \"subscribers\": {subscribers}, \"uptime\": {uptime}}}"
-            ),
-        ),
-        Format::Yaml | Format::XYaml => print(
-            out,
-            format_args!(
-                "   -\r\n    pid: {pid}\r\n    subscribers: {subscribers}\r\n    uptime: {uptime}"
-            ),
-        ),
-        Format::Xml => print(
-            out,
-            format_args!(
-                "<worker>\r\n  <pid>{pid}</pid>\r\n  <subscribers>{subscribers}</subscribers>\r\n  \
-                 <uptime>{uptime}</uptime>\r\n</worker>"
-            ),
-        ),
-    }
+    let numbers = [u64::from(worker.pid), worker.subscribers, worker.uptime];
+    let (before, end) = match format {
+        Format::Plain => (["  pid: ", "\r\n  subscribers: ", "\r\n  uptime: "], ""),
+        Format::Json | Format::XJson => {
+            (["{\"pid\": \"", "\", \"subscribers\": ", ", \"uptime\": "], "}")
+        }
+        Format::Yaml | Format::XYaml => {
+            (["   -\r\n    pid: ", "\r\n    subscribers: ", "\r\n    uptime: "], "")
+        }
+        Format::Xml => {
+            let before = [
+                "<worker>\r\n  <pid>",
+                "</pid>\r\n  <subscribers>",
+                "</subscribers>\r\n  <uptime>",
+            ];
+            (before, "</uptime>\r\n</worker>")
+        }
+    };
+    print(before, numbers, end, out);
 }
 
-fn print(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    // Writing to a vector cannot fail.
-    let _ = out.write_fmt(text);
+/// Appends numbers, each after its text, and then `end`.
+fn print<const N: usize>(before: [&str; N], numbers: [u64; N], end: &str, out: &mut Vec<u8>) {
+    for (text, number) in before.into_iter().zip(numbers) {
+        out.extend_from_slice(text.as_bytes());
+        push_decimal(number, out);
+    }
+    out.extend_from_slice(end.as_bytes());
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ pub(super) fn start(
         }
     };
     let says_timed_out = settings::main(request.as_non_null()).timeout_with_body();
-    let form = worker.audience.form_number(location.layout.form());
+    let form = worker.form_of(location);
     let since = Announced::since(&asked.since);
     let poll = Poll::new(callback.clone(), says_timed_out, since);
     let token = admit(request, location, |client| {

@@ -39,7 +39,7 @@ pub(super) fn start(
     let audience = &worker.audience;
     let form = match &padding {
         Some(padding) => audience.form_number(&location.layout.form().padded(padding)),
-        None => audience.form_number(location.layout.form()),
+        None => worker.form_of(location),
     };
     let token = admit(request, location, |client| {
         audience.admit_stream(client.lending(loans), form, asked.has_many_channels(), None)

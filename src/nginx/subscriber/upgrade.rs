@@ -74,7 +74,7 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
     };
     let socket = Socket::new(terms, take_input(request));
     let audience = &worker.audience;
-    let form = audience.form_number(location.layout.form());
+    let form = worker.form_of(location);
     let token = admit(request, location, |client| {
         audience.admit_stream(client.lending(loans), form, asked.has_many_channels(), Some(socket))
     })?;
