@@ -455,7 +455,6 @@ impl Forms {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::session::sim::solo::{Solo, message};
 
     #[test]

@@ -52,7 +52,7 @@ fn run(kind: Kind, (old, len): Old, number: usize, fault: Fault, plain: &[bool])
     client.link.buffered_max.set(4000);
     client.link.fails_at(number, fault);
     let (a, b) = ((b"a".as_slice(), None), (b"b".as_slice(), None));
-    let channels = if number % 2 == 0 { vec![a, b] } else { vec![b, a] };
+    let channels = if number.is_multiple_of(2) { vec![a, b] } else { vec![b, a] };
     let client = history.request(client, &channels, EVERYTHING);
     history.check();
     let step = |history: &History| {

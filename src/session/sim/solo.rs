@@ -36,6 +36,9 @@ impl Old {
     }
 }
 
+/// What the hub does when it is asked to deliver.
+type Delivery = Box<dyn Fn(&Solo)>;
+
 /// The worker. A clone is the same one.
 #[derive(Clone)]
 pub(in crate::session) struct Solo(Rc<Answers>);
@@ -56,7 +59,7 @@ pub(in crate::session) struct Answers {
     pub(in crate::session) has_rounds: Cell<bool>,
     pub(in crate::session) publishes: Cell<Result<usize, Unpublished>>,
     pub(in crate::session) published: RefCell<Vec<(Vec<u8>, bool)>>,
-    pub(in crate::session) delivers: RefCell<Option<Box<dyn Fn(&Solo)>>>,
+    pub(in crate::session) delivers: RefCell<Option<Delivery>>,
     pub(in crate::session) left: RefCell<Vec<Token>>,
     pub(in crate::session) too_slow: Cell<usize>,
     pub(in crate::session) goes_on: Cell<bool>,
@@ -205,12 +208,6 @@ impl Solo {
         while self.goes_on.take() {
             self.serve(|| self.audience.go_on(self));
         }
-    }
-
-    /// One round.
-    pub(in crate::session) fn write_once(&self) {
-        self.goes_on.set(false);
-        self.serve(|| self.audience.go_on(self));
     }
 
     /// Does it as the shell does: an injected panic costs the one that it was about.
