@@ -13,7 +13,7 @@
 //! [`Selection`] looks at the stored messages of one channel, oldest first, one by one, and never
 //! back: so it can run wherever the messages lie.
 
-use crate::model::{Message, Seconds, Since};
+use crate::model::{Seconds, Since};
 use crate::wire::{date, template};
 
 /// Reads the three inputs. Each is `None` if its header is absent and no directive stands for it.
