@@ -121,7 +121,7 @@ impl Hub {
     pub fn has_older(&mut self, token: Token, order: (Seconds, u64)) -> bool {
         let older = self.roster.interests_of(token).find(|(shard, interest)| {
             let section = self.store.section(*shard);
-            oldest_unread(&section, *interest).is_some_and(|(oldest, _)| oldest < order)
+            oldest_unread(&section, *interest).is_some_and(|oldest| oldest < order)
         });
         if let Some((shard, _)) = older {
             self.tell_all(shard);
@@ -131,7 +131,7 @@ impl Hub {
 
     /// From which second on a subscriber that is sent away must ask again, so that it misses nothing:
     /// now, by the zone's time, or the second of the oldest message that this worker has not handed out
-    /// yet.
+    /// yet, or of a deletion that it has not told of.
     ///
     /// What is published later is not older, even by a worker whose clock is behind: the zone's time is
     /// set forward first, and a message that is being published just now is waited for.
@@ -141,11 +141,7 @@ impl Hub {
         section.commit();
         let older = self.roster.interests_of(token).filter_map(|(shard, interest)| {
             let section = self.store.section(shard);
-            match oldest_unread(&section, interest)? {
-                ((time, _), Kind::Message) => Some(time),
-                // It cannot be had again.
-                (_, Kind::Notice) => None,
-            }
+            oldest_unread(&section, interest).map(|(time, _)| time)
         });
         older.fold(now, Seconds::min)
     }
@@ -277,26 +273,14 @@ impl Hub {
     }
 }
 
-/// What stands in a channel's log.
-enum Kind {
-    Message,
-    /// The notice that the channel is deleted, whether it has a record or not.
-    Notice,
-}
-
-/// Time and tag of the oldest message that this interest has not read.
-fn oldest_unread(
-    section: &Section<'_>,
-    interest: Handle<Interest>,
-) -> Option<((Seconds, u64), Kind)> {
+/// Time and tag of the oldest message that this interest has not read, or of its channel's deletion.
+fn oldest_unread(section: &Section<'_>, interest: Handle<Interest>) -> Option<(Seconds, u64)> {
     let interest = section.get(interest);
     if let Some(next) = section.next_unread(interest).map(|next| section.get(next)) {
-        let kind = if next.has(NOTICE) { Kind::Notice } else { Kind::Message };
-        return Some(((next.time.time(), next.tag.get()), kind));
+        return Some((next.time.time(), next.tag.get()));
     }
     let channel = section.get(interest.channel.get()?);
-    let notice = ((channel.time.time(), channel.tag.get()), Kind::Notice);
-    channel.has(DELETED).then_some(notice)
+    channel.has(DELETED).then(|| (channel.time.time(), channel.tag.get()))
 }
 
 #[cfg(test)]
@@ -350,6 +334,19 @@ mod tests {
 
     fn since(time: Seconds) -> Since<'static> {
         Since { time: Some(time), tag: Some(0), event_id: None }
+    }
+
+    /// Its channel may have been made again, and have messages since then.
+    #[test]
+    fn a_poll_that_was_not_told_of_a_deletion_resumes_there() {
+        for text in [&b"bye"[..], b"Channel deleted"] {
+            let mut world = World::new(256 * 1024, 2);
+            world.subscribe(0, &[(b"a", None)], 1).expect("room");
+            world.now += 10;
+            let now = world.now;
+            world.delete(1, b"a", text);
+            assert_eq!(world.hub(0).resume_from(token(1), now + 5), now);
+        }
     }
 
     /// A worker whose clock is behind says from which second on there may be news in the zone.
@@ -421,7 +418,7 @@ mod tests {
             world.delete(1, b"a", text);
             assert!(!world.hub(0).has_older(token(1), (now, 1)), "the message came before it");
             assert!(world.hub(0).has_older(token(1), (now, 2)), "the next one comes after it");
-            assert_eq!(world.hub(0).resume_from(token(1), now), now, "a notice is had but once");
+            assert_eq!(world.hub(0).resume_from(token(1), now), now);
             world.deliver(0);
             assert!(!world.hub(0).has_older(token(1), (now, 2)));
         }
