@@ -8,7 +8,7 @@ use crate::model::{DELETED_ID, Group, Message, Seconds, Token};
 use crate::store::arena::Handle;
 use crate::store::channel::DELETED;
 use crate::store::interest::Interest;
-use crate::store::message::{Message as Record, NOTICE};
+use crate::store::message::Message as Record;
 use crate::store::undo::Section;
 use crate::store::zone::SHARDS;
 
@@ -171,7 +171,7 @@ impl Hub {
     pub fn has_older(&mut self, token: Token, order: (Seconds, u64)) -> bool {
         let older = self.roster.interests_of(token).find(|(shard, interest)| {
             let section = self.store.section(*shard);
-            oldest_unread(&section, *interest).is_some_and(|(oldest, _)| oldest < order)
+            oldest_unread(&section, *interest).is_some_and(|oldest| oldest < order)
         });
         if let Some((shard, _)) = older {
             self.tell_all(shard);
@@ -180,7 +180,8 @@ impl Hub {
     }
 
     /// The second from which a poll must ask again after it was answered without a message, so that it
-    /// misses none: now, by the zone's time, or the second of the oldest message that this worker has not handed out yet.
+    /// misses none: now, by the zone's time, or the second of the oldest message that this worker has not
+    /// handed out yet, or of a deletion that it has not told of.
     ///
     /// Messages that are published later are not older, even if the clock of their worker is behind: this
     /// sets the zone's time forward first. The lock makes it wait for a message that is being published
@@ -191,11 +192,7 @@ impl Hub {
         section.commit();
         let older = self.roster.interests_of(token).filter_map(|(shard, interest)| {
             let section = self.store.section(shard);
-            match oldest_unread(&section, interest)? {
-                ((time, _), Unread::Message) => Some(time),
-                // A notice is not stored, so asking again would not bring it.
-                (_, Unread::Notice) => None,
-            }
+            oldest_unread(&section, interest).map(|(time, _)| time)
         });
         older.fold(now, Seconds::min)
     }
@@ -316,26 +313,14 @@ impl Hub {
     }
 }
 
-/// Something that an interest has not passed yet.
-enum Unread {
-    Message,
-    /// The notice that the channel was deleted, whether there is a record of it or not.
-    Notice,
-}
-
-/// Time and tag of the oldest message that this interest has not passed.
-fn oldest_unread(
-    section: &Section<'_>,
-    interest: Handle<Interest>,
-) -> Option<((Seconds, u64), Unread)> {
+/// Time and tag of the oldest message that this interest has not read, or of its channel's deletion.
+fn oldest_unread(section: &Section<'_>, interest: Handle<Interest>) -> Option<(Seconds, u64)> {
     let interest = section.get(interest);
     if let Some(next) = section.next_unread(interest).map(|next| section.get(next)) {
-        let kind = if next.has(NOTICE) { Unread::Notice } else { Unread::Message };
-        return Some(((next.time.time(), next.tag.get()), kind));
+        return Some((next.time.time(), next.tag.get()));
     }
     let channel = section.get(interest.channel.get()?);
-    let notice = ((channel.time.time(), channel.tag.get()), Unread::Notice);
-    channel.has(DELETED).then_some(notice)
+    channel.has(DELETED).then(|| (channel.time.time(), channel.tag.get()))
 }
 
 #[cfg(test)]
@@ -389,6 +374,19 @@ mod tests {
 
     fn since(time: Seconds) -> Since<'static> {
         Since { time: Some(time), tag: Some(0), event_id: None }
+    }
+
+    /// Its channel may have been made again, and have messages since then.
+    #[test]
+    fn a_poll_that_was_not_told_of_a_deletion_resumes_there() {
+        for text in [&b"bye"[..], b"Channel deleted"] {
+            let mut world = World::new(256 * 1024, 2);
+            world.subscribe(0, &[(b"a", None)], 1).expect("room");
+            world.now += 10;
+            let now = world.now;
+            world.delete(1, b"a", text);
+            assert_eq!(world.hub(0).resume_from(token(1), now + 5), now);
+        }
     }
 
     /// A worker whose clock is behind says from which second on there may be news in the zone.
@@ -505,7 +503,7 @@ mod tests {
             world.delete(1, b"a", text);
             assert!(!world.hub(0).has_older(token(1), (now, 1)), "the message came before it");
             assert!(world.hub(0).has_older(token(1), (now, 2)), "the next one comes after it");
-            assert_eq!(world.hub(0).resume_from(token(1), now), now, "a notice is had but once");
+            assert_eq!(world.hub(0).resume_from(token(1), now), now);
             world.deliver(0);
             assert!(!world.hub(0).has_older(token(1), (now, 2)));
         }

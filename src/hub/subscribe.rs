@@ -63,6 +63,14 @@ pub struct Subscribed {
     pub(super) bound: Option<(Seconds, u64)>,
 }
 
+impl Subscribed {
+    /// The second until which the subscriber has what is stored, if it was `bounded` and nothing was
+    /// held back.
+    pub fn second(&self) -> Seconds {
+        self.bound.map_or(0, |(time, _)| time)
+    }
+}
+
 impl Hub {
     /// Checks the request, creates the channels that do not exist, and registers the subscriber.
     ///

@@ -37,6 +37,8 @@ pub struct Poll {
     says_timed_out: bool,
     /// Where its client says it is.
     since: Announced,
+    /// The second until which there was nothing for it when it asked.
+    asked_at: Seconds,
     found: Option<Found>,
 }
 
@@ -90,7 +92,7 @@ impl Step {
 impl Poll {
     /// A poll of a client that says it is at `since`. It has found nothing yet.
     pub fn new(callback: Option<Callback>, says_timed_out: bool, since: Announced) -> Self {
-        Self { callback, says_timed_out, since, found: None }
+        Self { callback, says_timed_out, since, asked_at: 0, found: None }
     }
 
     #[cfg(test)]
@@ -109,11 +111,12 @@ impl Poll {
     /// The answer with what it has found, else as for a poll whose time is over. `place`: from where
     /// the client has to ask again if no message says it.
     fn answer(self, layout: &Layout, place: Seconds) -> Answer {
-        let Self { callback, says_timed_out, since, found } = self;
-        let now = since.now(place);
+        let Self { callback, says_timed_out, since, asked_at, found } = self;
+        // What the worker has still to hand out may be older than the poll.
+        let now = since.now(place.max(asked_at));
         let (announced, message) = match found {
             Some(Found { order, message }) if order.is_notice => {
-                (since.now(place.min(order.time)), Some(message))
+                (since.now(place.min(order.time).max(asked_at)), Some(message))
             }
             Some(Found { order: Order { time, tag, .. }, message }) => {
                 (Announced::message(time, tag), Some(message))
@@ -153,11 +156,14 @@ impl<H: Host> Audience<H> {
         self.admit(link, form, has_many_channels, Mode::Poll(Box::new(poll)))
     }
 
-    /// The poll waits, so long at the most.
-    pub fn wait(&self, token: Token, ttl_msec: Option<usize>, now_msec: usize) {
+    /// The poll waits, so long at the most. There was nothing for it until the second `asked_at`.
+    pub fn wait(&self, token: Token, asked_at: Seconds, ttl_msec: Option<usize>, now_msec: usize) {
         let records = &mut *self.records.borrow_mut();
         if let Some(subscriber) = records.slots.get(token) {
             subscriber.state = State::Open;
+            if let Mode::Poll(poll) = &mut subscriber.mode {
+                poll.asked_at = asked_at;
+            }
         }
         if let Some(ttl_msec) = ttl_msec {
             records.join(token, Kind::End, ttl_msec, now_msec);
@@ -278,7 +284,7 @@ mod tests {
     use super::*;
     use crate::session::departure::Cut;
     use crate::session::sim::link::{End, Fault};
-    use crate::session::sim::solo::{Solo, message, reason};
+    use crate::session::sim::solo::{NOW_MSEC, Solo, message, reason};
 
     /// Its answer would announce the place of what it has found, beyond the older message.
     #[test]
@@ -326,6 +332,24 @@ mod tests {
             worker.write();
             let Some(End::Answered(place, _)) = link.end() else { panic!("an answer") };
             assert_eq!(place, Announced::default().now(announced), "{resume_from}");
+        }
+    }
+
+    /// The worker may have older messages, for others: they were there when the client asked.
+    #[test]
+    fn an_answer_goes_back_behind_no_message_that_was_there_when_the_client_asked() {
+        let since = |time, tag| Announced { time, tag };
+        for (had, announced) in [
+            (since(500, Some(7)), since(500, Some(7))),
+            (since(499, Some(7)), since(500, Some(0))),
+            (since(502, Some(7)), since(500, Some(0))),
+        ] {
+            let worker = Solo::new();
+            let (token, link) = worker.poll(true, Poll::new(None, false, had));
+            worker.audience.wait(token, 500, None, NOW_MSEC);
+            worker.resume_from.set(400);
+            worker.audience.dismiss(&worker, token, Reason::Shutdown);
+            assert_eq!(link.end(), Some(End::Answered(announced, None)));
         }
     }
 

@@ -72,7 +72,7 @@ impl Asking<'_> {
         let has_callback = self.callback.is_some();
         let stay = if waits { Stay::Live } else { Stay::No };
         let mut looks = 0;
-        loop {
+        let asked_at = loop {
             looks += 1;
             let mut subscribed = match asked.subscribe(worker, location, token, form, stay, true) {
                 Ok(subscribed) => subscribed,
@@ -108,9 +108,11 @@ impl Asking<'_> {
                         .map(Some);
                 }
                 Step::LookAgain => worker.leave(token),
-                Step::Wait => break,
+                Step::Wait => break subscribed.second(),
             }
-        }
+        };
+        let ttl_msec = location.longpolling_connection_ttl_msec;
+        audience.wait(token, asked_at, ttl_msec, clock::now_msec());
         if worker::is_exiting() {
             return Ok(audience.answer_now(worker, token).map(departing::code));
         }
@@ -119,7 +121,6 @@ impl Asking<'_> {
             return Ok(Some(NGX_HTTP_CLIENT_CLOSED_REQUEST as ngx_int_t));
         }
         worker.operate(|hub, rules, now| hub.announce(token, rules, now));
-        audience.wait(token, location.longpolling_connection_ttl_msec, clock::now_msec());
         Ok(None)
     }
 

@@ -158,7 +158,7 @@ impl Solo {
         let token = self.audience.admit_poll(link.clone(), form, has_many_channels, poll);
         self.audience.accept(token);
         self.calls_back(&link, token);
-        self.audience.wait(token, None, NOW_MSEC);
+        self.audience.wait(token, 0, None, NOW_MSEC);
         (token, link)
     }
 

@@ -600,16 +600,17 @@ impl Asked<'_> {
                     break End::Answered(announced, None);
                 }
                 Step::LookAgain => worker.leave(token),
-                Step::Wait if worker.is_exiting.get() => {
-                    if let Some(departure) = audience.answer_now(worker, token) {
-                        depart(departure);
-                    }
-                    return;
-                }
                 Step::Wait => {
+                    let asked_at = subscribed.second();
+                    audience.wait(token, asked_at, Some(5000), worker.ground.now_msec.get());
+                    if worker.is_exiting.get() {
+                        if let Some(departure) = audience.answer_now(worker, token) {
+                            depart(departure);
+                        }
+                        return;
+                    }
                     worker.operate(|hub, rules, now| hub.announce(token, rules, now));
                     worker.counted.borrow_mut().insert(token);
-                    audience.wait(token, Some(5000), worker.ground.now_msec.get());
                     return;
                 }
             }
