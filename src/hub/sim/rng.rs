@@ -7,14 +7,12 @@ use std::collections::VecDeque;
 pub(crate) struct Rng(Source);
 
 enum Source {
-    #[cfg_attr(fuzzing, expect(dead_code, reason = "a fuzzer gives inputs only"))]
     Seed(u64),
     /// The rest of an input. When it is used up, every number is the smallest one.
     Input(VecDeque<u8>),
 }
 
 impl Rng {
-    #[cfg_attr(fuzzing, expect(dead_code, reason = "a fuzzer gives inputs only"))]
     pub(crate) const fn seeded(seed: u64) -> Self {
         Self(Source::Seed(seed))
     }
