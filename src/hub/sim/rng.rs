@@ -13,6 +13,7 @@ enum Source {
 }
 
 impl Rng {
+    #[cfg_attr(fuzzing, expect(dead_code, reason = "a fuzzer gives inputs only"))]
     pub(crate) const fn seeded(seed: u64) -> Self {
         Self(Source::Seed(seed))
     }
