@@ -90,7 +90,7 @@ impl Process {
     }
 }
 
-/// What a generator found out.
+/// Why a run does not count.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure(pub(crate) String);
 
@@ -174,7 +174,11 @@ impl Generator {
                 return Ok(());
             }
             if sys::now() > end {
-                return Err(Failure(format!("{doing} took longer than {} s", limit.as_secs())));
+                let (open, all) = (self.open(), self.plan.all_subscribers());
+                return Err(Failure(format!(
+                    "{doing} took longer than {} s, with {open} of {all} subscriptions open",
+                    limit.as_secs()
+                )));
             }
             self.process.turn(&self.plan, &self.board, LOOK_MSEC)?;
         }
@@ -263,5 +267,218 @@ fn follow(plan: &Plan, board: &Board, number: usize, run: u32) -> io::Result<()>
             process.carry_out(plan, board, order);
         }
         process.turn(plan, board, LOOK_MSEC)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+    use crate::decoder::Mode;
+    use crate::plan::Request;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    fn plan(server: SocketAddrV4, mode: Mode, location: &str) -> Plan {
+        Plan {
+            server,
+            subscribe_at: server,
+            subscribe: Request::new(&format!("/{location}?id={{channel}}")),
+            mode,
+            lanes: 3,
+            window: 20,
+            publishers: 3,
+            event_ids: false,
+            ..crate::plan::tests::plan(mode)
+        }
+    }
+
+    fn address() -> SocketAddrV4 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        match listener.local_addr().unwrap() {
+            SocketAddr::V4(address) => address,
+            SocketAddr::V6(_) => unreachable!(),
+        }
+    }
+
+    /// The bare servers, which never end: the test's process does.
+    fn floor(merges: bool) -> SocketAddrV4 {
+        let at = address();
+        thread::spawn(move || crate::floor::serve(at, merges));
+        while TcpStream::connect(at).is_err() {
+            thread::yield_now();
+        }
+        at
+    }
+
+    #[test]
+    fn all_modes_against_the_bare_servers() {
+        for merges in [false, true] {
+            let server = floor(merges);
+            for (mode, location) in [
+                (Mode::Streaming, "s"),
+                (Mode::EventSource, "e"),
+                (Mode::WebSocket, "w"),
+                (Mode::LongPolling, "l"),
+            ] {
+                let window = if mode == Mode::LongPolling { 1 } else { 20 };
+                // Each mode has channels of its own, for the numbers begin again.
+                let publish = Request::new(&format!("/pub?id={location}-{{channel}}"));
+                let subscribe = Request::new(&format!("/{location}?id={location}-{{channel}}"));
+                // The first poll asks for everything, so it does not matter when it comes.
+                let resume = (mode == Mode::LongPolling).then(|| "If-None-Match: 0\r\n".to_owned());
+                let plan =
+                    Plan { window, publish, subscribe, resume, ..plan(server, mode, location) };
+                let mut generator = Generator::new(plan).unwrap();
+                generator.open_all(LIMIT, |_| ()).unwrap();
+                for pace in [Pace::Acknowledged, Pace::Rate(2000.0), Pace::Bursts] {
+                    if mode == Mode::LongPolling && pace != Pace::Acknowledged {
+                        continue;
+                    }
+                    generator.publish(pace, 120, LIMIT).unwrap();
+                    generator.drain(LIMIT).unwrap();
+                }
+                generator.listen(Duration::from_millis(20)).unwrap();
+                let published = generator.acknowledged();
+                let delivered = generator.board.sum(Count::Deliveries);
+                assert_eq!(delivered, published * 3, "{mode:?} {merges}");
+                assert_eq!(generator.board.percentiles(&[500]).len(), 1);
+            }
+        }
+    }
+
+    #[test]
+    fn old_messages_come_first_each_time() {
+        let server = floor(true);
+        let plan = Plan {
+            lanes: 1,
+            backlog: 10,
+            channels: 1,
+            subscribers: 40,
+            publishers: 1,
+            subscribe: Request::new("/s10?id={channel}"),
+            ..plan(server, Mode::Streaming, "s")
+        };
+        let mut generator = Generator::new(plan).unwrap();
+        generator.publish(Pace::Acknowledged, 15, LIMIT).unwrap();
+        generator.drain(LIMIT).unwrap();
+        for _ in 0..2 {
+            generator.board.reset();
+            generator.open_all(LIMIT, |_| ()).unwrap();
+            assert_eq!(generator.board.sum(Count::Deliveries), 400);
+            generator.publish(Pace::Acknowledged, 15, LIMIT).unwrap();
+            generator.drain(LIMIT).unwrap();
+            generator.drop_all().unwrap();
+        }
+    }
+
+    /// What a faulty server does with the message number 5.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Flaw {
+        None,
+        Loses,
+        Repeats,
+        Swaps,
+        Alters,
+        Ends,
+        Refuses,
+    }
+
+    /// A server for one subscriber and one publisher, one request at a time.
+    fn flawed(flaw: Flaw) -> SocketAddrV4 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let SocketAddr::V4(at) = listener.local_addr().unwrap() else { unreachable!() };
+        let (tell, news) = mpsc::channel::<Vec<u8>>();
+        let (mut tell, mut news) = (Some(tell), Some(news));
+        thread::spawn(move || {
+            for stream in listener.incoming().take(2) {
+                let mut stream = stream.unwrap();
+                // The publisher connects first.
+                match tell.take() {
+                    Some(tell) => thread::spawn(move || publishes(stream, flaw, &tell)),
+                    None => {
+                        let news = news.take().unwrap();
+                        thread::spawn(move || {
+                            let head = b"HTTP/1.1 200 OK\r\n\r\n";
+                            let _ = stream.write_all(head);
+                            for message in news {
+                                let _ = stream.write_all(&message);
+                            }
+                        })
+                    }
+                };
+            }
+        });
+        at
+    }
+
+    fn publishes(stream: TcpStream, flaw: Flaw, tell: &mpsc::Sender<Vec<u8>>) {
+        let (mut input, mut output) = (BufReader::new(stream.try_clone().unwrap()), stream);
+        let mut held = Vec::new();
+        for number in 0.. {
+            let mut line = String::new();
+            while line != "\r\n" {
+                line.clear();
+                if input.read_line(&mut line).unwrap_or(0) == 0 {
+                    return;
+                }
+            }
+            let mut message = vec![0; 64];
+            input.read_exact(&mut message).unwrap();
+            message.push(b'\n');
+            let mut answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+            match (flaw, number) {
+                (Flaw::Loses, 5) => (),
+                (Flaw::Repeats, 5) => tell.send(message.repeat(2)).unwrap(),
+                (Flaw::Swaps, 5) => held = message,
+                (Flaw::Swaps, 6) => tell.send([message, held.clone()].concat()).unwrap(),
+                (Flaw::Alters, 5) => {
+                    message[60] ^= 1;
+                    tell.send(message).unwrap();
+                }
+                (Flaw::Ends, 5) => return,
+                (Flaw::Refuses, 5) => {
+                    answer = "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n";
+                    tell.send(message).unwrap();
+                }
+                _ => tell.send(message).unwrap(),
+            }
+            output.write_all(answer.as_bytes()).unwrap();
+        }
+    }
+
+    #[test]
+    fn every_flaw_is_noticed() {
+        for (flaw, found) in [
+            (Flaw::None, None),
+            (Flaw::Loses, Some(Fault::Lost)),
+            (Flaw::Repeats, Some(Fault::Repeated)),
+            (Flaw::Swaps, Some(Fault::Lost)),
+            (Flaw::Alters, Some(Fault::Corrupt)),
+            (Flaw::Ends, Some(Fault::Closed)),
+            (Flaw::Refuses, Some(Fault::Refused)),
+        ] {
+            let plan = Plan {
+                channels: 1,
+                subscribers: 1,
+                lanes: 1,
+                publishers: 1,
+                ..plan(flawed(flaw), Mode::Streaming, "s")
+            };
+            let mut generator = Generator::new(plan).unwrap();
+            generator.open_all(LIMIT, |_| ()).unwrap();
+            let result = generator
+                .publish(Pace::Acknowledged, 20, LIMIT)
+                .and_then(|()| generator.drain(LIMIT));
+            assert_eq!(result.is_ok(), flaw == Flaw::None, "{flaw:?}: {result:?}");
+            for fault in Fault::ALL {
+                let noticed = generator.board.faults(fault) > 0;
+                assert_eq!(noticed, found == Some(fault), "{flaw:?}: {fault:?}");
+            }
+        }
     }
 }

@@ -30,7 +30,7 @@ mod tls;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -77,6 +77,8 @@ fn run(arguments: &[String]) -> Result<bool, String> {
             floor::serve(address, kind == "merging").map_err(|error| format!("floor: {error}"))?;
             Ok(true)
         }
+        // Nor this: seconds and resident bytes of another program.
+        ["resident", program, ..] => resident(program, &arguments[2..]),
         ["plot", json, document] => {
             document::write(Path::new(json), Path::new(document))?;
             Ok(true)
@@ -97,6 +99,21 @@ fn run(arguments: &[String]) -> Result<bool, String> {
             }
         }
     }
+}
+
+fn resident(program: &str, arguments: &[String]) -> Result<bool, String> {
+    let tell = |error: std::io::Error| format!("{program}: {error}");
+    let began = Instant::now();
+    let quiet = Stdio::null;
+    let child = Command::new(program)
+        .args(arguments)
+        .stdout(quiet())
+        .stderr(quiet())
+        .spawn()
+        .map_err(tell)?;
+    let (status, memory) = sys::wait_with_memory(&child).map_err(tell)?;
+    println!("{} {memory}", began.elapsed().as_secs_f64());
+    Ok(status.success())
 }
 
 /// The peers of a run, the subject first.

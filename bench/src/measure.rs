@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::board::Count;
 use crate::decoder::Mode;
@@ -304,6 +304,8 @@ impl Storm {
             event_ids: peer.wants_event_ids(),
             ..bench.plan(peer, &server, Mode::EventSource)
         };
+        // Other processes would not see the plan change.
+        let plan = Plan { processes: plan.processes[..1].to_vec(), ..plan };
         let mut generator = Generator::new(plan)?;
         generator.open_all(LIMIT, |_| ())?;
         generator.publish(Pace::Acknowledged, 5, LIMIT)?;
@@ -466,22 +468,22 @@ impl Check {
     pub(crate) fn run(&self, bench: &Bench, peer: &Peer) -> Result<Values, Failure> {
         let setup = Setup { zone: self.zone, ..Setup::default() };
         let directory = peer.prepare(&bench.places, &setup).map_err(Failure)?;
-        let began = Instant::now();
-        let child = Command::new(&bench.places.nginx)
+        // By a small process, because a child's memory is at first that of its parent.
+        let output = Command::new(std::env::current_exe()?)
+            .arg("resident")
+            .arg(&bench.places.nginx)
             .args(["-t", "-q", "-c", "nginx.conf", "-e", "error.log", "-p"])
             .arg(&directory)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let (status, memory) = sys::wait_with_memory(&child)?;
-        if !status.success() {
-            return Err(Failure(format!("nginx -t: {status}, see {}", directory.display())));
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let words: Vec<f64> = text.split_whitespace().flat_map(str::parse).collect();
+        match words[..] {
+            [seconds, bytes] if output.status.success() => {
+                Ok(Values::from([(report::SECONDS.into(), seconds), (report::BYTES.into(), bytes)]))
+            }
+            _ => Err(Failure(format!("nginx -t fails, see {}", directory.display()))),
         }
-        Ok(Values::from([
-            (report::SECONDS.into(), began.elapsed().as_secs_f64()),
-            (report::BYTES.into(), memory as f64),
-        ]))
     }
 }
 

@@ -63,7 +63,7 @@ impl Default for Setup {
         Self {
             workers: 1,
             cpus: Vec::new(),
-            connections: 16_000,
+            connections: 18_500,
             stores: false,
             stored_max: 100,
             zone: 256 << 20,

@@ -210,6 +210,12 @@ impl Subscribers {
         self.check_open(plan, board, index);
         if ready.readable {
             self.read(plan, board, epoll, index);
+            // Reading may have ended the TLS handshake for which the request waits.
+            let subscriber = &mut self.list[index];
+            if !subscriber.out.is_empty() && subscriber.flush(epoll, ready.token).is_err() {
+                return self.fail(plan, board, index, Fault::Closed);
+            }
+            self.check_open(plan, board, index);
         }
     }
 

@@ -120,6 +120,8 @@ pub(crate) fn terminate(child: &std::process::Child) {
 }
 
 /// Waits for a child, and returns how it ended and its largest resident memory in bytes.
+///
+/// The system counts the memory of this process as the child's until it has started its program.
 pub(crate) fn wait_with_memory(child: &std::process::Child) -> io::Result<(ExitStatus, u64)> {
     use std::os::unix::process::ExitStatusExt;
     // SAFETY: all zero is a valid `rusage`.
