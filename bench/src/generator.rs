@@ -279,7 +279,7 @@ mod tests {
 
     use super::*;
     use crate::decoder::Mode;
-    use crate::plan::Request;
+    use crate::plan::{FROM_THE_START, Request};
 
     const LIMIT: Duration = Duration::from_secs(20);
 

@@ -42,6 +42,7 @@ use scenario::Scenario;
 
 /// Names of the peers that the targets are about.
 const OURS: &str = "ours";
+const MANY: &str = "many-subscribers";
 const NCHAN: &str = "nchan";
 const MERGING: &str = "floor-merging";
 const BARE: &str = "floor-bare";
@@ -119,7 +120,11 @@ fn resident(program: &str, arguments: &[String]) -> Result<bool, String> {
 /// The peers of a run, the subject first.
 fn peers(options: &Options) -> Result<Vec<Peer>, String> {
     let module = options.module.clone().ok_or("--module is missing")?;
-    let mut peers = vec![Peer { name: OURS.into(), kind: Kind::PushStream { module } }];
+    let kind = Kind::PushStream { module: module.clone() };
+    let mut peers = vec![Peer { name: OURS.into(), kind }];
+    if let Some(file) = options.many.clone() {
+        peers.push(Peer { name: MANY.into(), kind: Kind::Shipped { module, file } });
+    }
     for (name, module) in &options.with {
         peers.push(Peer { name: name.clone(), kind: Kind::PushStream { module: module.clone() } });
     }

@@ -58,7 +58,7 @@ impl Bench {
             window: 1,
             publishers: 1,
             backlog: 0,
-            resume: None,
+            resume: peer.first_poll(mode),
             first: 0,
             event_ids: false,
             opening_max: 100,
@@ -147,7 +147,7 @@ pub(crate) struct Live {
     pub(crate) pace: Pace,
     pub(crate) stores: bool,
     pub(crate) stored_max: u32,
-    /// Messages that are stored before the subscribers come.
+    /// Messages that are stored before the subscribers come, in one channel that is polled.
     pub(crate) stored_before: u32,
     pub(crate) workers: usize,
     pub(crate) tls: bool,
@@ -181,12 +181,16 @@ impl Live {
 
     pub(crate) fn run(&self, bench: &Bench, peer: &Peer) -> Result<Values, Failure> {
         let server = peer.start(&bench.places, &self.setup(bench)).map_err(Failure)?;
-        let mut generator = Generator::new(self.plan(bench, peer, &server))?;
+        let mut plan = self.plan(bench, peer, &server);
         if self.stored_before > 0 {
-            let messages = u64::from(self.stored_before) * u64::from(self.channels);
-            generator.publish(Pace::Acknowledged, messages, LIMIT)?;
-            generator.drain(LIMIT)?;
+            // One poller follows, and the others begin where it has come to.
+            let mut first = Generator::new(Plan { subscribers: 1, ..plan.clone() })?;
+            first.open_all(LIMIT, |_| ())?;
+            first.publish(Pace::Acknowledged, u64::from(self.stored_before), LIMIT)?;
+            first.drain(LIMIT)?;
+            (plan.first, plan.resume) = (self.stored_before, first.resume_id());
         }
+        let mut generator = Generator::new(plan)?;
         generator.open_all(LIMIT, |_| ())?;
         let values = self.load(bench, &server, &mut generator)?;
         drop(generator);
@@ -603,6 +607,7 @@ pub(crate) fn supports(peer: &Peer, mode: Mode, plain: bool) -> bool {
     match &peer.kind {
         Kind::PushStream { .. } | Kind::Nchan { .. } => true,
         Kind::Floor { .. } => plain,
+        Kind::Shipped { .. } => false,
         Kind::Other { mode: own, .. } => plain && *own == mode,
     }
 }

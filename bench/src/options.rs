@@ -13,6 +13,8 @@ pub(crate) struct Options {
     pub(crate) nchan: Option<PathBuf>,
     /// Other modules with the directives of this one, with their names.
     pub(crate) with: Vec<(String, PathBuf)>,
+    /// A configuration of `nginx-conf/` for many subscribers.
+    pub(crate) many: Option<PathBuf>,
     pub(crate) valgrind: Option<PathBuf>,
     /// The counts that `quick` compares with.
     pub(crate) expected: Option<PathBuf>,
@@ -42,6 +44,7 @@ impl Default for Options {
             module: None,
             nchan: None,
             with: Vec::new(),
+            many: None,
             valgrind: None,
             expected: None,
             work: None,
@@ -82,6 +85,7 @@ impl Options {
                 "--nginx" => options.nginx = Some(value.into()),
                 "--module" => options.module = Some(value.into()),
                 "--nchan" => options.nchan = Some(value.into()),
+                "--many" => options.many = Some(value.into()),
                 "--valgrind" => options.valgrind = Some(value.into()),
                 "--expected" => options.expected = Some(value.into()),
                 "--work" => options.work = Some(value.into()),

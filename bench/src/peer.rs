@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::decoder::Mode;
-use crate::plan::Request;
+use crate::plan::{FROM_THE_START, Request};
 use crate::{proc, sys};
 
 /// What kind of server it is.
@@ -21,6 +21,11 @@ pub(crate) enum Kind {
     },
     Nchan {
         module: PathBuf,
+    },
+    /// This module with a configuration of `nginx-conf/` that has the locations of `nginx-conf/demo.conf`.
+    Shipped {
+        module: PathBuf,
+        file: PathBuf,
     },
     /// The bare server of this program.
     Floor {
@@ -127,14 +132,33 @@ impl Peer {
         };
         match &self.kind {
             Kind::Other { subscribe, .. } => Request::new(path_of(subscribe)),
+            Kind::Shipped { .. } => {
+                let location = match mode {
+                    Mode::Streaming => "sub",
+                    Mode::EventSource => "ev",
+                    Mode::WebSocket => "ws",
+                    Mode::LongPolling => "lp",
+                };
+                Request::new(&format!("/{location}/{{channel}}"))
+            }
             Kind::PushStream { .. } if backlog > 0 => {
                 Request::new(&format!("/{location}?id={{channel}}.b{backlog}"))
             }
+            // From the oldest message, as `first_poll` says.
+            Kind::Nchan { .. } if mode == Mode::LongPolling => Request::new("/l10?id={channel}"),
             Kind::Nchan { .. } | Kind::Floor { .. } if backlog > 0 => {
                 Request::new(&format!("/{location}10?id={{channel}}"))
             }
             _ => Request::new(&format!("/{location}?id={{channel}}")),
         }
+    }
+
+    /// What a subscriber sends as its id that has none. Polls ask for everything that is stored, so it does not matter
+    /// whether the server gets the first one before the first message or after it.
+    pub(crate) fn first_poll(&self, mode: Mode) -> Option<String> {
+        // nchan's workers crash if they are asked so for a channel that is not there. It has a location for it.
+        let asks = mode == Mode::LongPolling && !matches!(self.kind, Kind::Nchan { .. });
+        asks.then(|| FROM_THE_START.to_owned())
     }
 
     /// Starts it with files in a directory of its own.
@@ -157,8 +181,14 @@ impl Peer {
             }
             _ => {
                 let log = directory.join("error.log");
-                write_files(&directory, &self.configuration(address, tls_address, setup))
-                    .map_err(tell)?;
+                let text = match &self.kind {
+                    Kind::Shipped { module, file } => {
+                        let text = fs::read_to_string(file).map_err(tell)?;
+                        shipped(&text, module, address, setup.workers)
+                    }
+                    _ => self.configuration(address, tls_address, setup),
+                };
+                write_files(&directory, &text).map_err(tell)?;
                 let _ = fs::remove_file(&log);
                 let words: Vec<_> = setup.under.iter().map(Into::into).collect();
                 let words = [words, vec![places.nginx.clone().into_os_string()]].concat();
@@ -248,6 +278,26 @@ impl Peer {
             body.0, body.1
         )
     }
+}
+
+/// A configuration that people use, changed so that it runs here with so many workers.
+fn shipped(text: &str, module: &Path, at: SocketAddrV4, workers: usize) -> String {
+    let user = if sys::is_root() { "user root;\n" } else { "" };
+    let module = module.display();
+    let mut own = format!(
+        "load_module {module};\n{user}daemon off;\nworker_processes {workers};\n\
+         pid nginx.pid;\nerror_log error.log warn;\n"
+    );
+    let at = format!("{at}{}", if workers > 1 { " reuseport" } else { "" });
+    let ours = ["load_module", "user", "daemon", "worker_processes", "pid", "error_log"];
+    for line in text.lines() {
+        let word = line.split_whitespace().next().unwrap_or("");
+        if !ours.contains(&word) {
+            own.push_str(&line.replace("127.0.0.1:9080", &at));
+            own.push('\n');
+        }
+    }
+    own
 }
 
 /// The lines for `http` and those for the server.
@@ -410,6 +460,16 @@ mod tests {
         for url in ["http://10.0.0.1:80/", "https://127.0.0.1:80/", "http://127.0.0.1/", ""] {
             assert!(address_of(url).is_err(), "{url}");
         }
+    }
+
+    #[test]
+    fn a_shipped_configuration_runs_here() {
+        let text = "load_module modules/x.so;\nworker_processes auto;\nhttp {\n    \
+                    listen 127.0.0.1:9080;\n}\n";
+        let own = shipped(text, Path::new("/x.so"), "127.0.0.1:81".parse().unwrap(), 1);
+        assert!(own.starts_with("load_module /x.so;\n"));
+        assert!(own.contains("worker_processes 1;\n") && !own.contains("auto"));
+        assert!(own.ends_with("http {\n    listen 127.0.0.1:81;\n}\n"));
     }
 
     #[test]

@@ -4,6 +4,10 @@ use std::net::SocketAddrV4;
 
 use crate::decoder::Mode;
 
+/// Header lines of a poll that asks for everything that is stored.
+pub(crate) const FROM_THE_START: &str =
+    "If-Modified-Since: Thu, 01 Jan 1970 00:00:01 GMT\r\nIf-None-Match: 0\r\n";
+
 /// A request with `{channel}` in its path.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Request {
@@ -58,7 +62,7 @@ pub(crate) struct Plan {
     pub(crate) publishers: u32,
     /// Old messages that a subscriber gets first.
     pub(crate) backlog: u32,
-    /// The id of the message before the backlog, to resume after.
+    /// The id with which subscribers connect that have none of their own.
     pub(crate) resume: Option<String>,
     /// The number of the first message.
     pub(crate) first: u32,

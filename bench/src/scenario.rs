@@ -282,7 +282,10 @@ impl Scenario {
             Work::Connect(connect) => {
                 measure::supports(peer, connect.mode, connect.backlog == 0 || !other)
             }
-            Work::Idle(idle) => measure::supports(peer, idle.mode, !other),
+            Work::Idle(idle) => {
+                let shipped = matches!(peer.kind, Kind::Shipped { .. });
+                shipped || measure::supports(peer, idle.mode, !other)
+            }
             Work::Storm(_) | Work::Resume(_) => measure::supports(peer, Mode::EventSource, false),
             Work::Stored(_) => measure::supports(peer, Mode::Streaming, false),
             Work::Check(_) => peer.is_nginx(),

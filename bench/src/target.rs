@@ -2,7 +2,7 @@
 
 use crate::report::{self, Report};
 use crate::statistics::rounded;
-use crate::{BARE, MERGING, NCHAN, OURS};
+use crate::{BARE, MANY, MERGING, NCHAN, OURS};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Verdict {
@@ -80,6 +80,10 @@ const fn most(scenario: &'static str, value: &'static str, most: f64) -> Rule {
     Rule::Most { of: ours(scenario, value), most }
 }
 
+const fn tuned(scenario: &'static str) -> Rule {
+    Rule::Most { of: of(MANY, scenario, report::BYTES), most: 4_096.0 }
+}
+
 /// The targets, with the words for what is compared.
 const TARGETS: &[(&str, Rule)] = &[
     ("wide: CPU against the merging floor", cpu("wide", MERGING, 1.3)),
@@ -131,6 +135,9 @@ const TARGETS: &[(&str, Rule)] = &[
     ("memory of an idle streaming subscriber", most("idle", report::BYTES, 6_656.0)),
     ("of an idle EventSource subscriber", most("idle-eventsource", report::BYTES, 6_656.0)),
     ("of an idle WebSocket subscriber", most("idle-websocket", report::BYTES, 6_656.0)),
+    ("of a streaming one, many-subscribers.conf", tuned("idle")),
+    ("of an EventSource one, many-subscribers.conf", tuned("idle-eventsource")),
+    ("of a WebSocket one, many-subscribers.conf", tuned("idle-websocket")),
     ("memory of a stored message, without its text", most("stored-messages", report::BYTES, 64.0)),
     ("memory of a channel, without its id", most("channels", report::BYTES, 192.0)),
     ("nginx -t with 8 GB: seconds", most("check", report::SECONDS, 0.1)),
