@@ -358,3 +358,188 @@ impl Round {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Framing;
+    use crate::session::link::Way;
+    use crate::session::sim::link::{End, Fault, fail_rendering};
+    use crate::session::sim::solo::{NOW_MSEC, Solo, message, reason};
+
+    /// A message of this time and tag.
+    fn at(channel: &'static str, id: i64, time: Seconds, tag: u64) -> Message<'static> {
+        Message { time, tag, ..message(channel, id, "x") }
+    }
+
+    fn notice(channel: &'static str) -> Message<'static> {
+        Message::deleted(channel.as_bytes(), b"x")
+    }
+
+    fn give(
+        worker: &Solo,
+        listeners: &[Listener],
+        messages: &[Message<'_>],
+        deleted_at: Option<(Seconds, u64)>,
+    ) {
+        let form = worker.record(listeners[0].token, |records, token| {
+            records.slots.get(token).expect("it is there").form
+        });
+        let groups = [Group { form, listeners: listeners.to_vec() }];
+        let mut fanout = Fanout::new(&groups, messages, deleted_at, NOW_MSEC);
+        worker.serve(|| fanout.run(&worker.audience));
+    }
+
+    /// The messages that a stream has got: channel and id.
+    fn got(bytes: &[u8]) -> Vec<String> {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        let messages = text.split('[').skip(1).filter_map(|part| part.split_once(" x]"));
+        messages.map(|(message, _)| message.to_owned()).collect()
+    }
+
+    #[test]
+    fn several_channels_come_in_the_order_of_publishing() {
+        let worker = Solo::new();
+        let open = || worker.open(Framing::Plain, Way::Filtered, true, None, None);
+        let ((one, first), (other, second)) = (open(), open());
+        let listeners = [Listener { token: one, after: 0 }, Listener { token: other, after: 2 }];
+        let a = [at("a", 1, 1, 1), at("a", 2, 1, 4), at("a", 3, 2, 1)];
+        let b = [at("b", 2, 1, 2), at("b", 3, 1, 3), notice("b")];
+        give(&worker, &listeners, &a, None);
+        give(&worker, &listeners, &b, Some((1, 4)));
+        give(&worker, &listeners[..1], &[at("c", 1, 1, 5)], None);
+        give(&worker, &listeners[..1], &[at("d", 9, 1, 9)], Some((7, 7)));
+        assert_eq!(got(&first.received()), [""; 0], "until the hub has handed out all");
+        worker.write();
+        let all = ["a 1", "b 2", "b 3", "a 2", "b -2", "c 1", "d 9", "a 3"];
+        assert_eq!(got(&first.received()), all);
+        assert_eq!(got(&second.received()), ["b 3", "b -2", "a 3"], "only what is new to it");
+        // In the next round.
+        give(&worker, &listeners, &[at("a", 4, 1, 1)], None);
+        worker.write();
+        assert_eq!(got(&second.received()), ["b 3", "b -2", "a 3", "a 4"]);
+    }
+
+    #[test]
+    fn one_rendering_serves_all_of_a_form() {
+        let worker = Solo::new();
+        let tokens = [worker.stream().0, worker.stream().0];
+        tokens.iter().for_each(|token| worker.audience.flush(&worker, *token));
+        worker.give(&tokens, &[message("a", 1, "one")]);
+        let listeners = tokens.map(|token| Listener { token, after: 0 });
+        give(&worker, &listeners, &[message("a", 2, "two"), message("a", 3, "three")], None);
+        let places = tokens.map(|token| {
+            worker.record(token, |records, token| {
+                let subscriber = records.slots.get(token).expect("it is there");
+                let Mode::Stream(stream) = &mut subscriber.mode else { panic!("a stream") };
+                stream.outbox.take(true).expect("the first one");
+                stream.outbox.take(true).expect("two messages").bytes().as_ptr().addr()
+            })
+        });
+        assert_eq!(places[0], places[1]);
+    }
+
+    /// Rendering for some subscriber panics: that one is cut off, everybody else gets everything once.
+    #[test]
+    fn a_panic_over_one_subscriber_costs_that_one_only() {
+        for has_many_channels in [false, true] {
+            for renderings in 0..4 {
+                let worker = Solo::new();
+                let open =
+                    || worker.open(Framing::Plain, Way::Direct, has_many_channels, None, None);
+                let clients: Vec<_> = (0..4).map(|_| open()).collect();
+                worker.write();
+                fail_rendering(Some(renderings));
+                let listeners: Vec<_> =
+                    clients.iter().map(|(token, _)| Listener { token: *token, after: 0 }).collect();
+                give(&worker, &listeners, &[at("a", 1, 1, 1), at("a", 2, 1, 2)], None);
+                give(&worker, &listeners, &[at("b", 1, 1, 3)], None);
+                fail_rendering(None);
+                worker.write();
+                let mut broken = 0;
+                for (_, link) in &clients {
+                    if reason(link) == Some(Reason::Error) {
+                        broken += 1;
+                        assert_eq!(got(&link.received()), [""; 0]);
+                    } else {
+                        assert_eq!(link.end(), None);
+                        assert_eq!(got(&link.received()), ["a 1", "a 2", "b 1"]);
+                    }
+                }
+                assert_eq!(broken, usize::from(renderings < 3), "{renderings}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_over_one_end_leaves_the_others_theirs() {
+        let worker = Solo::new();
+        let clients: Vec<_> = (0..3).map(|_| worker.websocket()).collect();
+        worker.write();
+        let broken = &clients[1].1;
+        broken.fails_at(0, Fault::Panic);
+        clients.iter().for_each(|(token, _)| worker.audience.unsubscribed(*token, 0));
+        worker.write();
+        for (_, link) in clients.iter().filter(|(_, link)| !link.is_lost()) {
+            let is_broken = reason(link) == Some(Reason::Error);
+            assert!(
+                is_broken
+                    || link.end() == Some(End::Closed) && link.received().ends_with(b"\x88\0")
+            );
+        }
+        assert_eq!(reason(broken), Some(Reason::Error));
+        worker.assert_empty();
+    }
+
+    /// Nobody ends whose other channels live, and a poll is answered by the notice, not by this.
+    #[test]
+    fn a_stream_ends_with_its_last_channel() {
+        let worker = Solo::new();
+        let (token, link) = worker.open(Framing::Plain, Way::Filtered, true, None, None);
+        worker.audience.unsubscribed(token, 1);
+        worker.write();
+        assert_eq!(link.end(), None);
+        let listener = [Listener { token, after: 0 }];
+        give(&worker, &listener, &[at("a", 1, 1, 1), notice("a")], Some((1, 1)));
+        worker.audience.unsubscribed(token, 0);
+        worker.write();
+        assert_eq!(got(&link.received()), ["a 1", "a -2"]);
+        assert_eq!((link.end(), reason(&link)), (Some(End::Finished), Some(Reason::Deleted)));
+        worker.assert_empty();
+    }
+
+    /// The bound holds what waits when the next batch comes, so one batch may be above it.
+    #[test]
+    fn a_subscriber_is_too_slow_if_more_than_its_bound_waits_when_the_next_batch_comes() {
+        let waiting = |worker: &Solo, token| {
+            worker.record(token, |records, token| match &records.slots.get(token)?.mode {
+                Mode::Stream(stream) => Some(stream.waiting()),
+                Mode::Poll(_) => None,
+            })
+        };
+        let worker = Solo::new();
+        let (token, link) = worker.stream();
+        link.room.set(0);
+        worker.audience.flush(&worker, token);
+        worker.give(&[token], &[message("a", 1, "one")]);
+        let one = waiting(&worker, token).expect("it is there");
+        link.buffered_max.set(one);
+        worker.give(&[token], &[message("a", 2, "two")]);
+        assert!(waiting(&worker, token).expect("it is there") > one, "exactly the bound may wait");
+        worker.write();
+        assert_eq!(link.end(), None);
+        worker.give(&[token], &[message("a", 3, "three")]);
+        worker.write();
+        assert_eq!(reason(&link), Some(Reason::Slow));
+        assert_eq!(worker.too_slow.get(), 1);
+
+        // A socket that is not full may take any number of them.
+        let (token, link) = worker.stream();
+        link.buffered_max.set(1);
+        for id in 1..20 {
+            worker.give(&[token], &[message("a", id, "x")]);
+        }
+        worker.write();
+        assert_eq!((link.end(), got(&link.received()).len()), (None, 19));
+    }
+}
