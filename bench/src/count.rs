@@ -101,7 +101,7 @@ fn once(
     let server = peer.start(&bench.places, &setup).map_err(Failure)?;
     let plan = Plan { subscribers, ..bench.plan(peer, &server, mode) };
     let mut generator = Generator::new(plan)?;
-    generator.open_all(LIMIT, |_| ())?;
+    generator.open_all(LIMIT)?;
     server.settle();
     generator.publish(Pace::Acknowledged, messages, LIMIT)?;
     generator.drain(LIMIT)?;

@@ -23,6 +23,9 @@ fn workers(subscribers: usize, connections: usize) -> usize {
     subscribers.div_ceil(connections * 7 / 8)
 }
 
+/// So much memory is left alone.
+const AVAILABLE_MIN: u64 = 512 << 20;
+
 const CONNECTING: Duration = Duration::from_secs(1800);
 const DELIVERING: Duration = Duration::from_secs(300);
 
@@ -64,27 +67,32 @@ fn measured(bench: &Bench, peer: &Peer, subscribers: u32, files: u64) -> Result<
         server.memory().ok_or_else(|| Failure(format!("memory {what}: a worker has ended")))
     };
     let before = memory("before")?;
-    let (kernel_before, all_before) = proc::machine_memory().unwrap_or_default();
+    let machine_before = proc::machine_memory().unwrap_or_default();
     let cpu_before = server.cpu();
 
     let began = Instant::now();
-    let mut shown = 0;
-    generator.open_all(CONNECTING, |open| {
+    let (mut shown, mut looked) = (0, 0);
+    generator.open_all_while(CONNECTING, |open| {
         let tenth = open * 10 / u64::from(subscribers.max(1));
         if tenth > shown {
             shown = tenth;
             let seconds = began.elapsed().as_secs();
             println!("  {} are subscribed after {seconds} s", grouped(open as i64));
         }
+        // Before the system ends processes for want of memory.
+        let look = open / 1000 != looked;
+        looked = open / 1000;
+        !look || proc::machine_memory().is_none_or(|memory| memory.available >= AVAILABLE_MIN)
     })?;
     let connecting = began.elapsed().as_secs_f64();
     server.settle();
     let cpu_connecting = server.cpu().zip(cpu_before).map(|(to, from)| to - from);
     let after = memory("after")?;
-    let (kernel_after, all_after) = proc::machine_memory().unwrap_or_default();
+    let machine_after = proc::machine_memory().unwrap_or_default();
+    let used = machine_after.used.saturating_sub(machine_before.used) as f64;
     let units = f64::from(subscribers);
     let own = (after.own + after.shared).saturating_sub(before.own + before.shared) as f64;
-    let kernel = kernel_after.saturating_sub(kernel_before) as f64;
+    let kernel = machine_after.kernel.saturating_sub(machine_before.kernel) as f64;
     let retries = generator.board.sum(Count::Retries);
     println!(
         "  connected in {connecting:.0} s, {retries} connections were begun again\n  \
@@ -93,7 +101,7 @@ fn measured(bench: &Bench, peer: &Peer, subscribers: u32, files: u64) -> Result<
         own / units,
         millions(kernel),
         kernel / units,
-        millions(all_after.saturating_sub(all_before) as f64),
+        millions(used),
     );
 
     generator.board.reset();
@@ -119,7 +127,7 @@ fn measured(bench: &Bench, peer: &Peer, subscribers: u32, files: u64) -> Result<
         (report::SECONDS.into(), seconds),
         (report::RATE.into(), units / seconds),
         ("connecting_seconds".into(), connecting),
-        ("machine_bytes".into(), all_after.saturating_sub(all_before) as f64),
+        ("machine_bytes".into(), used),
     ]);
     if let Some(cpu) = cpu {
         values.insert(report::CPU.into(), cpu as f64 / 1000.0 / units);

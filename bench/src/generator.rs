@@ -184,19 +184,28 @@ impl Generator {
         }
     }
 
-    /// Opens all subscriptions. `tell` gets the number of open ones from time to time.
-    pub(crate) fn open_all(
+    /// Opens all subscriptions.
+    pub(crate) fn open_all(&mut self, limit: Duration) -> Result<(), Failure> {
+        self.open_all_while(limit, |_| true)
+    }
+
+    /// The same, and gives up when `go_on`, which gets the number of open ones from time to time, says no.
+    pub(crate) fn open_all_while(
         &mut self,
         limit: Duration,
-        mut tell: impl FnMut(u64),
+        mut go_on: impl FnMut(u64) -> bool,
     ) -> Result<(), Failure> {
         self.order(OPEN_ALL)?;
         let all = self.plan.all_subscribers() as u64;
+        let mut stopped = false;
         self.until(limit, "subscribing", |it| {
             let open = it.open();
-            tell(open);
-            open >= all
+            stopped = !go_on(open);
+            stopped || open >= all
         })?;
+        if stopped {
+            return Err(Failure(format!("given up with {} of {all} open", self.open())));
+        }
         self.publishers().audience = all > 0;
         Ok(())
     }
@@ -329,12 +338,11 @@ mod tests {
                 // Each mode has channels of its own, for the numbers begin again.
                 let publish = Request::new(&format!("/pub?id={location}-{{channel}}"));
                 let subscribe = Request::new(&format!("/{location}?id={location}-{{channel}}"));
-                // The first poll asks for everything, so it does not matter when it comes.
-                let resume = (mode == Mode::LongPolling).then(|| "If-None-Match: 0\r\n".to_owned());
+                let resume = (mode == Mode::LongPolling).then(|| FROM_THE_START.to_owned());
                 let plan =
                     Plan { window, publish, subscribe, resume, ..plan(server, mode, location) };
                 let mut generator = Generator::new(plan).unwrap();
-                generator.open_all(LIMIT, |_| ()).unwrap();
+                generator.open_all(LIMIT).unwrap();
                 for pace in [Pace::Acknowledged, Pace::Rate(2000.0), Pace::Bursts] {
                     if mode == Mode::LongPolling && pace != Pace::Acknowledged {
                         continue;
@@ -368,7 +376,7 @@ mod tests {
         generator.drain(LIMIT).unwrap();
         for _ in 0..2 {
             generator.board.reset();
-            generator.open_all(LIMIT, |_| ()).unwrap();
+            generator.open_all(LIMIT).unwrap();
             assert_eq!(generator.board.sum(Count::Deliveries), 400);
             generator.publish(Pace::Acknowledged, 15, LIMIT).unwrap();
             generator.drain(LIMIT).unwrap();
@@ -470,7 +478,7 @@ mod tests {
                 ..plan(flawed(flaw), Mode::Streaming, "s")
             };
             let mut generator = Generator::new(plan).unwrap();
-            generator.open_all(LIMIT, |_| ()).unwrap();
+            generator.open_all(LIMIT).unwrap();
             let result = generator
                 .publish(Pace::Acknowledged, 20, LIMIT)
                 .and_then(|()| generator.drain(LIMIT));

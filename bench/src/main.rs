@@ -260,7 +260,11 @@ fn finish(options: &Options, report: &Report) -> Result<bool, String> {
 
 fn write_json(path: &Path, report: &Report) -> Result<(), String> {
     let tell = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let text = serde_json::to_string_pretty(report).map_err(|error| tell(&error))?;
+    let mut report = report.clone();
+    let runs = report.outcomes.iter_mut().flat_map(|outcome| &mut outcome.runs);
+    let values = runs.flat_map(|run| run.values.values_mut());
+    values.for_each(|value| *value = statistics::significant(*value, 5));
+    let text = serde_json::to_string_pretty(&report).map_err(|error| tell(&error))?;
     fs::write(path, text + "\n").map_err(|error| tell(&error))
 }
 

@@ -185,13 +185,13 @@ impl Live {
         if self.stored_before > 0 {
             // One poller follows, and the others begin where it has come to.
             let mut first = Generator::new(Plan { subscribers: 1, ..plan.clone() })?;
-            first.open_all(LIMIT, |_| ())?;
+            first.open_all(LIMIT)?;
             first.publish(Pace::Acknowledged, u64::from(self.stored_before), LIMIT)?;
             first.drain(LIMIT)?;
             (plan.first, plan.resume) = (self.stored_before, first.resume_id());
         }
         let mut generator = Generator::new(plan)?;
-        generator.open_all(LIMIT, |_| ())?;
+        generator.open_all(LIMIT)?;
         let values = self.load(bench, &server, &mut generator)?;
         drop(generator);
         let values = sound(&server, values)?;
@@ -271,7 +271,7 @@ impl Connect {
 fn twice(bench: &Bench, server: &Server, generator: &mut Generator) -> Result<Values, Failure> {
     let mut values = Values::new();
     let units = generator.plan.all_subscribers() as u64;
-    generator.open_all(LIMIT, |_| ())?;
+    generator.open_all(LIMIT)?;
     server.settle();
     let from = Moment::now(server, generator);
     generator.drop_all()?;
@@ -279,7 +279,7 @@ fn twice(bench: &Bench, server: &Server, generator: &mut Generator) -> Result<Va
     cpu(&from, &Moment::now(server, generator), units, report::LEAVING, &mut values);
     generator.board.reset();
     let from = Moment::now(server, generator);
-    generator.open_all(LIMIT, |_| ())?;
+    generator.open_all(LIMIT)?;
     let end = sys::now();
     values.insert(report::RATE.into(), units as f64 * 1e9 / (end - from.time) as f64);
     server.settle();
@@ -311,7 +311,7 @@ impl Storm {
         // Other processes would not see the plan change.
         let plan = Plan { processes: plan.processes[..1].to_vec(), ..plan };
         let mut generator = Generator::new(plan)?;
-        generator.open_all(LIMIT, |_| ())?;
+        generator.open_all(LIMIT)?;
         generator.publish(Pace::Acknowledged, 5, LIMIT)?;
         generator.drain(LIMIT)?;
         generator.drop_all()?;
@@ -323,7 +323,7 @@ impl Storm {
         // All at once, as far as the queue of a listening socket goes.
         generator.plan.opening_max = 4_000;
         let from = Moment::now(&server, &generator);
-        generator.open_all(LIMIT, |_| ())?;
+        generator.open_all(LIMIT)?;
         let end = sys::now();
         server.settle();
         let to = Moment::now(&server, &generator);
@@ -364,7 +364,7 @@ impl Resume {
         let plan = bench.plan(peer, &server, Mode::EventSource);
         let one = Plan { subscribers: 1, window: 64, event_ids, ..plan.clone() };
         let mut first = Generator::new(one)?;
-        first.open_all(LIMIT, |_| ())?;
+        first.open_all(LIMIT)?;
         first.publish(Pace::Acknowledged, u64::from(self.stored - self.missed), LIMIT)?;
         first.drain(LIMIT)?;
         let resume = first.resume_id();
@@ -394,13 +394,13 @@ impl Idle {
         let mut generator = Generator::new(plan)?;
         server.settle();
         let before = used(&server)?;
-        let kernel = proc::machine_memory().map_or(0, |(kernel, _)| kernel);
-        generator.open_all(LIMIT, |_| ())?;
+        let kernel = proc::machine_memory().unwrap_or_default().kernel;
+        generator.open_all(LIMIT)?;
         server.settle();
         let units = f64::from(self.subscribers);
         let mut values = Values::new();
         values.insert(report::BYTES.into(), (used(&server)? - before) / units);
-        let more = proc::machine_memory().map_or(0, |(more, _)| more.saturating_sub(kernel));
+        let more = proc::machine_memory().unwrap_or_default().kernel.saturating_sub(kernel);
         values.insert(report::KERNEL.into(), more as f64 / units);
         // Each of them is there.
         generator.publish(Pace::Acknowledged, 1, LIMIT)?;
@@ -552,7 +552,7 @@ pub(crate) fn burdened(
                 ..live.plan(bench, peer, server)
             };
             let measured = Generator::new(plan).and_then(|mut generator| {
-                generator.open_all(LIMIT, |_| ())?;
+                generator.open_all(LIMIT)?;
                 live.load(bench, server, &mut generator)
             });
             server.settle();
@@ -595,7 +595,7 @@ impl Burden {
             Self::Subscribers(count) => {
                 let plan = Plan { channels: 100, subscribers: count / 100, ..plan };
                 let mut generator = Generator::new(plan)?;
-                generator.open_all(long, |_| ())?;
+                generator.open_all(long)?;
                 Ok(vec![generator])
             }
         }

@@ -12,9 +12,9 @@ pub(crate) struct Group {
     pub(crate) bars: Vec<(String, Summary)>,
 }
 
-const WIDTH: u32 = 860;
+const WIDTH: u32 = 900;
 /// Where bars begin and how long they are at most.
-const LEFT: u32 = 130;
+const LEFT: u32 = 170;
 const LENGTH: u32 = 620;
 const BAR: u32 = 14;
 const TITLE: u32 = 24;
@@ -103,6 +103,6 @@ mod tests {
         let svg = bars("CPU", &[group]);
         assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
         assert!(svg.contains("a &lt; b") && svg.contains("width=\"310.0\""));
-        assert!(svg.contains("x1=\"285.0\"") && svg.contains("x2=\"750.0\""));
+        assert!(svg.contains("x1=\"325.0\"") && svg.contains("x2=\"790.0\""));
     }
 }

@@ -59,15 +59,30 @@ fn parent_of(stat: &str) -> Option<i32> {
     if fields.next()? == "Z" { None } else { fields.next()?.parse().ok() }
 }
 
-/// Memory that the kernel uses for itself, and all memory that is in use, in bytes.
-pub(crate) fn machine_memory() -> Option<(u64, u64)> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let kernel = ["Slab:", "KernelStack:", "PageTables:", "Percpu:"];
-    let kernel = kernel.iter().filter_map(|name| kilobytes(&text, name)).sum();
-    Some((
-        kernel,
-        kilobytes(&text, "MemTotal:")?.saturating_sub(kilobytes(&text, "MemAvailable:")?),
-    ))
+/// Memory of the machine in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct MachineMemory {
+    /// What the kernel has for itself.
+    pub(crate) kernel: u64,
+    /// All that is in use, without what only keeps files at hand.
+    pub(crate) used: u64,
+    /// What can be had without swapping.
+    pub(crate) available: u64,
+}
+
+pub(crate) fn machine_memory() -> Option<MachineMemory> {
+    parse_machine_memory(&fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+fn parse_machine_memory(meminfo: &str) -> Option<MachineMemory> {
+    let sum = |names: &[&str]| names.iter().filter_map(|name| kilobytes(meminfo, name)).sum();
+    let files: u64 = sum(&["MemFree:", "Buffers:", "Cached:"]);
+    let used = kilobytes(meminfo, "MemTotal:")? + kilobytes(meminfo, "Shmem:").unwrap_or(0);
+    Some(MachineMemory {
+        kernel: sum(&["Slab:", "KernelStack:", "PageTables:", "Percpu:"]),
+        used: used.saturating_sub(files),
+        available: kilobytes(meminfo, "MemAvailable:")?,
+    })
 }
 
 /// Nanoseconds for which processors were busy since the start, and for which the host took them away.
@@ -120,6 +135,10 @@ mod tests {
         assert_eq!(parse_memory(status), Some(Memory { own: 1204 * 1024, shared: 64 * 1024 }));
         assert_eq!(parent_of("12 (a) b) S 7 12 12"), Some(7));
         assert_eq!(parent_of("12 (nginx) Z 7 12 12"), None);
+        let meminfo = "MemTotal: 100 kB\nMemFree: 20 kB\nMemAvailable: 60 kB\nBuffers: 1 kB\n\
+                       Cached: 30 kB\nShmem: 5 kB\nSlab: 7 kB\nPageTables: 2 kB\n";
+        let memory = MachineMemory { kernel: 9 * 1024, used: 54 * 1024, available: 60 * 1024 };
+        assert_eq!(parse_machine_memory(meminfo), Some(memory));
         let stat = "cpu  10 1 5 900 3 1 2 4 0 0\ncpu0 1 1 1\n";
         assert_eq!(parse_busy(stat), Some(Busy { busy: 190_000_000, stolen: 40_000_000 }));
     }

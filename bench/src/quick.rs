@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::report::{self, Outcome};
-use crate::statistics::rounded;
+use crate::statistics::{rounded, significant};
 use crate::{OURS, table};
 
 /// By scenario and value.
@@ -24,10 +24,8 @@ pub(crate) fn found(outcomes: &[Outcome]) -> Expected {
         for value in COMPARED {
             if let Some(summary) = outcome.summary(OURS, value) {
                 // Digits that mean nothing would change with each run.
-                let unit = 10_f64.powf(summary.median.max(0.001).log10().floor() - 2.0);
-                let median = (summary.median / unit).round() * unit;
-                let text = format!("{median:.4}").parse().unwrap_or(median);
-                found.entry(outcome.scenario.clone()).or_default().insert(value.to_owned(), text);
+                let median = significant(summary.median, 3);
+                found.entry(outcome.scenario.clone()).or_default().insert(value.into(), median);
             }
         }
     }

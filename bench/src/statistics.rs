@@ -28,15 +28,17 @@ impl Summary {
     }
 }
 
+/// The value with so many significant digits.
+pub(crate) fn significant(value: f64, digits: usize) -> f64 {
+    format!("{value:.*e}", digits.saturating_sub(1)).parse().unwrap_or(value)
+}
+
 /// A number with three significant digits, and commas: "1.23", "45.6", "12,300".
 pub(crate) fn rounded(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
     }
-    let digits = value.abs().log10().floor() as i32;
-    let unit = 10_f64.powi(digits - 2);
-    let value = (value / unit).round() * unit;
-    // Rounding may have added a digit.
+    let value = significant(value, 3);
     let digits = value.abs().log10().floor() as i32;
     if digits < 2 {
         return format!("{value:.*}", (2 - digits) as usize);
@@ -68,6 +70,13 @@ mod tests {
         assert_eq!((odd.median, odd.least, odd.most, odd.spread()), (2.0, 1.0, 3.0, 0.5));
         assert_eq!(Summary::of(vec![4.0, 1.0, 2.0, 3.0]).unwrap().median, 2.5);
         assert_eq!(Summary::of(vec![0.0]).unwrap().spread(), 0.0);
+    }
+
+    #[test]
+    fn digits_that_count() {
+        for (value, rounded) in [(0.0, 0.0), (123_456.0, 123_000.0), (0.009_996, 0.01)] {
+            assert_eq!(significant(value, 3), rounded);
+        }
     }
 
     #[test]

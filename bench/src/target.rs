@@ -1,7 +1,7 @@
 //! What the module should reach, and whether it does.
 
 use crate::report::{self, Report};
-use crate::statistics::rounded;
+use crate::statistics::{grouped, rounded};
 use crate::{BARE, MANY, MERGING, NCHAN, OURS};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -167,6 +167,9 @@ pub(crate) fn judge(report: &Report) -> Vec<Judged> {
         };
         let (wanted, limit, at_most) = match rule {
             Rule::Ratio { most, .. } => (format!("at most {most:.2} x"), most, true),
+            Rule::Most { most, .. } if most >= 1000.0 => {
+                (format!("at most {}", grouped(most as i64)), most, true)
+            }
             Rule::Most { most, .. } => (format!("at most {}", rounded(most)), most, true),
             Rule::Multiple { least, .. } | Rule::WithThreeProcessors { least, .. } => {
                 (format!("at least {least:.1} x"), least, false)
