@@ -33,6 +33,10 @@ const PORTIONS_PER_ROUND: usize = 64;
 
 /// Is there no room for another message behind so many bytes, and messages?
 pub fn is_full(len: usize, messages: usize) -> bool {
+    #[cfg(test)]
+    if let Some((bytes_max, messages_max)) = crate::session::sim::link::portion() {
+        return len >= bytes_max || messages >= messages_max;
+    }
     len >= PORTION || messages >= PORTION_MESSAGES
 }
 

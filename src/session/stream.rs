@@ -500,8 +500,285 @@ impl<H: Host> Drop for Turn<'_, H> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::sim::link::End;
-    use crate::session::sim::solo::{Solo, message, reason};
+    use crate::model::Message;
+    use crate::session::Framing;
+    use crate::session::sim::link::{End, Fault, SimLink};
+    use crate::session::sim::solo::{NOW_MSEC, Old, Solo, message, reason};
+
+    const KINDS: [(Framing, Way); 5] = [
+        (Framing::Plain, Way::Direct),
+        (Framing::Plain, Way::Filtered),
+        (Framing::EventSource, Way::Direct),
+        (Framing::EventSource, Way::Filtered),
+        (Framing::WebSocket, Way::Direct),
+    ];
+
+    fn open(worker: &Solo, (framing, way): (Framing, Way), rest: Option<Old>) -> (Token, SimLink) {
+        let socket = (framing == Framing::WebSocket).then(Solo::socket);
+        worker.open(framing, way, false, socket, rest)
+    }
+
+    /// What nginx does once a WebSocket has its last frame.
+    fn read_if_asked(worker: &Solo, token: Token, link: &SimLink) {
+        if !link.has_ended() && link.read_again.take().is_some() {
+            worker.audience.read(worker, token);
+        }
+    }
+
+    /// The socket stops at some byte, and then it takes some more at a time.
+    #[test]
+    fn a_socket_may_stop_at_every_byte() {
+        let run = |kind, plain: &[bool], taken: usize, step: usize| {
+            let worker = Solo::new();
+            let (token, link) = open(&worker, kind, None);
+            link.plain.borrow_mut().extend(plain);
+            link.room.set(taken);
+            worker.audience.write_first(&worker, token);
+            worker.give(&[token], &[message("a", 1, "one")]);
+            worker.write();
+            worker.give(&[token], &[message("a", 2, "two"), message("a", 3, "three")]);
+            worker.write();
+            worker.audience.dismiss(&worker, token, Reason::Ttl);
+            assert!(link.received().len() <= taken || link.has_ended());
+            while !link.has_ended() {
+                worker.grant(token, &link, step);
+                read_if_asked(&worker, token, &link);
+            }
+            assert_eq!(reason(&link), Some(Reason::Ttl));
+            worker.assert_empty();
+            link.received()
+        };
+        for kind in KINDS {
+            let whole = run(kind, &[true], usize::MAX, 1);
+            let steps = if cfg!(miri) { &[3][..] } else { &[1, 2, 7, 1000] };
+            for taken in 0..=whole.len() {
+                for (step, plain) in steps.iter().flat_map(|s| [(s, true), (s, false)]) {
+                    let received = run(kind, &[plain, true], taken, *step);
+                    assert_eq!(received, whole, "{kind:?} {taken} {step} {plain}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn written_to_at_every_turn_everybody_gets_the_same() {
+        for kind in KINDS {
+            let worker = Solo::new();
+            let (token, link) = open(&worker, kind, None);
+            for id in 1..4 {
+                worker.give(&[token], &[message("a", id, "text")]);
+                worker.write();
+            }
+            worker.audience.dismiss(&worker, token, Reason::Shutdown);
+            read_if_asked(&worker, token, &link);
+            let text = String::from_utf8_lossy(&link.received()).into_owned();
+            for part in ["<head>", "a 1 text", "a 2 text", "a 3 text", "<foot>"] {
+                assert_eq!(text.matches(part).count(), 1, "{kind:?}: {text}");
+            }
+        }
+    }
+
+    /// From each state, for each reason: only one that is starting or open comes to its end by this.
+    #[test]
+    fn an_end_begins_once() {
+        const REASONS: [Reason; 7] = [
+            Reason::Ttl,
+            Reason::Shutdown,
+            Reason::Deleted,
+            Reason::Client,
+            Reason::Protocol,
+            Reason::Refused,
+            Reason::Slow,
+        ];
+        let states = [State::Starting, State::Open, State::Ending, State::TooSlow, State::Broken];
+        for (kind, state) in KINDS.into_iter().flat_map(|kind| states.map(|state| (kind, state))) {
+            for (reason, frames) in REASONS.into_iter().flat_map(|r| [(r, false), (r, true)]) {
+                let worker = Solo::new();
+                let (token, _) = open(&worker, kind, None);
+                worker.audience.begin_times(token, TIMES, NOW_MSEC);
+                let records = &mut *worker.audience.records.borrow_mut();
+                records.slots.get(token).expect("it is there").state = state;
+                records.begin_end(token, reason, frames.then(|| b"last".to_vec()));
+                assert_eq!(records.wheels.next_msec(), None, "nothing is due any more");
+                let subscriber = records.slots.get(token).expect("it is there");
+                let Mode::Stream(stream) = &mut subscriber.mode else { panic!("a stream") };
+                let begins = matches!(state, State::Starting | State::Open);
+                let ended = if begins { State::Ending } else { state };
+                let expected = if begins { reason } else { Reason::Client };
+                assert_eq!((subscriber.state, subscriber.reason), (ended, expected));
+                let mut waiting = Vec::new();
+                while let Some(piece) = stream.outbox.take(true) {
+                    waiting.extend_from_slice(piece.bytes());
+                }
+                let last: &[u8] = if frames { b"last" } else { b"<foot>\x88\0" };
+                let has_last = begins && kind.0 == Framing::WebSocket;
+                assert_eq!(waiting.ends_with(last), has_last, "{kind:?} {state:?} {reason:?}");
+            }
+        }
+    }
+
+    /// Old messages and live ones behind them, when the end begins.
+    #[test]
+    fn what_is_not_read_yet_is_part_of_an_orderly_end_only() {
+        for kind in KINDS {
+            for (reason, is_gone) in [
+                (Reason::Ttl, false),
+                (Reason::Shutdown, false),
+                (Reason::Deleted, false),
+                (Reason::Deleted, true),
+                (Reason::Client, false),
+                (Reason::Protocol, false),
+            ] {
+                let worker = Solo::new();
+                let (token, link) = open(&worker, kind, Some(Old::of(&[("a", 3)])));
+                link.room.set(0);
+                worker.audience.flush(&worker, token);
+                let notice = Message::deleted(b"a", b"gone");
+                worker.give(&[token], &[message("a", 4, "live"), notice]);
+                let counted = |worker: &Solo| worker.audience.entry(token).map(|e| e.messages_sent);
+                assert_eq!(counted(&worker), Some(2));
+                if is_gone {
+                    worker.gone.borrow_mut().push(b"a".to_vec());
+                }
+                worker.audience.dismiss(&worker, token, reason);
+                let left = match reason {
+                    Reason::Ttl | Reason::Shutdown => 2,
+                    Reason::Deleted => 1,
+                    _ => 0,
+                };
+                assert_eq!(counted(&worker), Some(left), "{kind:?} {reason:?}");
+                worker.grant(token, &link, usize::MAX);
+                read_if_asked(&worker, token, &link);
+                let text = String::from_utf8_lossy(&link.received()).into_owned();
+                let has = |part: &str| text.contains(part);
+                let has_all = matches!(reason, Reason::Ttl | Reason::Shutdown);
+                assert_eq!(has("a 3 0003") && has("a 4 live"), has_all, "{kind:?} {text}");
+                assert_eq!(has("a -2 gone"), has_all || reason == Reason::Deleted, "{text}");
+                assert!(has("<foot>"), "{kind:?} {text}");
+                worker.assert_empty();
+            }
+        }
+    }
+
+    const TIMES: Times = Times { ping_interval_msec: Some(1000), ttl_msec: Some(5000) };
+
+    fn pings(link: &SimLink) -> usize {
+        String::from_utf8_lossy(&link.take_received()).matches("-1 ping").count()
+    }
+
+    #[test]
+    fn pings_come_when_nothing_else_does() {
+        let worker = Solo::new();
+        let audience = &worker.audience;
+        let (token, link) = worker.stream();
+        audience.write_first(&worker, token);
+        audience.begin_times(token, TIMES, NOW_MSEC);
+        let work_off = |msec| audience.work_off_due(&worker, NOW_MSEC + msec);
+        work_off(999);
+        assert_eq!(pings(&link), 0);
+        work_off(1010);
+        assert_eq!(pings(&link), 1);
+        work_off(1500);
+        assert_eq!(pings(&link), 0, "the next interval begins then");
+        work_off(2030);
+        assert_eq!(pings(&link), 1);
+        worker.now_msec.set(NOW_MSEC + 2500);
+        worker.give(&[token], &[message("a", 1, "one")]);
+        worker.write();
+        work_off(3490);
+        assert_eq!(pings(&link), 0, "a message begins the interval again");
+        work_off(3510);
+        assert_eq!(pings(&link), 1);
+
+        link.room.set(0);
+        worker.give(&[token], &[message("a", 2, "two")]);
+        worker.write();
+        work_off(4600);
+        worker.grant(token, &link, usize::MAX);
+        assert_eq!(pings(&link), 0, "bytes are on their way");
+        work_off(5100);
+        assert_eq!(link.end(), Some(End::Finished), "an end goes before a ping");
+        assert_eq!((pings(&link), reason(&link)), (0, Some(Reason::Ttl)));
+        worker.assert_empty();
+    }
+
+    /// A panic over one who is due does not keep the others.
+    #[test]
+    fn a_panic_over_one_who_is_due_costs_that_one_only() {
+        let worker = Solo::new();
+        let clients: Vec<_> = (0..3).map(|_| worker.stream()).collect();
+        for (token, _) in &clients {
+            worker.audience.write_first(&worker, *token);
+            worker.audience.begin_times(*token, TIMES, NOW_MSEC);
+        }
+        clients[1].1.fails_at(0, Fault::Panic);
+        worker.serve(|| worker.audience.work_off_due(&worker, NOW_MSEC + 1010));
+        worker.write();
+        assert_eq!(reason(&clients[1].1), Some(Reason::Error));
+        for (_, link) in [&clients[0], &clients[2]] {
+            assert_eq!((pings(link), link.end()), (1, None));
+        }
+    }
+
+    /// The time in which a socket may take nothing begins with what it takes, not with what waits.
+    #[test]
+    fn the_time_to_take_something_begins_again_with_each_byte() {
+        let worker = Solo::new();
+        let (token, link) = worker.stream();
+        link.room.set(3);
+        worker.audience.write_first(&worker, token);
+        assert_eq!((link.restarts.get(), link.wants_room.get()), (1, true));
+        worker.audience.flush(&worker, token);
+        assert_eq!(link.restarts.get(), 1, "nothing was taken");
+        worker.grant(token, &link, 1);
+        assert_eq!(link.restarts.get(), 2);
+        worker.grant(token, &link, usize::MAX);
+        assert!(!link.wants_room.get(), "nothing waits");
+
+        link.room.set(0);
+        worker.give(&[token], &[message("a", 1, "one")]);
+        worker.write();
+        worker.audience.time_out(&worker, token);
+        assert_eq!(link.end(), Some(End::Cut(Cut::TimedOut)));
+        assert_eq!(reason(&link), Some(Reason::SendTimeout));
+    }
+
+    #[test]
+    fn a_lost_connection_is_cut_at_whatever_call_it_shows() {
+        for (kind, plain) in KINDS.into_iter().flat_map(|kind| [(kind, true), (kind, false)]) {
+            for number in 0.. {
+                let worker = Solo::new();
+                let (token, link) = open(&worker, kind, None);
+                link.plain.borrow_mut().push_back(plain);
+                link.room.set(10);
+                worker.audience.flush(&worker, token);
+                link.fails_at(number, Fault::Lose);
+                worker.grant(token, &link, 5);
+                worker.give(&[token], &[message("a", 1, "one")]);
+                worker.grant(token, &link, usize::MAX);
+                if link.end().is_none() {
+                    break;
+                }
+                assert_eq!(link.end(), Some(End::Cut(Cut::Lost)), "{kind:?} {number}");
+                assert_eq!(reason(&link), Some(Reason::Client));
+                worker.assert_empty();
+            }
+        }
+    }
+
+    /// Those who have to wait get the next round.
+    #[test]
+    fn a_round_writes_to_a_bounded_number() {
+        let worker = Solo::new();
+        let count = if cfg!(miri) { 0 } else { FLUSHES_MAX + 1 };
+        let tokens: Vec<Token> = (0..count).map(|_| worker.stream().0).collect();
+        worker.give(&tokens, &[message("a", 1, "one")]);
+        assert_eq!(worker.audience.dirty(), count);
+        worker.write_once();
+        assert_eq!((worker.audience.dirty(), worker.goes_on.get()), (count.min(1), count > 0));
+        worker.write();
+        assert_eq!(worker.audience.dirty(), 0);
+    }
 
     /// However much of its header and of a message it has taken.
     #[test]

@@ -31,6 +31,16 @@ pub(in crate::session) fn inject() -> ! {
 
 thread_local! {
     static RENDERINGS_LEFT: Cell<Option<usize>> = const { Cell::new(None) };
+    static PORTION: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
+}
+
+/// Portions of old messages are full with so many bytes, or so many messages; `None`: as they really are.
+pub(in crate::session) fn set_portion(portion: Option<(usize, usize)>) {
+    PORTION.set(portion);
+}
+
+pub(in crate::session) fn portion() -> Option<(usize, usize)> {
+    PORTION.get()
 }
 
 /// The rendering of a message panics, after so many that do not.

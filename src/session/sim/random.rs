@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::client::{Client, Item, Kind, Name, frame};
 use super::history::History;
-use super::link::{End, Fault, fail_rendering};
+use super::link::{End, Fault, fail_rendering, set_portion};
 use super::worker::Worker;
 use crate::hub::Tick;
 use crate::hub::sim::rng::Rng;
@@ -46,10 +46,12 @@ fn run(seed: u64) {
     let len = *rng.pick(&[192, 256, 512, 1024]) * 1024;
     let faults = *rng.pick(&[0, 0, 20, 100, 400]);
     let history = History::new(len, workers);
+    history.ground.batches_max.set(*rng.pick(&[1, 1, 2, 16]));
     if rng.chance(40) {
         let late = rng.below(workers);
         history.ground.late.borrow_mut()[late] = 1;
     }
+    set_portion(*rng.pick(&[None, Some((100, 2)), Some((1000, 3)), Some((5000, 20))]));
     let rng = Rc::new(RefCell::new(rng));
     let mut random = Random { history, rng, readers: Vec::new(), faults, label: 0 };
     random.change_rules();

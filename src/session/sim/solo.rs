@@ -18,7 +18,7 @@ use crate::session::socket::Socket;
 use crate::session::stream::Opening;
 use crate::session::{Framing, Layout};
 
-/// What `hub` says when a test has said nothing.
+/// When a test begins.
 pub(in crate::session) const NOW_MSEC: usize = 1_000_000;
 
 /// The old messages of one channel that are still to be read: the text of each is its number.
@@ -46,6 +46,8 @@ pub(in crate::session) struct Solo(Rc<Answers>);
 /// What the worker answers, and what it was asked.
 pub(in crate::session) struct Answers {
     pub(in crate::session) audience: Audience<Solo>,
+    /// When messages are given.
+    pub(in crate::session) now_msec: Cell<usize>,
     /// Bytes of each old message.
     pub(in crate::session) old_len: Cell<usize>,
     pub(in crate::session) gone: RefCell<Vec<Vec<u8>>>,
@@ -79,6 +81,7 @@ impl Solo {
     pub(in crate::session) fn new() -> Self {
         Self(Rc::new(Answers {
             audience: Audience::default(),
+            now_msec: Cell::new(NOW_MSEC),
             old_len: Cell::new(4),
             gone: RefCell::default(),
             is_lagged: Cell::new(false),
@@ -138,16 +141,13 @@ impl Solo {
 
     /// A WebSocket of one channel that is open, and whose client may publish.
     pub(in crate::session) fn websocket(&self) -> (Token, SimLink) {
-        let terms = Terms { publish: true, binary: true, message_max: 1 << 20 };
-        self.websocket_with(Socket::new(terms, Vec::new()), None)
+        self.open(Framing::WebSocket, Way::Direct, false, Some(Self::socket()), None)
     }
 
-    pub(in crate::session) fn websocket_with(
-        &self,
-        socket: Socket,
-        rest: Option<Old>,
-    ) -> (Token, SimLink) {
-        self.open(Framing::WebSocket, Way::Direct, false, Some(socket), rest)
+    /// The reading half of a WebSocket whose client may publish.
+    pub(in crate::session) fn socket() -> Socket {
+        let terms = Terms { publish: true, binary: true, message_max: 1 << 20 };
+        Socket::new(terms, Vec::new())
     }
 
     /// A poll that waits.
@@ -197,7 +197,7 @@ impl Solo {
                 listeners: vec![Listener { token: *token, after: 0 }],
             })
             .collect();
-        let mut fanout = Fanout::new(&groups, messages, deleted_at, NOW_MSEC);
+        let mut fanout = Fanout::new(&groups, messages, deleted_at, self.now_msec.get());
         self.serve(|| fanout.run(&self.audience));
     }
 
@@ -208,6 +208,12 @@ impl Solo {
         while self.goes_on.take() {
             self.serve(|| self.audience.go_on(self));
         }
+    }
+
+    /// One round.
+    pub(in crate::session) fn write_once(&self) {
+        self.goes_on.set(false);
+        self.serve(|| self.audience.go_on(self));
     }
 
     /// Does it as the shell does: an injected panic costs the one that it was about.

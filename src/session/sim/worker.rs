@@ -29,9 +29,6 @@ use crate::wire::frame;
 use crate::wire::jsonp::Callback;
 use crate::wire::resume::Announced;
 
-/// As in the shell.
-const BATCHES_MAX: usize = 16;
-
 /// The zone, its workers' hubs, and what is known about all of it.
 pub(super) struct Ground {
     pub(super) world: RefCell<World>,
@@ -40,6 +37,8 @@ pub(super) struct Ground {
     pub(super) now_msec: Cell<usize>,
     /// So many seconds the clocks of the workers are behind.
     pub(super) late: RefCell<Vec<Seconds>>,
+    /// Batches that are taken from the hub in a round; 16 in the shell.
+    pub(super) batches_max: Cell<usize>,
     pub(super) log: RefCell<Log>,
     /// Clients whose requests have not ended, by worker.
     clients: RefCell<BTreeMap<(usize, Token), Rc<Client>>>,
@@ -53,6 +52,7 @@ impl Ground {
             world: RefCell::new(world),
             awake: RefCell::new(vec![false; workers]),
             late: RefCell::new(vec![0; workers]),
+            batches_max: Cell::new(16),
             log: RefCell::default(),
             clients: RefCell::default(),
         })
@@ -269,7 +269,7 @@ impl Worker {
         }
         self.round.set(self.round.get() + 1);
         let mut more = true;
-        for _ in 0..BATCHES_MAX {
+        for _ in 0..self.ground.batches_max.get() {
             let world = &mut *self.ground.world.borrow_mut();
             let late = self.ground.late.borrow()[self.number];
             let (rules, now) = (world.rules.clone(), world.now - late);
