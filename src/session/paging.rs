@@ -458,8 +458,174 @@ mod tests {
 
     use super::*;
     use crate::session::Framing;
+    use crate::session::departure::Cut;
     use crate::session::link::Way;
-    use crate::session::sim::solo::{Old, Solo, message};
+    use crate::session::poll::Poll;
+    use crate::session::sim::link::{End, SimLink, fail_rendering, set_portion};
+    use crate::session::sim::solo::{Old, Solo, message, reason};
+    use crate::wire::resume::Announced;
+
+    /// The ids of the old messages, in the order in which they came.
+    fn ids(link: &SimLink) -> Vec<u64> {
+        let received = text(&link.received());
+        let parts = received.split("[old ").skip(1);
+        parts.filter_map(|part| part.split(' ').next()?.parse().ok()).collect()
+    }
+
+    fn reader(worker: &Solo, messages: u64) -> (Token, SimLink) {
+        let rest = Some(Old::of(&[("old", messages)]));
+        worker.open(Framing::Plain, Way::Filtered, false, None, rest)
+    }
+
+    /// A portion has one message here.
+    fn with_small_portions() -> Solo {
+        set_portion(Some((1, 1)));
+        Solo::new()
+    }
+
+    #[test]
+    fn a_portion_is_full_with_bytes_or_messages() {
+        set_portion(None);
+        assert!(!is_full(PORTION - 1, 1) && is_full(PORTION, 1));
+        assert!(!is_full(0, PORTION_MESSAGES - 1) && is_full(0, PORTION_MESSAGES));
+    }
+
+    #[test]
+    fn one_reader_gets_some_portions_and_then_others_have_a_turn() {
+        let worker = with_small_portions();
+        let (token, link) = reader(&worker, 10);
+        worker.audience.write_first(&worker, token);
+        assert_eq!(worker.portions.get(), PORTIONS_MAX);
+        assert!(worker.goes_on.get(), "the rest comes in the next round");
+        assert_eq!(worker.pinned.get(), 0, "and pins nothing until then");
+        worker.write_once();
+        assert_eq!(worker.portions.get(), 2 * PORTIONS_MAX);
+        // What is live waits for what is old.
+        worker.give(&[token], &[message("a", 11, "live")]);
+        worker.write();
+        assert_eq!(worker.portions.get(), 10);
+        assert_eq!(ids(&link), (1..=10).collect::<Vec<_>>());
+        assert!(text(&link.received()).ends_with("[a 11 live]\r\n"));
+        assert_eq!(worker.audience.entry(token).expect("it is there").messages_sent, 11);
+    }
+
+    #[test]
+    fn all_readers_together_get_a_bounded_number_of_portions_in_a_round() {
+        let worker = with_small_portions();
+        let readers: Vec<_> = (0..30).map(|_| reader(&worker, 9)).collect();
+        for (token, _) in &readers {
+            worker.audience.write_first(&worker, *token);
+        }
+        assert_eq!(worker.portions.get(), PORTIONS_PER_ROUND);
+        for _ in 1..30 * 9 / PORTIONS_PER_ROUND {
+            worker.portions.set(0);
+            worker.write_once();
+            assert_eq!((worker.portions.get(), worker.goes_on.get()), (PORTIONS_PER_ROUND, true));
+        }
+        worker.write();
+        for (_, link) in &readers {
+            assert_eq!(ids(link), (1..=9).collect::<Vec<_>>());
+        }
+    }
+
+    /// In a worker that ends nobody would give them another turn.
+    #[test]
+    fn without_rounds_a_reader_gets_all_that_its_socket_takes() {
+        let worker = with_small_portions();
+        let (token, link) = reader(&worker, 200);
+        let (_, slow) = reader(&worker, 200);
+        worker.has_rounds.set(false);
+        slow.room.set(500);
+        for token in worker.audience.some_from(0, usize::MAX).0 {
+            worker.audience.dismiss(&worker, token, Reason::Shutdown);
+        }
+        assert_eq!(ids(&link), (1..=200).collect::<Vec<_>>());
+        assert_eq!(link.end(), Some(End::Finished));
+        assert!(!worker.audience.has(token) && slow.end().is_none());
+        assert_eq!(worker.pinned.get(), 0);
+        let slow_token = worker.audience.some_from(0, usize::MAX).0[0];
+        worker.grant(slow_token, &slow, usize::MAX);
+        assert_eq!((slow.end(), ids(&slow).len()), (Some(End::Finished), 200));
+        worker.assert_empty();
+    }
+
+    /// The next portion is read when the last one is written, not before.
+    #[test]
+    fn what_the_socket_does_not_take_is_not_read() {
+        let worker = with_small_portions();
+        let (token, link) = reader(&worker, 100);
+        link.room.set(0);
+        worker.audience.write_first(&worker, token);
+        worker.write();
+        assert_eq!((worker.portions.get(), worker.goes_on.get()), (0, false));
+        let portion = b"f\r\n[old 1 0001]\r\n".len();
+        worker.grant(token, &link, b"6\r\n<head>\r\n".len() + portion);
+        assert_eq!((worker.portions.get(), ids(&link)), (2, vec![1]));
+        worker.grant(token, &link, portion - 1);
+        worker.write();
+        assert_eq!((worker.portions.get(), worker.pinned.get()), (2, 0));
+    }
+
+    #[test]
+    fn a_reader_whose_next_message_is_gone_is_cut_off() {
+        for framing in [Framing::Plain, Framing::WebSocket] {
+            let worker = with_small_portions();
+            let socket = (framing == Framing::WebSocket).then(Solo::socket);
+            let rest = Some(Old::of(&[("old", 50)]));
+            let way = if socket.is_some() { Way::Direct } else { Way::Filtered };
+            let (token, link) = worker.open(framing, way, false, socket, rest);
+            worker.audience.write_first(&worker, token);
+            worker.is_lagged.set(true);
+            worker.write();
+            assert_eq!(reason(&link), Some(Reason::Slow));
+            assert_eq!(worker.too_slow.get(), 1);
+            match framing {
+                Framing::WebSocket => {
+                    assert_eq!(link.end(), Some(End::Closed));
+                    assert!(link.received().ends_with(b"\x88\x02\x03\xf5"), "1013");
+                }
+                _ => assert_eq!(link.end(), Some(End::Cut(Cut::Lost))),
+            }
+            worker.assert_empty();
+        }
+    }
+
+    /// A long answer to a poll: all that it announces, or it is cut.
+    #[test]
+    fn an_answer_in_portions_is_whole_or_cut() {
+        for (gone, panics) in [(false, false), (true, false), (false, true)] {
+            let worker = with_small_portions();
+            let (token, _) = worker.poll(false, Poll::new(None, false, Announced::default()));
+            let link = Solo::link(Framing::Plain);
+            link.chunks.set(true);
+            let first = Piece::of(b"<head>[old 1 0001]".to_vec());
+            let rest = Old::of(&[("old", 20)]);
+            let end = Some(Piece::of(b"]);".to_vec()));
+            worker.audience.begin_answer(token, link.clone(), first, rest, b",", end);
+            worker.audience.write_first(&worker, token);
+            assert_eq!(link.end(), None);
+            if gone {
+                worker.gone.borrow_mut().push(b"old".to_vec());
+            }
+            fail_rendering(panics.then_some(3));
+            // A goodbye does not end it: it has announced all of it.
+            worker.serve_event(|| worker.audience.dismiss(&worker, token, Reason::Shutdown));
+            worker.write();
+            fail_rendering(None);
+            let received = text(&link.received());
+            if gone || panics {
+                let why = if gone { Reason::Slow } else { Reason::Error };
+                assert_eq!((link.end(), reason(&link)), (Some(End::Cut(Cut::Lost)), Some(why)));
+            } else {
+                assert_eq!(ids(&link).len(), 21);
+                assert_eq!(received.matches(",[old").count(), 20);
+                assert!(received.ends_with("]);\r\n6\r\n<foot>\r\n0\r\n\r\n"), "{received}");
+                assert_eq!(link.end(), Some(End::Finished));
+                assert_eq!(reason(&link), Some(Reason::Answered));
+            }
+            worker.assert_empty();
+        }
+    }
 
     fn text(bytes: &[u8]) -> String {
         String::from_utf8_lossy(bytes).into_owned()

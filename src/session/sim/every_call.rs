@@ -130,6 +130,6 @@ fn whatever_call_fails_a_subscriber_gets_whole_messages_in_order() {
 fn whatever_call_fails_old_messages_come_before_live_ones() {
     for kind in Kind::ALL {
         set_portion(Some((1000, 5)));
-        at_every_call(kind, (7, 400));
+        at_every_call(kind, (10, 400));
     }
 }

@@ -130,7 +130,7 @@ impl Solo {
         has_many_channels: bool,
         socket: Option<Socket>,
     ) -> (Token, SimLink) {
-        let link = link(framing);
+        let link = Self::link(framing);
         link.chunks.set(framing != Framing::WebSocket && way == Way::Filtered);
         let form = self.audience.form_number(link.layout.form());
         let token = self.audience.admit_stream(link.clone(), form, has_many_channels, socket);
@@ -144,6 +144,15 @@ impl Solo {
         self.open(Framing::WebSocket, Way::Direct, false, Some(Self::socket()), None)
     }
 
+    /// A connection of a location with templates that show where things begin and end.
+    pub(in crate::session) fn link(framing: Framing) -> SimLink {
+        let template: &[u8] = match framing {
+            Framing::Plain => b"[~channel~ ~id~ ~text~]",
+            Framing::EventSource | Framing::WebSocket => b"~channel~ ~id~ ~text~",
+        };
+        SimLink::new(Layout::new(framing, b"", template, b"<foot>"))
+    }
+
     /// The reading half of a WebSocket whose client may publish.
     pub(in crate::session) fn socket() -> Socket {
         let terms = Terms { publish: true, binary: true, message_max: 1 << 20 };
@@ -152,7 +161,7 @@ impl Solo {
 
     /// A poll that waits.
     pub(in crate::session) fn poll(&self, has_many_channels: bool, poll: Poll) -> (Token, SimLink) {
-        let link = link(Framing::Plain);
+        let link = Self::link(Framing::Plain);
         link.chunks.set(true);
         let form = self.audience.form_number(link.layout.form());
         let token = self.audience.admit_poll(link.clone(), form, has_many_channels, poll);
@@ -269,15 +278,6 @@ impl Solo {
         assert_eq!(records.wheels.next_msec(), None, "wheels");
         assert_eq!(self.pinned.get(), 0, "pinned places");
     }
-}
-
-/// A connection of a location with templates that show where things begin and end.
-pub(in crate::session) fn link(framing: Framing) -> SimLink {
-    let template: &[u8] = match framing {
-        Framing::Plain => b"[~channel~ ~id~ ~text~]",
-        Framing::EventSource | Framing::WebSocket => b"~channel~ ~id~ ~text~",
-    };
-    SimLink::new(Layout::new(framing, b"", template, b"<foot>"))
 }
 
 pub(in crate::session) fn message<'a>(channel: &'a str, id: i64, text: &'a str) -> Message<'a> {
