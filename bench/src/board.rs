@@ -43,8 +43,8 @@ pub(crate) enum Count {
     Open,
     /// Messages that arrived.
     Deliveries,
-    /// Bytes that arrived.
-    Bytes,
+    /// Reads that brought messages.
+    Reads,
     /// The time of the latest delivery.
     Latest,
     /// The order that the process has carried out last, see [`Board::order`].
@@ -144,7 +144,7 @@ impl Board {
     pub(crate) fn reset(&self) {
         for process in 0..self.processes() {
             self.histogram(process).iter().for_each(|counter| counter.store(0, Relaxed));
-            for count in [Count::Deliveries, Count::Bytes] {
+            for count in [Count::Deliveries, Count::Reads] {
                 self.counter(process, count).store(0, Relaxed);
             }
         }

@@ -227,6 +227,10 @@ impl Live {
             return Err(Failure(format!("{units} deliveries of {published} messages")));
         }
         let mut values = Values::new();
+        let reads = generator.board.sum(Count::Reads);
+        if reads > 0 && self.mode != Mode::LongPolling {
+            values.insert(report::TOGETHER.into(), units as f64 / reads as f64);
+        }
         let latest = generator.board.max(Count::Latest).max(from.time + 1);
         let end = if audience == 0 { to.time } else { latest };
         values.insert(report::RATE.into(), units as f64 * 1e9 / (end - from.time) as f64);

@@ -17,6 +17,8 @@ pub(crate) const RATE: &str = "per_second";
 pub(crate) const P50: &str = "p50_us";
 pub(crate) const P99: &str = "p99_us";
 pub(crate) const P999: &str = "p999_us";
+/// Messages that a subscriber found together when it read its socket.
+pub(crate) const TOGETHER: &str = "together";
 /// Bytes of the server's own and shared memory for each unit.
 pub(crate) const BYTES: &str = "bytes";
 /// Bytes of the kernel's memory for each unit, both ends of the connections together.

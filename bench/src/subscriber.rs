@@ -271,8 +271,8 @@ impl Subscribers {
             let result =
                 subscriber.decoder.feed(&self.buffer[..len], &mut self.scratch, &mut arrival);
             let Arrival { now, deliveries, answers, fault, .. } = arrival;
-            board.add(self.process, Count::Bytes, len as u64);
             if deliveries > 0 {
+                board.add(self.process, Count::Reads, 1);
                 board.add(self.process, Count::Deliveries, deliveries);
                 let latest = board.counter(self.process, Count::Latest);
                 latest.store(now, std::sync::atomic::Ordering::Relaxed);

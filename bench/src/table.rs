@@ -12,12 +12,13 @@ struct Column {
 }
 
 /// In the order in which they are shown.
-const COLUMNS: [Column; 11] = [
+const COLUMNS: [Column; 12] = [
     Column { value: report::CPU, title: "CPU, us" },
     Column { value: report::RATE, title: "a second" },
     Column { value: report::P50, title: "p50, us" },
     Column { value: report::P99, title: "p99, us" },
     Column { value: report::P999, title: "p99.9, us" },
+    Column { value: report::TOGETHER, title: "together" },
     Column { value: report::LEAVING, title: "leaving, us" },
     Column { value: report::BYTES, title: "bytes" },
     Column { value: report::KERNEL, title: "kernel, bytes" },
