@@ -132,8 +132,6 @@ pub(super) struct Client {
     pub(super) has_panicked: Cell<bool>,
     /// Its time to take something was over.
     pub(super) was_timed_out: Cell<bool>,
-    /// Messages that it has sent, of those that are to be published.
-    pub(super) sent: RefCell<Vec<Vec<u8>>>,
     /// It has sent a close frame, or broken a rule.
     pub(super) has_closed: Cell<bool>,
 }
@@ -175,7 +173,6 @@ impl Client {
             was_overfull: Cell::new(false),
             has_panicked: Cell::new(false),
             was_timed_out: Cell::new(false),
-            sent: RefCell::default(),
             has_closed: Cell::new(false),
         }
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::client::{Client, Item, Kind, Name, frame};
-use super::history::{Event, History};
+use super::history::History;
 use super::link::{End, Fault, fail_rendering, set_portion};
 use super::worker::Worker;
 use crate::hub::Tick;

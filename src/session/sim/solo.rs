@@ -36,6 +36,9 @@ impl Old {
     }
 }
 
+/// What a hub would hand out just now.
+type Deliver = Box<dyn Fn(&Solo)>;
+
 /// The worker. A clone is the same one.
 #[derive(Clone)]
 pub(in crate::session) struct Solo(Rc<Answers>);
@@ -58,7 +61,7 @@ pub(in crate::session) struct Answers {
     pub(in crate::session) has_rounds: Cell<bool>,
     pub(in crate::session) publishes: Cell<Result<usize, Unpublished>>,
     pub(in crate::session) published: RefCell<Vec<(Vec<u8>, bool)>>,
-    pub(in crate::session) delivers: RefCell<Option<Box<dyn Fn(&Solo)>>>,
+    pub(in crate::session) delivers: RefCell<Option<Deliver>>,
     pub(in crate::session) left: RefCell<Vec<Token>>,
     pub(in crate::session) too_slow: Cell<usize>,
     pub(in crate::session) goes_on: Cell<bool>,
