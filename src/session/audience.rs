@@ -455,7 +455,83 @@ impl Forms {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::session::sim::solo::{Solo, message};
+
+    #[test]
+    fn a_token_outlives_its_subscriber_and_finds_nobody() {
+        let worker = Solo::new();
+        let audience = &worker.audience;
+        let (first, link) = worker.stream();
+        audience.cut(&worker, first, Cut::ByClient);
+        let (second, _) = worker.stream();
+        assert_eq!((first.index(), first == second), (second.index(), false));
+        assert!(!audience.has(first) && audience.has(second));
+        assert!(audience.link(first).is_none() && audience.entry(first).is_none());
+        assert!(audience.may_have_left(first) && !audience.is_waiting(first));
+        // Whatever an event that comes late asks for.
+        let calls = link.calls();
+        audience.flush(&worker, first);
+        audience.read(&worker, first);
+        audience.forget(&worker, first);
+        audience.time_out(&worker, first);
+        audience.fail(&worker, first);
+        audience.dismiss(&worker, first, Reason::Ttl);
+        audience.unsubscribed(first, 0);
+        worker.give(&[first], &[message("a", 1, "one")]);
+        worker.write();
+        assert_eq!(link.calls(), calls);
+        assert!(audience.has(second));
+    }
+
+    #[test]
+    fn everybody_is_found_slot_by_slot() {
+        let worker = Solo::new();
+        let all: Vec<Token> = (0..PAGE + 3).map(|_| worker.stream().0).collect();
+        for gone in [0, 5, PAGE] {
+            worker.audience.forget(&worker, all[gone]);
+        }
+        let mut found = Vec::new();
+        let mut from = Some(0);
+        while let Some(at) = from {
+            let (tokens, next) = worker.audience.some_from(at, 100);
+            assert!(tokens.len() <= 100);
+            found.extend(tokens);
+            from = next;
+        }
+        assert_eq!(found.len(), PAGE);
+        assert!(found.iter().all(|token| worker.audience.has(*token)));
+        let (again, _) = worker.stream();
+        assert_eq!(again.index() as usize, PAGE, "the slot that was left last");
+    }
+
+    #[test]
+    fn equal_forms_have_one_number() {
+        let worker = Solo::new();
+        let audience = &worker.audience;
+        let form = |text: &[u8]| Form::new(Framing::Plain, text);
+        let number = audience.form_number(&form(b"~text~"));
+        assert_eq!(audience.form_number(&form(b"~TEXT~")), number);
+        assert_ne!(audience.form_number(&form(b"~id~")), number);
+    }
+
+    /// Its record says what waits, and why it has gone.
+    #[test]
+    fn an_entry_says_what_became_of_the_subscriber() {
+        let worker = Solo::new();
+        let (token, link) = worker.stream();
+        link.room.set(5);
+        worker.audience.flush(&worker, token);
+        worker.give(&[token], &[message("a", 1, "one"), message("a", 2, "two")]);
+        worker.write();
+        let all = "6\r\n<head>\r\n9\r\n[a 1 one]\r\n9\r\n[a 2 two]\r\n".len();
+        let entry = worker.audience.entry(token).expect("it is there");
+        assert_eq!((entry.messages_sent, entry.bytes_buffered), (2, all - 5));
+        assert_eq!(entry.reason, None);
+        worker.audience.cut(&worker, token, Cut::ByClient);
+        let last = link.entry.get().expect("its last entry");
+        assert_eq!(last, Entry { reason: Some(Reason::Client), ..entry });
+    }
 
     #[test]
     fn a_subscriber_stands_in_the_queue_once() {

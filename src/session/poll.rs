@@ -382,6 +382,82 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_of_a_look_at_the_old_messages() {
+        for looks in 1..=2 * ATTEMPTS_MAX {
+            for (held_back, waits) in [(false, false), (false, true), (true, false), (true, true)] {
+                let step = |messages| Step::after(looks, messages, held_back, waits);
+                assert_eq!(step(1), Step::Answer);
+                assert_eq!(step(u64::MAX), Step::Answer);
+                let expected = match (held_back, waits) {
+                    (_, false) => Step::NotModified,
+                    (false, true) => Step::Wait,
+                    (true, true) if looks < ATTEMPTS_MAX => Step::LookAgain,
+                    (true, true) => Step::NotModified,
+                };
+                assert_eq!(step(0), expected, "{looks} {held_back} {waits}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_time_that_is_over_is_304_or_says_so() {
+        let callback = Callback::parse(b"cb").expect("a name");
+        for (says, callback, body) in [
+            (false, None, None),
+            (false, Some(callback.clone()), None),
+            (true, None, Some(&b"[ -3 Timed out]<foot>"[..])),
+            (true, Some(callback), Some(b"cb([[ -3 Timed out]]);<foot>")),
+        ] {
+            let worker = Solo::new();
+            let (token, link) = worker.poll(false, Poll::new(callback, says, Announced::default()));
+            worker.audience.wait(token, 0, Some(1000), NOW_MSEC);
+            worker.audience.work_off_due(&worker, NOW_MSEC + 990);
+            assert_eq!(link.end(), None);
+            worker.audience.work_off_due(&worker, NOW_MSEC + 1010);
+            let announced = Announced::default().now(500);
+            assert_eq!(link.end(), Some(End::Answered(announced, body.map(<[u8]>::to_vec))));
+            assert_eq!(reason(&link), Some(Reason::Ttl));
+            assert!(worker.has_left(token));
+            worker.assert_empty();
+        }
+    }
+
+    /// One message answers it. Its client asks for the others, if they are stored.
+    #[test]
+    fn a_poll_is_answered_once() {
+        let worker = Solo::new();
+        let (token, link) = worker.poll(false, Poll::new(None, false, Announced::default()));
+        worker.give(&[token], &[message("a", 1, "one"), message("a", 2, "two")]);
+        worker.give(&[token], &[message("a", 3, "three")]);
+        worker.write();
+        let body = b"[a 1 one]<foot>".to_vec();
+        assert_eq!(link.end(), Some(End::Answered(Announced::message(1, 1), Some(body))));
+        assert_eq!(link.entry.get().map(|entry| entry.messages_sent), Some(1));
+        worker.give(&[token], &[message("a", 4, "four")]);
+        worker.audience.unsubscribed(token, 0);
+        worker.write();
+        worker.assert_empty();
+    }
+
+    #[test]
+    fn a_round_answers_a_bounded_number() {
+        let worker = Solo::new();
+        let count = if cfg!(miri) { 3 } else { ANSWERS_MAX + 3 };
+        let poll = || worker.poll(false, Poll::new(None, false, Announced::default()));
+        let (tokens, links): (Vec<_>, Vec<_>) = (0..count).map(|_| poll()).unzip();
+        worker.give(&tokens, &[message("a", 1, "one")]);
+        let answered = || links.iter().filter(|link| link.has_ended()).count();
+        worker.write_once();
+        assert_eq!(
+            (answered(), worker.goes_on.get()),
+            (count.min(ANSWERS_MAX), count > ANSWERS_MAX)
+        );
+        worker.write();
+        assert_eq!(answered(), count);
+        worker.assert_empty();
+    }
+
+    #[test]
     fn the_oldest_one_answers_be_it_a_message_or_a_notice() {
         let at = |time, id| Message { time, ..message("a", id, "text") };
         let (one, two) = (at(7, 1), at(7, 2));

@@ -272,8 +272,254 @@ mod tests {
     use core::cell::Cell;
 
     use super::*;
-    use crate::session::sim::link::End;
+    use crate::session::sim::link::{End, SimLink};
     use crate::session::sim::solo::{Solo, message, reason};
+    use crate::wire::frame::Opcode;
+
+    /// A frame of a client, masked with zeros.
+    fn frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        frame::encode_head(opcode, payload.len(), &mut bytes);
+        bytes[1] |= 0x80;
+        bytes.extend([0; 4]);
+        bytes.extend_from_slice(payload);
+        bytes
+    }
+
+    fn times(count: usize, frame: &[u8]) -> Vec<u8> {
+        frame.repeat(count)
+    }
+
+    /// An open WebSocket whose header is written.
+    fn open(worker: &Solo) -> (Token, SimLink) {
+        let (token, link) = worker.websocket();
+        worker.audience.write_first(worker, token);
+        link.take_received();
+        (token, link)
+    }
+
+    fn hear(worker: &Solo, token: Token, link: &SimLink, bytes: &[u8]) {
+        link.input.borrow_mut().extend(bytes);
+        worker.audience.read(worker, token);
+    }
+
+    #[test]
+    fn a_clients_messages_are_published_and_its_pings_answered_in_one_write() {
+        let worker = Solo::new();
+        let (token, link) = open(&worker);
+        let mut input = frame(Opcode::Text, b"one");
+        input.extend(frame(Opcode::Ping, b"a"));
+        input.extend(frame(Opcode::Binary, b"two"));
+        input.extend(frame(Opcode::Ping, b""));
+        for len in 0..input.len() {
+            worker.published.borrow_mut().clear();
+            hear(&worker, token, &link, &input[..len]);
+            assert!(link.wants_input.get() && link.read_again.get().is_none());
+            hear(&worker, token, &link, &input[len..]);
+            let published = [(b"one".to_vec(), false), (b"two".to_vec(), true)];
+            assert_eq!(*worker.published.borrow(), published);
+            assert_eq!(link.take_received(), b"\x8a\x01a\x8a\x00");
+        }
+    }
+
+    #[test]
+    fn one_client_is_read_from_so_often_and_then_others_have_a_turn() {
+        let worker = Solo::new();
+        let (token, link) = open(&worker);
+        let message = vec![b'x'; READ_SIZE * (READS_MAX + 3)];
+        hear(&worker, token, &link, &frame(Opcode::Text, &message));
+        assert_eq!((link.reads.get(), link.read_again.take()), (READS_MAX, Some(false)));
+        assert_eq!(worker.published.borrow().len(), 0);
+        worker.audience.read(&worker, token);
+        assert_eq!(link.read_again.get(), None);
+        assert!(worker.published.borrow()[0].0 == message);
+    }
+
+    #[test]
+    fn one_client_publishes_so_much_and_then_others_have_a_turn() {
+        for channels in [1, 3, 0, 1000] {
+            let worker = Solo::new();
+            let (token, link) = open(&worker);
+            worker.publishes.set(Ok(channels));
+            let share = PUBLICATIONS_MAX.div_ceil(channels.max(1));
+            let all = share + share / 2 + 1;
+            hear(&worker, token, &link, &times(all, &frame(Opcode::Text, b"x")));
+            assert_eq!(worker.published.borrow().len(), share, "{channels}");
+            assert_eq!(link.read_again.take(), Some(false));
+            worker.audience.read(&worker, token);
+            assert_eq!(worker.published.borrow().len(), all, "what was kept comes next");
+        }
+    }
+
+    #[test]
+    fn one_client_is_answered_so_often_and_then_others_have_a_turn() {
+        let worker = Solo::new();
+        let (token, link) = open(&worker);
+        hear(&worker, token, &link, &times(REPLIES_MAX + 5, &frame(Opcode::Ping, b"")));
+        assert_eq!(link.take_received().len(), 2 * REPLIES_MAX);
+        assert_eq!(link.read_again.take(), Some(false));
+        worker.audience.read(&worker, token);
+        assert_eq!(link.take_received().len(), 2 * 5);
+    }
+
+    /// What came together with the handshake is heard first.
+    #[test]
+    fn what_came_with_the_request_is_heard_first() {
+        let worker = Solo::new();
+        let terms = Terms { publish: true, binary: false, message_max: 100 };
+        let early = times(PUBLICATIONS_MAX + 1, &frame(Opcode::Text, b"early"));
+        let (token, link) = worker.open(
+            crate::session::Framing::WebSocket,
+            crate::session::link::Way::Direct,
+            false,
+            Some(Socket::new(terms, early)),
+            None,
+        );
+        worker.audience.write_first(&worker, token);
+        hear(&worker, token, &link, &frame(Opcode::Text, b"late"));
+        assert_eq!((link.reads.get(), worker.published.borrow().len()), (0, PUBLICATIONS_MAX));
+        worker.audience.read(&worker, token);
+        let published: Vec<_> = worker.published.borrow().iter().map(|p| p.0.clone()).collect();
+        assert_eq!(published[PUBLICATIONS_MAX..], [b"early".to_vec(), b"late".to_vec()]);
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_is_not_heard() {
+        let worker = Solo::new();
+        let (token, link) = open(&worker);
+        link.room.set(0);
+        worker.give(&[token], &[message("a", 1, "one")]);
+        worker.write();
+        link.wants_input.set(true);
+        hear(&worker, token, &link, &frame(Opcode::Ping, b""));
+        assert_eq!((link.reads.get(), link.wants_input.get()), (0, false));
+        worker.grant(token, &link, usize::MAX);
+        assert_eq!(link.read_again.take(), Some(true), "now it is");
+        worker.audience.read(&worker, token);
+        assert!(link.received().ends_with(b"\x8a\x00"));
+
+        // If it has gone, nobody waits for it.
+        link.room.set(0);
+        worker.give(&[token], &[message("a", 2, "two")]);
+        worker.write();
+        link.has_hung_up.set(true);
+        worker.audience.read(&worker, token);
+        assert_eq!(link.end(), Some(End::Cut(Cut::ByClient)));
+        worker.assert_empty();
+    }
+
+    #[test]
+    fn a_client_that_closes_its_side_has_left() {
+        let worker = Solo::new();
+        let (token, link) = open(&worker);
+        link.has_hung_up.set(true);
+        hear(&worker, token, &link, b"");
+        assert_eq!(link.end(), Some(End::Cut(Cut::ByClient)));
+        assert_eq!(reason(&link), Some(Reason::Client));
+        worker.assert_empty();
+    }
+
+    /// Its own messages come before the frame that answers what it sent behind them.
+    #[test]
+    fn a_close_frame_is_answered_and_ends_the_connection() {
+        for (last, answer, why) in [
+            (frame(Opcode::Close, b""), &b"\x88\x00"[..], Reason::Client),
+            (frame(Opcode::Close, b"\x03\xe9bye"), b"\x88\x02\x03\xe9", Reason::Client),
+            (frame(Opcode::Continuation, b""), b"\x88\x02\x03\xea", Reason::Protocol),
+            (frame(Opcode::Text, b"\xff"), b"\x88\x02\x03\xef", Reason::Protocol),
+            (frame(Opcode::Text, &[b'x'; (1 << 20) + 1]), b"\x88\x02\x03\xf1", Reason::Protocol),
+        ] {
+            let worker = Solo::new();
+            let (token, link) = open(&worker);
+            *worker.delivers.borrow_mut() = Some(Box::new(move |worker: &Solo| {
+                worker.give(&[token], &[message("a", 1, "own")]);
+                worker.write();
+                worker.oldest.set(None);
+            }));
+            worker.oldest.set(Some((1, 1)));
+            let mut input = frame(Opcode::Text, b"own");
+            input.extend(last);
+            input.extend(frame(Opcode::Text, b"too late"));
+            hear(&worker, token, &link, &input);
+            assert_eq!(link.received(), [b"\x81\x07a 1 own", answer].concat());
+            assert_eq!((link.end(), reason(&link)), (Some(End::Closed), Some(why)));
+            assert_eq!(worker.published.borrow().len(), 1);
+            worker.assert_empty();
+        }
+    }
+
+    #[test]
+    fn a_client_whose_message_is_refused_is_told_why() {
+        let refused = Unpublished::Refused { status: 403, explain: "no" };
+        let why = b"\x03\xf0{\"http_status\": 403, \"explain\":\"no\"}";
+        for (publishes, payload) in [(refused, &why[..]), (Unpublished::NoMemory, b"\x03\xf3")] {
+            let worker = Solo::new();
+            let (token, link) = open(&worker);
+            worker.publishes.set(Err(publishes));
+            hear(&worker, token, &link, &times(2, &frame(Opcode::Text, b"x")));
+            assert_eq!(worker.published.borrow().len(), 1);
+            let mut close = vec![0x88, payload.len() as u8];
+            close.extend_from_slice(payload);
+            assert_eq!(link.received(), close);
+            assert_eq!((link.end(), reason(&link)), (Some(End::Closed), Some(Reason::Refused)));
+            worker.assert_empty();
+        }
+    }
+
+    /// The last frame waits behind a full socket: what the client sends meanwhile is forgotten.
+    #[test]
+    fn behind_its_last_frame_a_client_is_not_heard() {
+        let worker = Solo::new();
+        let (token, link) = open(&worker);
+        link.room.set(1);
+        worker.audience.dismiss(&worker, token, Reason::Shutdown);
+        assert_eq!(link.end(), None);
+        hear(&worker, token, &link, &frame(Opcode::Text, b"late"));
+        assert!(link.input.borrow().is_empty() && link.wants_input.get());
+        link.input.borrow_mut().extend(vec![0; READ_SIZE * (READS_MAX + 1)]);
+        worker.audience.read(&worker, token);
+        assert_eq!(link.read_again.take(), Some(false), "no more than a share of it");
+        worker.audience.read(&worker, token);
+        link.has_hung_up.set(true);
+        worker.audience.read(&worker, token);
+        assert_eq!((link.end(), link.wants_input.get()), (None, false), "it may still read");
+        assert_eq!(worker.published.borrow().len(), 0);
+        worker.grant(token, &link, usize::MAX);
+        assert_eq!(link.received(), b"\x81\x06<foot>\x88\x00");
+        assert_eq!(link.end(), Some(End::Closed));
+        worker.assert_empty();
+    }
+
+    #[test]
+    fn a_connection_that_is_lost_while_it_is_read_is_cut() {
+        for (is_ending, number) in [(false, 0), (false, 1), (true, 0), (true, 1)] {
+            let worker = Solo::new();
+            let (token, link) = open(&worker);
+            if is_ending {
+                link.room.set(0);
+                worker.audience.dismiss(&worker, token, Reason::Ttl);
+            }
+            link.fails_at(number, crate::session::sim::link::Fault::Lose);
+            worker.audience.read(&worker, token);
+            assert_eq!(link.end(), Some(End::Cut(Cut::Lost)), "{is_ending} {number}");
+            worker.assert_empty();
+        }
+    }
+
+    /// Whatever was in the buffer of one client, another one does not get to see.
+    #[test]
+    fn a_panic_gives_the_socket_back() {
+        let worker = Solo::new();
+        let (token, link) = open(&worker);
+        let (other, theirs) = open(&worker);
+        link.fails_at(1, crate::session::sim::link::Fault::Panic);
+        link.input.borrow_mut().extend(frame(Opcode::Text, b"secret"));
+        worker.serve_event(|| worker.audience.read(&worker, token));
+        hear(&worker, other, &theirs, &frame(Opcode::Ping, b""));
+        assert_eq!(theirs.received(), b"\x8a\x00");
+        worker.write();
+        assert_eq!(reason(&link), Some(Reason::Error));
+    }
 
     /// The hub hands out what other channels have before.
     #[test]

@@ -36,9 +36,21 @@ impl Drop for Failing {
 /// Old messages in each channel, and their length.
 type Old = (usize, usize);
 
+/// What goes wrong for whom.
+#[derive(Clone, Copy, Debug)]
+struct Trouble<'a> {
+    kind: Kind,
+    channels: &'a [&'a str],
+    old: Old,
+    fault: Fault,
+    /// What the link answers in turn when it is asked whether it is plain.
+    plain: &'a [bool],
+}
+
 /// The history. `true`: the subscriber has come to its end without the call of this number.
-fn run(kind: Kind, (old, len): Old, number: usize, fault: Fault, plain: &[bool]) -> bool {
-    let _failing = Failing(format!("{kind:?} {old} x {len}, {fault:?} at {number}, {plain:?}"));
+fn run(trouble: &Trouble<'_>, number: usize) -> bool {
+    let Trouble { kind, channels, old: (old, len), fault, plain } = *trouble;
+    let _failing = Failing(format!("{trouble:?} at {number}"));
     let mut history = History::new((512 << 10) + 3 * old * len, 2);
     for number in 0..old {
         history.publish(1, "a", &format!("{number}").repeat(len));
@@ -51,8 +63,7 @@ fn run(kind: Kind, (old, len): Old, number: usize, fault: Fault, plain: &[bool])
     client.link.plain.borrow_mut().extend(plain);
     client.link.buffered_max.set(4000);
     client.link.fails_at(number, fault);
-    let (a, b) = ((b"a".as_slice(), None), (b"b".as_slice(), None));
-    let channels = if number.is_multiple_of(2) { vec![a, b] } else { vec![b, a] };
+    let channels: Vec<_> = channels.iter().map(|id| (id.as_bytes(), None)).collect();
     let client = history.request(client, &channels, EVERYTHING);
     history.check();
     let step = |history: &History| {
@@ -103,17 +114,19 @@ const FAULTS: [Fault; 6] =
     [Fault::Block, Fault::Take(1), Fault::Take(100_000), Fault::Lose, Fault::Vanish, Fault::Panic];
 
 fn at_every_call(kind: Kind, old: Old) {
-    // What the link answers in turn when it is asked whether it is plain.
-    let plain: &[&[bool]] = match kind.way() {
+    let plains: &[&[bool]] = match kind.way() {
         Way::Direct => &[&[true], &[false], &[true, false]],
         Way::Filtered => &[&[true]],
     };
-    for (plain, fault) in plain.iter().flat_map(|plain| FAULTS.map(|fault| (plain, fault))) {
-        let mut number = 0;
-        while !run(kind, old, number, fault, plain) {
-            number += 1;
+    for (plain, fault) in plains.iter().flat_map(|plain| FAULTS.map(|fault| (plain, fault))) {
+        for channels in [&["a"][..], &["b", "a"]] {
+            let trouble = Trouble { kind, channels, old, fault, plain };
+            let mut number = 0;
+            while !run(&trouble, number) {
+                number += 1;
+            }
+            assert!(number > 3 || kind.is_poll(), "nothing happened");
         }
-        assert!(number > 3 || kind.is_poll(), "nothing happened");
     }
 }
 
