@@ -1,4 +1,4 @@
-//! What the processes of the generator tell each other: counts in shared memory.
+//! Counts in shared memory, through which the processes of the generator know of each other.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use crate::histogram;
 use crate::sys::{Bell, Shared};
 
-/// What can be wrong with what a subscriber gets, or with a connection.
+/// A mistake in the messages that a subscriber gets, or a connection that fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// A message is missing: a later one came, or none within the time.
@@ -180,7 +180,7 @@ impl Board {
         self.numbers[lane as usize].store(u64::from(number), SeqCst);
     }
 
-    /// What all other processes are to do: a number that only grows.
+    /// The latest order to all processes: a number that only grows.
     pub(crate) fn order(&self) -> u64 {
         self.orders[0].load(SeqCst)
     }

@@ -18,7 +18,8 @@ use crate::{proc, sys};
 /// Files of a process that are not connections: a worker has some for each other worker.
 const OTHER_FILES: usize = 1_500;
 
-/// The system spreads connections evenly, but not exactly. nginx closes connections without a request when few are left.
+/// The system spreads connections evenly, but not exactly. nginx closes connections that have sent no request when a
+/// worker has few left.
 fn workers(subscribers: usize, connections: usize) -> usize {
     subscribers.div_ceil(connections * 7 / 8)
 }

@@ -384,7 +384,7 @@ mod tests {
         }
     }
 
-    /// What a faulty server does with the message number 5.
+    /// The mistake that a faulty server makes with message number 5.
     #[derive(Debug, Clone, Copy, PartialEq)]
     enum Flaw {
         None,

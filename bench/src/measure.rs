@@ -495,7 +495,7 @@ impl Check {
     }
 }
 
-/// What a server has before it is measured.
+/// The load that a server carries before it is measured.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Burden {
     Nothing,

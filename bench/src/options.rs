@@ -32,7 +32,7 @@ pub(crate) struct Options {
     pub(crate) mode: Mode,
     /// The process behind the two URLs.
     pub(crate) pid: Option<i32>,
-    /// What is measured, by name of the program.
+    /// Versions of the programs, by name.
     pub(crate) versions: Vec<(String, String)>,
 }
 

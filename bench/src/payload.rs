@@ -6,7 +6,7 @@
 //!   0000002a  00000007  0000018f3c5a7b11  ...
 //! ```
 //!
-//! A lane is a sequence of messages of one channel. Its numbers count from 0 without a gap, so whoever reads a lane
+//! A lane is a sequence of messages of one channel. Its numbers count from 0 without a gap, so a reader of a lane
 //! knows which number comes next: a greater one is a loss, a smaller one a repeat. The filler depends on
 //! all three, so bytes of another message are noticed.
 
@@ -33,7 +33,7 @@ static PATTERN: LazyLock<Vec<u8>> = LazyLock::new(|| {
     (0..STARTS + SIZE_MAX).map(|_| next()).collect()
 });
 
-/// What a message says about itself.
+/// The sequence, the number and the time of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub(crate) lane: u32,

@@ -12,7 +12,7 @@ use crate::decoder::Mode;
 use crate::plan::{FROM_THE_START, Request};
 use crate::{proc, sys};
 
-/// What kind of server it is.
+/// The kinds of servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A build of this module, or of one that has the same directives.
@@ -46,7 +46,7 @@ pub(crate) struct Peer {
     pub(crate) kind: Kind,
 }
 
-/// What a scenario wants from a server.
+/// The setting that a scenario needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
     pub(crate) workers: usize,
@@ -153,7 +153,7 @@ impl Peer {
         }
     }
 
-    /// What a subscriber sends as its id that has none. Polls ask for everything that is stored, so it does not matter
+    /// The id that a subscriber sends in its first request. Polls ask for everything that is stored, so it does not matter
     /// whether the server gets the first one before the first message or after it.
     pub(crate) fn first_poll(&self, mode: Mode) -> Option<String> {
         // nchan's workers crash if they are asked so for a channel that is not there. It has a location for it.

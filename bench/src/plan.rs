@@ -1,4 +1,4 @@
-//! What a generator does: the requests, the sizes and the numbers.
+//! The task of a generator: requests, sizes and numbers.
 
 use std::net::SocketAddrV4;
 

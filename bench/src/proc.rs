@@ -1,4 +1,4 @@
-//! What /proc says about processes and about the machine.
+//! Facts from /proc about processes and about the machine.
 
 use std::fs;
 
@@ -62,11 +62,11 @@ fn parent_of(stat: &str) -> Option<i32> {
 /// Memory of the machine in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct MachineMemory {
-    /// What the kernel has for itself.
+    /// The kernel's own tables.
     pub(crate) kernel: u64,
     /// All that is in use, without what only keeps files at hand.
     pub(crate) used: u64,
-    /// What can be had without swapping.
+    /// Memory that programs can get without swapping.
     pub(crate) available: u64,
 }
 

@@ -17,7 +17,7 @@ const LOSS_MAX: f64 = 0.10;
 /// The values that do not depend on what else the machine does.
 const COMPARED: [&str; 3] = [report::INSTRUCTIONS, report::CALLS, report::BYTES];
 
-/// What this run says.
+/// The values of this run.
 pub(crate) fn found(outcomes: &[Outcome]) -> Expected {
     let mut found = Expected::new();
     for outcome in outcomes {

@@ -1,4 +1,4 @@
-//! What was measured: the content of the JSON file.
+//! The results of a run: the content of the JSON file.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::statistics::Summary;
 
-/// What a run measures, by name.
+/// Measured values, by name.
 pub(crate) type Values = BTreeMap<String, f64>;
 
 /// Microseconds of the server's processor for each unit of work.
@@ -32,7 +32,7 @@ pub(crate) const CALLS: &str = "system_calls";
 /// How busy server and generator kept their processors, from 0 to 1 and beyond for several processors.
 pub(crate) const SERVER_BUSY: &str = "server_busy";
 pub(crate) const GENERATOR_BUSY: &str = "generator_busy";
-/// What other processes took of the whole machine meanwhile, and what the host took from it, from 0 to 1.
+/// The shares of the whole machine that other processes and the host had meanwhile, from 0 to 1.
 pub(crate) const OTHERS_BUSY: &str = "others_busy";
 pub(crate) const STOLEN: &str = "stolen";
 
@@ -50,7 +50,7 @@ pub(crate) struct Outcome {
     /// Name of the scenario on the command line.
     pub(crate) scenario: String,
     pub(crate) title: String,
-    /// What the values are counted for, such as "delivery".
+    /// The unit of work, such as "delivery".
     pub(crate) unit: String,
     /// In the order in which they were made.
     pub(crate) runs: Vec<Run>,

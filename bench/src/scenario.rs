@@ -263,7 +263,7 @@ pub(crate) const QUICK: [&str; 9] = [
     "check",
 ];
 
-/// What the server of `size` holds.
+/// The loads of the servers of `size`.
 const BURDENS: [Burden; 4] = [
     Burden::Nothing,
     Burden::Messages(1_000_000),

@@ -68,7 +68,7 @@ struct Subscriber {
     since: u64,
     /// Old messages that have not come yet.
     awaited: u32,
-    /// What to resume with.
+    /// The id with which it resumes.
     id: Vec<u8>,
 }
 
@@ -130,7 +130,7 @@ impl Subscribers {
         })
     }
 
-    /// What the first of them would resume with.
+    /// The id with which the first of them would resume.
     pub(crate) fn resume_id(&self) -> Option<String> {
         String::from_utf8(self.list.first()?.id.clone()).ok()
     }
@@ -346,7 +346,7 @@ impl Subscriber {
     }
 }
 
-/// What one read brings.
+/// Takes the messages of one read.
 struct Arrival<'a> {
     plan: &'a Plan,
     board: &'a Board,

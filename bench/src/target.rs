@@ -1,4 +1,4 @@
-//! What the module should reach, and whether it does.
+//! The targets of the module, and whether it reaches them.
 
 use crate::report::{self, Report};
 use crate::statistics::{grouped, rounded};

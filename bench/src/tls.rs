@@ -39,7 +39,7 @@ const SSL_CTRL_MODE: c_int = 33;
 /// A write may take a part of the bytes and be repeated from another address; idle buffers are freed.
 const SSL_MODE: c_long = 1 | 2 | 16;
 
-/// What all connections share. It verifies nothing: the server's certificate is its own.
+/// The part that all connections share. It verifies nothing: the server's certificate is its own.
 pub(crate) struct Client(NonNull<Opaque>);
 
 impl Client {
