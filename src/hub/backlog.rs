@@ -14,21 +14,20 @@
 //! worker like any other interest. So a subscriber that takes its messages slowly does not hold memory
 //! of the zone.
 
+use crate::hub::backlog::start::{Entry, Start};
 use crate::hub::{Hub, Reader, Subscribed};
 use crate::model::{Message, Seconds, Since, Token};
 use crate::store::arena::Handle;
 use crate::store::channel::Channel;
-use crate::store::message::{Message as Record, REPLAYABLE, Readout, STORED};
+use crate::store::message::{Message as Record, REPLAYABLE, Readout};
 use crate::store::undo::Section;
 use crate::store::zone::Store;
 use crate::wire::resume::Selection;
 
+mod start;
+
 /// At most so many messages are looked at in one section.
 const BATCH: usize = 32;
-/// The attaching section goes at most so many steps back from the newest message to find where a backlog
-/// begins. A longer backlog is read forward from the oldest message, in sections of its own.
-const STEPS_BACK_MAX: u64 = 64;
-
 /// The old messages of one channel that are still to be read.
 #[derive(Debug)]
 pub(super) struct Backlog {
@@ -38,6 +37,7 @@ pub(super) struct Backlog {
     created: u64,
     backtrack: Option<u64>,
     since: Owned,
+    start: Start,
     /// How many messages were stored when it was opened, and how many of them lie before its start.
     stored: u64,
     skipped: u64,
@@ -136,29 +136,16 @@ impl Backlog {
         stored: u64,
     ) -> Option<Option<Self>> {
         let channel = section.get(handle);
-        let mut skipped = 0;
-        let mut start = section.oldest_stored(channel);
-        if selection.last().is_some() {
-            let span = selection.span(stored);
-            if span < stored
-                && span <= STEPS_BACK_MAX
-                && let Some(newest) = newest_stored(section, channel, span)
-            {
-                (start, skipped) = (Some(newest), stored - span);
-            }
-        } else if !selection.needs_event_ids()
-            && let Some(first) = first_reached(section, channel, selection)
-        {
-            start = first;
-        }
-        let Some(start) = start else { return Some(None) };
-        let reader = open_reader(section, handle, shard, start)?;
+        let Entry { from, start, skipped } = Entry::find(section, channel, selection, stored);
+        let Some(from) = from else { return Some(None) };
+        let reader = open_reader(section, handle, shard, from)?;
         Some(Some(Self {
             reader,
             id: id.into(),
             created: channel.created.get(),
             backtrack: selection.last(),
             since: Owned::default(),
+            start,
             stored,
             skipped,
             until: 0,
@@ -287,6 +274,9 @@ impl Hub {
             event_id: backlog.since.event_id.as_deref(),
         };
         let mut selection = Selection::new(backlog.backtrack, since);
+        if !self.find_start(backlog, &selection, now) {
+            return Stop::End;
+        }
         let mut index = backlog.skipped;
         let mut readout = Readout::default();
         self.walk(backlog.reader, backlog.until, now, &mut |store, handle, record| {
@@ -456,49 +446,6 @@ fn next_batch(store: &Store, reader: Reader, until: u64, batch: &mut Vec<Handle<
         batch.push(handle);
         at = record.next.get();
     }
-}
-
-/// Where a selection by time and tag begins, if that is near the newest message. The inner `None`: there
-/// is nothing that it selects.
-#[expect(clippy::option_option, reason = "not to be found here is not the same as nothing")]
-fn first_reached(
-    section: &Section<'_>,
-    channel: &Channel,
-    selection: &Selection<'_>,
-) -> Option<Option<Handle<Record>>> {
-    let mut first = None;
-    let mut at = channel.last.get();
-    for _ in 0..STEPS_BACK_MAX {
-        let Some(handle) = at else { return Some(first) };
-        let record = section.get(handle);
-        if !selection.is_reached(record.time.time(), record.tag.get()) {
-            return Some(first);
-        }
-        if record.has(STORED) {
-            first = Some(handle);
-        }
-        at = record.prev.get();
-    }
-    None
-}
-
-/// The `count`-th stored message from the newest, if it is near.
-fn newest_stored(section: &Section<'_>, channel: &Channel, count: u64) -> Option<Handle<Record>> {
-    let mut left = count;
-    let mut at = channel.last.get();
-    // Messages that are not stored may stand between. Gives up after as many steps again.
-    for _ in 0..2 * STEPS_BACK_MAX {
-        let handle = at?;
-        let record = section.get(handle);
-        if record.has(STORED) {
-            left = left.checked_sub(1)?;
-            if left == 0 {
-                return Some(handle);
-            }
-        }
-        at = record.prev.get();
-    }
-    None
 }
 
 #[cfg(test)]

@@ -233,6 +233,14 @@ impl Section<'_> {
         self.get(at).has(STORED).then_some(at)
     }
 
+    /// The id of the oldest stored message, if as many messages are stored as there are ids from it to the
+    /// end of the log. Then each of those is stored.
+    pub(crate) fn oldest_of_unbroken(&self, channel: &Channel) -> Option<u64> {
+        let oldest = self.get(channel.stored_first.get()?).id.get();
+        let last = self.get(channel.last.get()?).id.get();
+        (last - oldest + 1 == channel.stored.get()).then_some(oldest)
+    }
+
     /// The channel was used, so it is the last one to become idle. Does this at most once a second.
     pub(crate) fn touch(&self, handle: Handle<Channel>, now: Seconds) {
         let channel = self.get(handle);

@@ -354,12 +354,19 @@ impl<'s> Section<'s> {
     fn pins_only_stored(&self, handle: Handle<Interest>) -> bool {
         let interest = self.get(handle);
         let channel = self.get(interest.channel.get().expect("an interest has a channel"));
-        let (Some(oldest), Some(last)) = (channel.stored_link().get(), channel.last.get()) else {
+        self.oldest_of_unbroken(channel).is_some_and(|oldest| interest.read_to.get() + 1 >= oldest)
+    }
+
+    /// Moves an interest to a message ahead, if it can be seen at once that all between are stored.
+    pub(crate) fn leap(&self, handle: Handle<Interest>, to: Handle<Message>) -> bool {
+        let id = self.get(to).id.get();
+        let interest = self.get(handle);
+        if interest.read_to.get() >= id || !self.pins_only_stored(handle) {
             return false;
-        };
-        // As many messages are stored as there are ids, so each of them is stored.
-        let (oldest, last) = (self.get(oldest).id.get(), self.get(last).id.get());
-        last - oldest + 1 == channel.stored.get() && interest.read_to.get() + 1 >= oldest
+        }
+        self.link(&interest.next, Some(to));
+        self.set64(&interest.read_to, id - 1);
+        true
     }
 
     /// Moves an interest over stored messages, towards the one with the id `to`, a bounded number of steps.

@@ -321,6 +321,22 @@ impl Store {
         assert!(left == 0, "push stream: a message in the zone is cut short");
     }
 
+    /// Is this the message's event id? The caller has pinned the message.
+    pub(crate) fn event_id_is(&self, handle: Handle<Message>, id: &[u8]) -> bool {
+        let record = self.arena.get(handle);
+        if record.lengths().event_id != Some(id.len()) {
+            return false;
+        }
+        let (mut rest, mut same) = (id, true);
+        self.each_run(handle, |offset, room| {
+            let (part, after) = rest.split_at(room.min(rest.len()));
+            same = self.arena.bytes_are(offset, part);
+            rest = after;
+            same && !rest.is_empty()
+        });
+        same && rest.is_empty()
+    }
+
     fn fill<'a>(&self, handle: Handle<Message>, pieces: impl Iterator<Item = &'a [u8]>) {
         let mut pieces = pieces.filter(|piece| !piece.is_empty());
         let mut piece: &[u8] = pieces.next().unwrap_or(b"");

@@ -100,6 +100,17 @@ impl<'a> Selection<'a> {
         }
     }
 
+    /// Is this message the starting point, if no older one is? `is_named`: it has the event id.
+    pub fn starts_at(&self, time: Seconds, tag: u64, is_named: bool) -> bool {
+        match self.state {
+            State::Since(since) => {
+                let after = since.tag.unwrap_or(u64::MAX);
+                is_named || since.time.is_some_and(|since| (time, tag) >= (since, after))
+            }
+            _ => true,
+        }
+    }
+
     /// How many of the newest messages are enough to decide, if `total` are stored.
     pub fn span(&self, total: u64) -> u64 {
         match self.state {
