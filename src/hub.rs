@@ -185,6 +185,7 @@ impl Hub {
 /// Sets the zone's time forward to `now`, unless it is there already. Answers its time and newest tag.
 fn set_time_forward(section: &Section<'_>, now: Seconds) -> (Seconds, u64) {
     let commons = section.commons();
+    let now = section.store.in_range(now);
     if commons.time.time() < now {
         section.set64(&commons.time, now.cast_unsigned());
         section.set64(&commons.tag, 0);

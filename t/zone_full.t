@@ -23,7 +23,8 @@ EOC
 my $t = Test::Nginx::PushStream->new->http($conf)->run();
 
 my $published = 0;
-my $body = '0123456789abcdefghijklmnopq';
+# Such that a message's slot is as large as a channel's: then as many fit, whichever was there before.
+my $body = '0123456789abcdefghijklmnopqrstuvwxyzABCD';
 
 # Publishes until the first refusal; how many were taken. It begins with a second of the clock, so
 # that nothing can expire before it is through.

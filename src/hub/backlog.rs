@@ -149,7 +149,7 @@ impl Backlog {
             stored,
             skipped,
             until: 0,
-            newest: (channel.time.time(), channel.tag.get()),
+            newest: section.store.last_place(channel),
         }))
     }
 
@@ -280,7 +280,7 @@ impl Hub {
         let mut index = backlog.skipped;
         let mut readout = Readout::default();
         self.walk(backlog.reader, backlog.until, now, &mut |store, handle, record| {
-            let (time, tag) = (record.time.time(), record.tag.get());
+            let (time, tag) = store.place(record);
             let event_id = if selection.needs_event_ids() {
                 readout.read_one(store, handle, &backlog.id).event_id
             } else {
@@ -288,7 +288,7 @@ impl Hub {
             };
             let wanted = selection.wants(time, tag, event_id, index, backlog.stored);
             index += 1;
-            if !wanted || record.expires.time() <= now {
+            if !wanted || store.seconds(&record.expires) <= now {
                 return true;
             }
             if bound.is_some_and(|bound| (time, tag) > bound) {
@@ -316,13 +316,13 @@ impl Hub {
         let mut readout = Readout::default();
         let (mut lagged, mut found) = (Ok(()), false);
         let stop = self.walk(reader, channel.until, now, &mut |store, handle, record| {
-            let is_newer = |bound| (record.time.time(), record.tag.get()) > bound;
-            if record.id.get() < channel.next || bound.is_some_and(is_newer) {
+            let is_newer = |bound| store.place(record) > bound;
+            if record.id() < channel.next || bound.is_some_and(is_newer) {
                 return true;
             }
             // An expired message is not handed out, even if no tick has discarded it yet.
-            let is_gone = record.expires.time() <= now
-                || (!core::mem::replace(&mut found, true) && record.id.get() != channel.next);
+            let is_gone = store.seconds(&record.expires) <= now
+                || (!core::mem::replace(&mut found, true) && record.id() != channel.next);
             if is_gone {
                 lagged = Err(Lagged);
             }
@@ -350,12 +350,12 @@ impl Hub {
         loop {
             next_batch(store, reader, until, &mut batch);
             let Some(last) = batch.last() else { return Stop::End };
-            let mut to = store.arena.get(*last).id.get();
+            let mut to = store.arena.get(*last).id();
             let mut stop = None;
             for handle in batch.drain(..) {
                 let record = store.arena.get(handle);
                 if record.has(REPLAYABLE) && !each(store, handle, record) {
-                    let next = record.id.get();
+                    let next = record.id();
                     stop = Some(Stop::Before(next));
                     to = next.saturating_sub(1);
                     break;
@@ -395,8 +395,7 @@ impl Hub {
             // The oldest messages are discarded first. If the oldest that may be stored is newer than
             // the next one, that was discarded.
             let oldest = section.get(handle).stored_link().get();
-            let is_there =
-                |oldest: &Handle<Record>| section.get(*oldest).id.get() <= remaining.next;
+            let is_there = |oldest: &Handle<Record>| section.get(*oldest).id() <= remaining.next;
             let Some(start) = oldest.filter(is_there) else { return Some(Err(Lagged)) };
             let reader = open_reader(&section, handle, shard, start)?;
             section.commit();
@@ -427,7 +426,7 @@ fn open_reader(
     shard: usize,
     start: Handle<Record>,
 ) -> Option<Reader> {
-    let read_to = section.get(start).id.get().saturating_sub(1);
+    let read_to = section.get(start).id().saturating_sub(1);
     let interest = section.make_interest(channel, 0, 0, read_to, Some(start))?;
     Some(Reader { shard, interest })
 }
@@ -440,7 +439,7 @@ fn next_batch(store: &Store, reader: Reader, until: u64, batch: &mut Vec<Handle<
     let mut at = section.get(reader.interest).next_link().get();
     while let Some(handle) = at.filter(|_| batch.len() < BATCH) {
         let record = section.get(handle);
-        if record.id.get() > until {
+        if record.id() > until {
             break;
         }
         batch.push(handle);

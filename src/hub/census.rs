@@ -145,7 +145,7 @@ impl Figures {
         let channel = section.get(handle);
         Self {
             published: channel.published.get(),
-            stored: channel.stored.get(),
+            stored: channel.stored(),
             subscribers: section.subscribers(channel),
             created: channel.created.get(),
         }

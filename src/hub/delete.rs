@@ -37,9 +37,8 @@ impl Hub {
             section.uncount_channel(channel);
             section.flag(&channel.flags, DELETED, true);
             // What is published from now on, in a channel of this name or others, comes after it.
-            let (time, tag) = set_time_forward(&section, now);
-            section.set64(&channel.time, time.cast_unsigned());
-            section.set64(&channel.tag, tag);
+            let place = set_time_forward(&section, now);
+            section.set_last_place(channel, place);
             section.add(&section.shard().channels_in_delete, 1);
             if channel.interests.get().is_none() {
                 section.unlink_untold(handle);
@@ -49,9 +48,7 @@ impl Hub {
                     used = true;
                     let record = section.get(notice);
                     let number = channel.published.get() + 1;
-                    self.store.arena.put64(&record.id, number);
-                    self.store.arena.put64(&record.time, time.cast_unsigned());
-                    self.store.arena.put64(&record.tag, tag);
+                    self.store.stamp(record, number, place);
                     self.store.arena.put_link(&record.channel, Some(handle));
                     section.unlink_staged(section.seat(), notice);
                     section.append(channel, notice);

@@ -228,11 +228,11 @@ impl Hub {
         let mut at = section.next_unread(record);
         while let Some(handle) = at {
             let message = section.get(handle);
-            if records.len() == BATCH || (bytes > 0 && bytes + message.content_len() > BATCH_BYTES)
-            {
+            let len = self.store.lengths(handle).content();
+            if records.len() == BATCH || (bytes > 0 && bytes + len > BATCH_BYTES) {
                 break;
             }
-            bytes += message.content_len();
+            bytes += len;
             records.push(handle);
             at = message.next.get();
         }
@@ -242,14 +242,14 @@ impl Hub {
             token: record.token.get(),
             records,
             more: at.is_some(),
-            deleted_at: channel.has(DELETED).then(|| (channel.time.time(), channel.tag.get())),
+            deleted_at: channel.has(DELETED).then(|| self.store.last_place(channel)),
         })
     }
 
     /// The batch was handed out: lets go of its messages. The interest leaves the inbox; if there is
     /// more, it goes to its end.
     fn finish(&self, batch: &Batch, now: Seconds) {
-        let to = batch.records.last().map_or(0, |last| self.store.arena.get(*last).id.get());
+        let to = batch.records.last().map_or(0, |last| self.store.arena.get(*last).id());
         loop {
             let section = self.store.section(batch.shard);
             let passed = section.pass_some(batch.interest, to, now);
@@ -317,10 +317,10 @@ impl Hub {
 fn oldest_unread(section: &Section<'_>, interest: Handle<Interest>) -> Option<(Seconds, u64)> {
     let interest = section.get(interest);
     if let Some(next) = section.next_unread(interest).map(|next| section.get(next)) {
-        return Some((next.time.time(), next.tag.get()));
+        return Some(section.store.place(next));
     }
     let channel = section.get(interest.channel.get()?);
-    channel.has(DELETED).then(|| (channel.time.time(), channel.tag.get()))
+    channel.has(DELETED).then(|| section.store.last_place(channel))
 }
 
 #[cfg(test)]

@@ -27,12 +27,12 @@ impl Hub {
     }
 
     fn mark_events(&self, handle: Handle<Channel>, on: bool, now: Seconds) {
-        let shard = self.store.shard_of(self.store.arena.get(handle).hash.get());
+        let shard = self.store.shard_of(self.store.arena.get(handle).hash());
         let section = self.store.section(shard);
         let channel = section.get(handle);
         // The totals count the messages of ordinary channels only.
         if channel.has(EVENTS) != on {
-            let stored = channel.stored.get();
+            let stored = channel.stored();
             if on {
                 section.sub(&section.shard().stored, stored);
             } else {

@@ -5,7 +5,7 @@ use crate::hub::{Found, Hub, Refusal, Rules};
 use crate::model::{ChannelInfo, Seconds};
 use crate::store::arena::Handle;
 use crate::store::channel::{Channel, EVENTS, WILDCARD};
-use crate::store::message::{BINARY, Content, Message, REPLAYABLE, STORED};
+use crate::store::message::{BINARY, Content, Message, REPLAYABLE, STORED, TAG_MAX};
 use crate::store::undo::Section;
 
 /// Messages that one section discards: bounds its undo log, fifteen words each.
@@ -299,14 +299,13 @@ impl Hub {
         }
         // Under the lock, so that time never goes back and no tag is given twice in one second.
         let commons = section.commons();
-        let time = now.max(commons.time.time());
-        let tag = if time == commons.time.time() { commons.tag.get() + 1 } else { 1 };
+        let newest = (commons.time.time(), commons.tag.get());
+        let (time, tag) = next_place(newest, self.store.in_range(now));
         let number = channel.published.get() + 1;
         section.set64(&commons.time, time.cast_unsigned());
         section.set64(&commons.tag, tag);
         section.set64(&channel.published, number);
-        section.set64(&channel.time, time.cast_unsigned());
-        section.set64(&channel.tag, tag);
+        section.set_last_place(channel, (time, tag));
         let counted = !channel.has(EVENTS);
         if counted {
             section.add(&section.shard().published, 1);
@@ -317,12 +316,10 @@ impl Hub {
             let record = section.get(message);
             let arena = &self.store.arena;
             let stored = if post.store { STORED | REPLAYABLE } else { 0 };
-            arena.put32(&record.flags, post.content().flags | stored);
-            arena.put64(&record.id, number);
-            arena.put64(&record.time, time.cast_unsigned());
-            arena.put64(&record.tag, tag);
+            arena.put32(&record.flags, record.flags.get() | stored);
+            self.store.stamp(record, number, (time, tag));
             let expires = time.saturating_add(rules.message_ttl_secs);
-            arena.put64(&record.expires, expires.cast_unsigned());
+            arena.put32(&record.expires, self.store.short(expires));
             arena.put_link(&record.channel, Some(handle));
             section.unlink_staged(section.seat(), message);
             section.append(channel, message);
@@ -354,14 +351,14 @@ impl Hub {
             let Some(handle) = section.find(hash, id) else { return false };
             let channel = section.get(handle);
             for _ in 0..DISCARDS_PER_SECTION {
-                if channel.stored.get() <= max {
+                if channel.stored() <= max {
                     break;
                 }
                 let Some(oldest) = section.oldest_stored(channel) else { break };
                 section.discard(channel, oldest, !channel.has(EVENTS), now);
             }
             section.may_be_idle(handle);
-            let more = channel.stored.get() > max;
+            let more = channel.stored() > max;
             section.commit();
             if !more {
                 return false;
@@ -445,6 +442,18 @@ impl Hub {
     }
 }
 
+/// Time and tag of the message after the one of this place. Time never goes back. If a second has no more
+/// tags, it goes forward.
+fn next_place((time, tag): (Seconds, u64), now: Seconds) -> (Seconds, u64) {
+    if now > time {
+        (now, 1)
+    } else if tag < TAG_MAX {
+        (time, tag + 1)
+    } else {
+        (time.saturating_add(1), 1)
+    }
+}
+
 fn is_room_for_channel(section: &Section<'_>, flags: u32, rules: &Rules) -> bool {
     let commons = section.commons();
     let (there, max) = if flags & WILDCARD != 0 {
@@ -453,4 +462,23 @@ fn is_room_for_channel(section: &Section<'_>, flags: u32, rules: &Rules) -> bool
         (commons.channels.get(), rules.channels_max)
     };
     max.is_none_or(|max| there < max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_ascend_also_when_a_second_has_no_more_tags() {
+        for (newest, now, next) in [
+            ((0, 0), 7, (7, 1)),
+            ((7, 1), 7, (7, 2)),
+            ((7, 9), 6, (7, 10)),
+            ((7, 9), 8, (8, 1)),
+            ((7, TAG_MAX), 7, (8, 1)),
+            ((8, 1), 7, (8, 2)),
+        ] {
+            assert_eq!(next_place(newest, now), next);
+        }
+    }
 }

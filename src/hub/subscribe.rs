@@ -328,7 +328,7 @@ impl Hub {
         if is_full(&section, channel, rules) {
             return Some(Err(Refusal::TooManySubscribers));
         }
-        if channel.stored.get() > 0 && section.oldest_stored(channel).is_none() {
+        if channel.stored() > 0 && section.oldest_stored(channel).is_none() {
             section.commit();
             return Some(Ok(None)); // Another section goes on searching.
         }
@@ -358,8 +358,8 @@ impl Hub {
             attached.interest = Some(interest);
         }
         let selection = Selection::new(backtrack, request.since);
-        if !selection.is_nothing() && channel.stored.get() > 0 {
-            let stored = channel.stored.get();
+        if !selection.is_nothing() && channel.stored() > 0 {
+            let stored = channel.stored();
             attached.backlog = Backlog::open(&section, handle, shard, id, &selection, stored)?;
         }
         let bound = request.bounded && subscribed.bound.is_none();
@@ -429,14 +429,14 @@ fn is_full(section: &Section<'_>, channel: &Channel, rules: &Rules) -> bool {
 /// It gives up behind many messages that do not count, because they have expired and were not swept
 /// yet, or are kept for readers only. The answer is then as old as the last tick.
 fn has_unexpired(section: &Section<'_>, channel: &Channel, now: Seconds) -> bool {
-    if channel.stored.get() == 0 {
+    if channel.stored() == 0 {
         return false;
     }
     let mut at = channel.last.get();
     for _ in 0..STEPS_BACK_MAX {
         let Some(handle) = at else { return false };
         let message = section.get(handle);
-        if message.has(STORED) && message.expires.time() > now {
+        if message.has(STORED) && section.store.seconds(&message.expires) > now {
             return true;
         }
         at = message.prev.get();

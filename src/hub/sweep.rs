@@ -176,7 +176,7 @@ impl Hub {
         for queue in &section.shard().expiry {
             while let Some(first) = queue.first.get() {
                 let message = section.get(first);
-                if done == MESSAGES_PER_SECTION || message.expires.time() > now {
+                if done == MESSAGES_PER_SECTION || self.store.seconds(&message.expires) > now {
                     break;
                 }
                 let Some(handle) = message.channel.get() else {
@@ -201,11 +201,13 @@ impl Hub {
         let mut busy = 0;
         while let Some(handle) = section.shard().idle_first.get() {
             let channel = section.get(handle);
-            let due = channel.active.time().saturating_add(rules.channel_inactivity_secs) < now;
+            let due =
+                self.store.seconds(&channel.active).saturating_add(rules.channel_inactivity_secs)
+                    < now;
             if !due || busy == BUSY_PER_SECTION {
                 break;
             }
-            if channel.stored.get() > 0 || channel.interests.get().is_some() {
+            if channel.stored() > 0 || channel.interests.get().is_some() {
                 // `may_be_idle` puts it back.
                 section.unlink_idle(handle);
                 busy += 1;

@@ -57,6 +57,8 @@ impl W64 {
 pub(crate) unsafe trait Record {
     /// Tells records of different types apart. It is in the first word while the record lives.
     const KIND: u32;
+    /// The bits of the first word that hold the kind. The others are the record's own.
+    const KIND_BITS: u32 = u32::MAX;
 }
 
 /// Names one record by its offset in units of 16 bytes, never 0. It is checked at each use.
@@ -184,9 +186,9 @@ impl Arena {
         (fits && offset.is_multiple_of(UNIT)).then(|| self.at::<T>(offset))
     }
 
-    /// The kind of a record: its first word.
+    /// The kind of a record, in its first word.
     pub(crate) fn kind_of<T: Record>(&self, record: &T) -> u32 {
-        self.kind_word(record).get()
+        self.kind_word(record).get() & T::KIND_BITS
     }
 
     /// The word that holds the kind of a record.

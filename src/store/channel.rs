@@ -28,11 +28,12 @@ const SKIP_PER_SECTION: usize = 64;
 #[repr(C)]
 pub(crate) struct Channel {
     kind: W32,
+    /// Flags in the lower half, and the length of the id in the upper one.
     pub(crate) flags: W32,
     /// Next in its bucket, in the list of deleted channels, or in the trash.
     pub(crate) hash_next: Link<Channel>,
-    id_len: W32,
-    pub(crate) hash: W64,
+    /// The lower half of the id's hash, which is enough for the number of its bucket.
+    pub(crate) hash: W32,
     /// The log: messages in ascending order of id. It has all stored messages, and those that are no
     /// longer stored, or never were, and that some interest has not passed yet.
     pub(crate) first: Link<Message>,
@@ -48,14 +49,15 @@ pub(crate) struct Channel {
     stored_first: Link<Message>,
     /// Id of the last published message.
     pub(crate) published: W64,
-    pub(crate) stored: W64,
     pub(crate) created: W64,
-    /// When it was last created, published to or subscribed to; in the trash: when it came there.
-    pub(crate) active: W64,
+    pub(crate) stored: W32,
+    /// When it was last created, published to or subscribed to; in the trash: when it came there. See
+    /// [`Store::seconds`].
+    pub(crate) active: W32,
     /// Time and tag of the last message; 0 before the first. If it was deleted: time and tag of the zone's
     /// newest message at that moment, which give the notice its place among other channels' messages.
-    pub(crate) time: W64,
-    pub(crate) tag: W64,
+    pub(crate) time: W32,
+    pub(crate) tag: W32,
 }
 
 // SAFETY: `repr(C)`, words and links only, kind first.
@@ -64,10 +66,15 @@ unsafe impl Record for Channel {
 }
 
 pub(crate) const CHANNEL_HEAD: usize = size_of::<Channel>();
-const _: () = assert!(CHANNEL_HEAD == 104);
+const _: () = assert!(CHANNEL_HEAD == 80);
+/// The bits of a hash that a channel keeps.
+pub(crate) const HASH_BITS: u64 = 0xffff_ffff;
+/// Where the length of the id begins in the word of the flags.
+const ID_LEN_SHIFT: u32 = 16;
 
 /// The longest channel id, in bytes: a channel and its id share one slot.
-pub const CHANNEL_ID_LEN_MAX: usize = SLOT_MAX - CHANNEL_HEAD;
+pub const CHANNEL_ID_LEN_MAX: usize = 3992;
+const _: () = assert!(CHANNEL_ID_LEN_MAX <= SLOT_MAX - CHANNEL_HEAD);
 
 impl Channel {
     pub(crate) fn has(&self, flag: u32) -> bool {
@@ -84,7 +91,17 @@ impl Channel {
 
     /// How many bytes its id has.
     pub(crate) fn id_len(&self) -> usize {
-        self.id_len.get() as usize
+        (self.flags.get() >> ID_LEN_SHIFT) as usize
+    }
+
+    /// The kept bits of its id's hash: see [`HASH_BITS`].
+    pub(crate) fn hash(&self) -> u64 {
+        u64::from(self.hash.get())
+    }
+
+    /// How many messages it stores.
+    pub(crate) fn stored(&self) -> u64 {
+        u64::from(self.stored.get())
     }
 
     /// The link to a message at or before the oldest stored one.
@@ -98,9 +115,14 @@ impl Channel {
 }
 
 impl Store {
+    /// Time and tag of a channel's last message: see [`Channel::time`].
+    pub(crate) fn last_place(&self, channel: &Channel) -> (Seconds, u64) {
+        (self.seconds(&channel.time), u64::from(channel.tag.get()))
+    }
+
     /// Appends the id of a channel to `out`. The caller has its shard's lock, or an interest in it.
     pub(crate) fn read_channel_id(&self, handle: Handle<Channel>, out: &mut Vec<u8>) {
-        let len = self.arena.get(handle).id_len.get() as usize;
+        let len = self.arena.get(handle).id_len();
         self.arena.read_bytes(handle.unit() as usize * UNIT + CHANNEL_HEAD, len, out);
     }
 
@@ -112,12 +134,18 @@ impl Store {
 
     /// Is this the channel's id?
     pub(crate) fn channel_id_is(&self, handle: Handle<Channel>, id: &[u8]) -> bool {
-        self.arena.get(handle).id_len.get() as usize == id.len()
+        self.arena.get(handle).id_len() == id.len()
             && self.arena.bytes_are(handle.unit() as usize * UNIT + CHANNEL_HEAD, id)
     }
 }
 
 impl Section<'_> {
+    /// Changes [`Store::last_place`] of a channel.
+    pub(crate) fn set_last_place(&self, channel: &Channel, (time, tag): (Seconds, u64)) {
+        self.set32(&channel.time, self.store.short(time));
+        self.set32(&channel.tag, tag as u32);
+    }
+
     /// Makes a channel, which is not in the index yet. `None`: there is no memory.
     pub(crate) fn make_channel(
         &self,
@@ -137,9 +165,13 @@ impl Section<'_> {
             if flags & WILDCARD != 0 { &commons.wildcard_channels } else { &commons.channels };
         self.add(count, 1);
         for (word, value) in [
-            (&channel.flags, flags),
+            (&channel.flags, flags | (id.len() as u32) << ID_LEN_SHIFT),
             (&channel.hash_next.0, 0),
-            (&channel.id_len, id.len() as u32),
+            (&channel.hash, (hash & HASH_BITS) as u32),
+            (&channel.stored, 0),
+            (&channel.active, self.store.short(now)),
+            (&channel.time, 0),
+            (&channel.tag, 0),
             (&channel.first.0, 0),
             (&channel.last.0, 0),
             (&channel.interests.0, 0),
@@ -152,17 +184,8 @@ impl Section<'_> {
         ] {
             arena.put32(word, value);
         }
-        for (word, value) in [
-            (&channel.hash, hash),
-            (&channel.published, 0),
-            (&channel.stored, 0),
-            (&channel.created, created),
-            (&channel.active, now.cast_unsigned()),
-            (&channel.time, 0),
-            (&channel.tag, 0),
-        ] {
-            arena.put64(word, value);
-        }
+        arena.put64(&channel.published, 0);
+        arena.put64(&channel.created, created);
         arena.write_bytes(slot.offset() + CHANNEL_HEAD, id);
         if flags & EVENTS == 0 {
             self.push_idle_last(handle);
@@ -202,7 +225,7 @@ impl Section<'_> {
 
     /// Counts the last message of the log as stored. It is the oldest stored one if there is no other.
     pub(crate) fn count_stored(&self, channel: &Channel, handle: Handle<Message>) {
-        self.add(&channel.stored, 1);
+        self.set32(&channel.stored, channel.stored.get() + 1);
         if channel.stored_first.get().is_none() {
             self.link(&channel.stored_first, Some(handle));
         }
@@ -210,8 +233,8 @@ impl Section<'_> {
 
     /// This message is no longer stored.
     pub(crate) fn uncount_stored(&self, channel: &Channel, handle: Handle<Message>) {
-        self.sub(&channel.stored, 1);
-        if channel.stored.get() == 0 {
+        self.set32(&channel.stored, channel.stored.get().saturating_sub(1));
+        if channel.stored() == 0 {
             self.link(&channel.stored_first, None);
         } else if channel.stored_first.get() == Some(handle) {
             self.link(&channel.stored_first, self.get(handle).next.get());
@@ -236,16 +259,16 @@ impl Section<'_> {
     /// The id of the oldest stored message, if as many messages are stored as there are ids from it to the
     /// end of the log. Then each of those is stored.
     pub(crate) fn oldest_of_unbroken(&self, channel: &Channel) -> Option<u64> {
-        let oldest = self.get(channel.stored_first.get()?).id.get();
-        let last = self.get(channel.last.get()?).id.get();
-        (last - oldest + 1 == channel.stored.get()).then_some(oldest)
+        let oldest = self.get(channel.stored_first.get()?).id();
+        let last = self.get(channel.last.get()?).id();
+        (last - oldest + 1 == channel.stored()).then_some(oldest)
     }
 
     /// The channel was used, so it is the last one to become idle. Does this at most once a second.
     pub(crate) fn touch(&self, handle: Handle<Channel>, now: Seconds) {
         let channel = self.get(handle);
-        if channel.active.time() < now || !channel.has(IN_IDLE) {
-            self.set64(&channel.active, now.cast_unsigned());
+        if self.store.seconds(&channel.active) < now || !channel.has(IN_IDLE) {
+            self.set32(&channel.active, self.store.short(now));
             if !channel.has(EVENTS) {
                 self.unlink_idle(handle);
                 self.push_idle_last(handle);
@@ -291,7 +314,7 @@ impl Section<'_> {
     /// already, so it goes to the front.
     pub(crate) fn may_be_idle(&self, handle: Handle<Channel>) {
         let channel = self.get(handle);
-        let busy = channel.stored.get() > 0 || channel.interests.get().is_some();
+        let busy = channel.stored() > 0 || channel.interests.get().is_some();
         if busy || channel.has(IN_IDLE | EVENTS | DELETED) {
             return;
         }

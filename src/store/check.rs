@@ -166,7 +166,9 @@ impl<'s> Checker<'s> {
 
     fn chains(&mut self, messages: &[Handle<Message>]) {
         for message in messages {
-            self.home("content", &self.get(*message).chain, |block| &block.next);
+            if let Some(chain) = self.store.chain(*message) {
+                self.home("content", &chain.first, |block| &block.next);
+            }
         }
     }
 

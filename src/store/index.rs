@@ -5,7 +5,7 @@
 use siphasher::sip::SipHasher13;
 
 use crate::store::arena::Handle;
-use crate::store::channel::Channel;
+use crate::store::channel::{Channel, HASH_BITS};
 use crate::store::undo::Section;
 use crate::store::zone::{Bucket, SHARDS, Store};
 
@@ -43,7 +43,7 @@ impl Section<'_> {
         let mut at = self.store.bucket_of(hash).first.get();
         while let Some(handle) = at {
             let channel = self.get(handle);
-            if channel.hash.get() == hash && self.store.channel_id_is(handle, id) {
+            if channel.hash() == hash & HASH_BITS && self.store.channel_id_is(handle, id) {
                 return Some(handle);
             }
             at = channel.hash_next.get();
@@ -54,7 +54,7 @@ impl Section<'_> {
     /// Puts a new channel into the index.
     pub(crate) fn index_insert(&self, handle: Handle<Channel>) {
         let channel = self.get(handle);
-        let number = self.store.bucket_number(channel.hash.get());
+        let number = self.store.bucket_number(channel.hash());
         let bucket = self.store.bucket(number);
         let first = bucket.first.get();
         self.link(&channel.hash_next, first);
@@ -67,7 +67,7 @@ impl Section<'_> {
     /// Takes a channel out of the index.
     pub(crate) fn index_remove(&self, handle: Handle<Channel>) {
         let channel = self.get(handle);
-        let number = self.store.bucket_number(channel.hash.get());
+        let number = self.store.bucket_number(channel.hash());
         let bucket = self.store.bucket(number);
         let mut link = &bucket.first;
         while let Some(at) = link.get() {

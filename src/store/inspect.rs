@@ -351,7 +351,10 @@ impl<'s> Walk<'s, '_> {
         let Some(block) = self.store.arena.try_at::<Block>(offset) else {
             return self.need(false, "slot_kind");
         };
-        let kind = self.store.arena.kind_of(block);
+        let mut kind = self.store.arena.kind_of(block);
+        if kind & Message::KIND_BITS == Message::KIND {
+            kind = Message::KIND;
+        }
         let is_interest = kind == Interest::KIND;
         self.need(is_interest == (class == VITAL), "slot_class");
         match kind {

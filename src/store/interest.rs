@@ -273,7 +273,7 @@ impl<'s> Section<'s> {
         let mut at = channel.last.get();
         while let Some(handle) = at {
             let message = self.get(handle);
-            if message.id.get() <= read_to {
+            if message.id() <= read_to {
                 break;
             }
             found = Some(handle);
@@ -342,7 +342,7 @@ impl<'s> Section<'s> {
         let interest = self.get(handle);
         for passed in 0..PASS_PER_SECTION {
             match self.next_unread(interest) {
-                Some(next) if self.get(next).id.get() <= to => self.pass(handle, next, now),
+                Some(next) if self.get(next).id() <= to => self.pass(handle, next, now),
                 _ => return passed,
             }
         }
@@ -359,7 +359,7 @@ impl<'s> Section<'s> {
 
     /// Moves an interest to a message ahead, if it can be seen at once that all between are stored.
     pub(crate) fn leap(&self, handle: Handle<Interest>, to: Handle<Message>) -> bool {
-        let id = self.get(to).id.get();
+        let id = self.get(to).id();
         let interest = self.get(handle);
         if interest.read_to.get() >= id || !self.pins_only_stored(handle) {
             return false;
@@ -378,10 +378,10 @@ impl<'s> Section<'s> {
         let mut read_to = interest.read_to.get();
         for _ in 0..SKIP_PER_SECTION {
             let Some(message) = at.map(|at| self.get(at)) else { break };
-            if message.id.get() >= to || !message.has(STORED) {
+            if message.id() >= to || !message.has(STORED) {
                 break;
             }
-            read_to = message.id.get();
+            read_to = message.id();
             at = message.next.get();
         }
         if read_to == interest.read_to.get() {
@@ -399,8 +399,8 @@ impl<'s> Section<'s> {
         let record = self.get(message);
         let channel = self.get(interest.channel.get().expect("an interest has a channel"));
         self.link(&interest.next, record.next.get());
-        self.set64(&interest.read_to, record.id.get());
-        if !record.has(STORED) && self.all_passed(channel, record.id.get()) {
+        self.set64(&interest.read_to, record.id());
+        if !record.has(STORED) && self.all_passed(channel, record.id()) {
             self.unlink_message(channel, message);
             self.trash_message(message, now);
         }

@@ -1,8 +1,11 @@
 //! Messages: one record each, as published. It is written once and does not change until it is freed.
 //!
 //! ```text
-//!   | head, 80 bytes | event id | event type | text ... |  ─► | block ... |  ─► | block ... |
+//!   | head, 44 bytes | prefix | event id | event type | text ... |  ─► | block ... |  ─► | block ... |
 //! ```
+//!
+//! The prefix has one word each for what few messages need: if the content does not fit the slot, the first
+//! block and the length of the text; the length of the event id; the length of the event type.
 //!
 //! The content goes on from slot to slot; each slot is filled to its end. A message is built in small
 //! sections, while only the `staging` list of its worker has it, and is filled without a lock. Then one
@@ -11,7 +14,7 @@
 use crate::model::{self, Seconds};
 use crate::store::arena::{Handle, Link, Record, UNIT, W32, W64};
 use crate::store::channel::Channel;
-use crate::store::slab::{BLOCK_HEAD, Block};
+use crate::store::slab::{BLOCK_HEAD, Block, CLASSES};
 use crate::store::undo::Section;
 use crate::store::zone::Store;
 
@@ -19,9 +22,6 @@ use crate::store::zone::Store;
 pub(crate) const EXPIRY_QUEUES: usize = 4;
 /// At most so many blocks are taken or freed in one section, to bound its undo log.
 const BLOCKS_PER_SECTION: usize = 4;
-
-/// Stands for the length of something that the publisher did not give.
-const ABSENT: u32 = u32::MAX;
 
 /// It is stored.
 pub(crate) const STORED: u32 = 1;
@@ -33,43 +33,81 @@ pub(crate) const NOTICE: u32 = 4;
 pub(crate) const REPLAYABLE: u32 = 8;
 /// It is in the trash.
 pub(crate) const TRASHED: u32 = 16;
+/// Its content does not fit its slot: the prefix has a [`Chain`].
+const CHAINED: u32 = 32;
+/// It has an event id, whose length is in the prefix.
+const EVENT_ID: u32 = 64;
+/// The same for the event type.
+const EVENT_TYPE: u32 = 128;
 /// The number of its expiry queue, in two bits.
 const QUEUE_SHIFT: u32 = 8;
+/// The size class of its slot, in five bits.
+const CLASS_SHIFT: u32 = 10;
+const CLASS_BITS: u32 = 31;
+const _: () = assert!(CLASSES <= CLASS_BITS as usize + 1);
+/// The bits of a number that its second word has, above the length of the text.
+const NUMBER_SHIFT: u32 = 16;
+/// The largest number of a message: a channel with a million messages a second needs nine years for it.
+pub(crate) const NUMBER_MAX: u64 = (1 << 48) - 1;
+/// The largest tag. Then the zone's time goes on to the next second.
+pub(crate) const TAG_MAX: u64 = u32::MAX as u64;
 
 /// One message.
 #[repr(C)]
 pub(crate) struct Message {
-    kind: W32,
-    /// How many bytes its slot has.
-    pub(crate) size: W32,
+    /// The kind in the upper half, and flags in the lower one.
+    pub(crate) flags: W32,
     /// Next in the channel's log, in the trash, or under construction.
     pub(crate) next: Link<Message>,
     /// Previous in the channel's log.
     pub(crate) prev: Link<Message>,
-    /// The blocks with the rest of its content.
-    pub(crate) chain: Link<Block>,
     pub(crate) channel: Link<Channel>,
     pub(crate) expiry_next: Link<Message>,
     pub(crate) expiry_prev: Link<Message>,
-    /// Its number in the channel, from 1.
-    pub(crate) id: W64,
-    pub(crate) time: W64,
-    pub(crate) tag: W64,
+    /// The lower 32 bits of its number in the channel, from 1.
+    pub(crate) number_low: W32,
+    /// The upper 16 bits of its number, and below them the length of its text, unless it is chained.
+    number_high_and_len: W32,
+    /// See [`Store::seconds`].
+    pub(crate) time: W32,
+    pub(crate) tag: W32,
     /// When it expires; in the trash: when it came there.
-    pub(crate) expires: W64,
-    pub(crate) flags: W32,
-    event_id_len: W32,
-    event_type_len: W32,
+    pub(crate) expires: W32,
+}
+
+/// The content that does not fit the slot.
+#[repr(C)]
+pub(crate) struct Chain {
+    pub(crate) first: Link<Block>,
     text_len: W32,
+}
+
+// SAFETY: `repr(C)`, words only; it has no kind, it is part of a message.
+unsafe impl Record for Chain {
+    const KIND: u32 = 0;
+}
+
+/// A length in the prefix.
+#[repr(C)]
+struct Len {
+    len: W32,
+}
+
+// SAFETY: `repr(C)`, one word; it has no kind, it is part of a message.
+unsafe impl Record for Len {
+    const KIND: u32 = 0;
 }
 
 // SAFETY: `repr(C)`, words and links only, kind first.
 unsafe impl Record for Message {
-    const KIND: u32 = u32::from_le_bytes(*b"mesg");
+    const KIND: u32 = u32::from_le_bytes(*b"\0\0ms");
+    const KIND_BITS: u32 = 0xffff_0000;
 }
 
 pub(crate) const MESSAGE_HEAD: usize = size_of::<Message>();
-const _: () = assert!(MESSAGE_HEAD == 80);
+const _: () = assert!(MESSAGE_HEAD == 44);
+/// Bytes of the longest prefix.
+const PREFIX_MAX: usize = size_of::<Chain>() + 2 * size_of::<Len>();
 
 /// Stored messages with one time to live. The next one to expire is the first.
 #[repr(C)]
@@ -122,11 +160,11 @@ impl Readout {
     pub(crate) fn read(&mut self, store: &Store, handle: Handle<Message>) {
         let record = store.arena.get(handle);
         self.heads.push(Head {
-            id: record.id.get().cast_signed(),
-            time: record.time.time(),
-            tag: record.tag.get(),
+            id: record.id().cast_signed(),
+            time: store.seconds(&record.time),
+            tag: u64::from(record.tag.get()),
             flags: record.flags.get(),
-            lengths: record.lengths(),
+            lengths: store.lengths(handle),
             at: self.bytes.len(),
         });
         store.read_content(handle, &mut self.bytes);
@@ -197,23 +235,76 @@ impl Message {
         (self.flags.get() >> QUEUE_SHIFT) as usize % EXPIRY_QUEUES
     }
 
-    pub(crate) fn lengths(&self) -> Lengths {
-        let optional = |len: &W32| (len.get() != ABSENT).then_some(len.get() as usize);
-        Lengths {
-            event_id: optional(&self.event_id_len),
-            event_type: optional(&self.event_type_len),
-            text: self.text_len.get() as usize,
-        }
+    /// Its number in the channel.
+    pub(crate) fn id(&self) -> u64 {
+        let high = self.number_high_and_len.get() >> NUMBER_SHIFT;
+        u64::from(high) << 32 | u64::from(self.number_low.get())
     }
 
-    /// How many bytes its content has.
-    pub(crate) fn content_len(&self) -> usize {
-        let lengths = self.lengths();
-        lengths.event_id.unwrap_or(0) + lengths.event_type.unwrap_or(0) + lengths.text
+    /// The size class of its slot.
+    pub(crate) fn class(&self) -> usize {
+        (self.flags.get() >> CLASS_SHIFT & CLASS_BITS) as usize
+    }
+
+    /// How many bytes its prefix has.
+    pub(crate) fn prefix_len(&self) -> usize {
+        let bytes = |flag, len| if self.has(flag) { len } else { 0 };
+        bytes(CHAINED, size_of::<Chain>())
+            + bytes(EVENT_ID, size_of::<Len>())
+            + bytes(EVENT_TYPE, size_of::<Len>())
+    }
+}
+
+impl Lengths {
+    /// How many bytes the content has.
+    pub(crate) fn content(&self) -> usize {
+        self.event_id.unwrap_or(0) + self.event_type.unwrap_or(0) + self.text
     }
 }
 
 impl Store {
+    /// The further content of a message, if its slot does not hold all of it.
+    pub(crate) fn chain(&self, handle: Handle<Message>) -> Option<&Chain> {
+        let at = handle.unit() as usize * UNIT + MESSAGE_HEAD;
+        self.arena.get(handle).has(CHAINED).then(|| self.arena.at::<Chain>(at))
+    }
+
+    /// The lengths of the parts of a message's content.
+    pub(crate) fn lengths(&self, handle: Handle<Message>) -> Lengths {
+        let record = self.arena.get(handle);
+        let chain = self.chain(handle);
+        let text = match chain {
+            Some(chain) => chain.text_len.get(),
+            None => record.number_high_and_len.get() & ((1 << NUMBER_SHIFT) - 1),
+        };
+        let mut at = handle.unit() as usize * UNIT + MESSAGE_HEAD;
+        at += chain.map_or(0, size_of_val);
+        let mut optional = |flag| {
+            record.has(flag).then(|| {
+                at += size_of::<Len>();
+                self.arena.at::<Len>(at - size_of::<Len>()).len.get() as usize
+            })
+        };
+        let (event_id, event_type) = (optional(EVENT_ID), optional(EVENT_TYPE));
+        Lengths { event_id, event_type, text: text as usize }
+    }
+
+    /// Time and tag of a message.
+    pub(crate) fn place(&self, message: &Message) -> (Seconds, u64) {
+        (self.seconds(&message.time), u64::from(message.tag.get()))
+    }
+
+    /// Stamps a message that nobody else knows yet.
+    pub(crate) fn stamp(&self, message: &Message, number: u64, (time, tag): (Seconds, u64)) {
+        assert!(number <= NUMBER_MAX, "push stream: a channel has no more numbers");
+        let len = message.number_high_and_len.get() & ((1 << NUMBER_SHIFT) - 1);
+        let high = (number >> 32) as u32;
+        self.arena.put32(&message.number_low, number as u32);
+        self.arena.put32(&message.number_high_and_len, high << NUMBER_SHIFT | len);
+        self.arena.put32(&message.time, self.short(time));
+        self.arena.put32(&message.tag, tag as u32);
+    }
+
     /// Builds a message that nobody else knows yet: takes its slots, a few in each section, and fills them.
     /// `None`: there is not enough memory, and nothing is left behind.
     pub(crate) fn stage(&self, content: Content<'_>) -> Option<Handle<Message>> {
@@ -221,37 +312,54 @@ impl Store {
         let id = content.event_id.map_or(0, <[u8]>::len);
         let kind = content.event_type.map_or(0, <[u8]>::len);
         let total = text.checked_add(id)?.checked_add(kind)?;
-        // Lengths have 32 bits, and the largest number means "absent".
-        if total >= ABSENT as usize {
+        // Lengths have 32 bits.
+        if total > u32::MAX as usize {
             return None;
         }
-        let len = |part: Option<&[u8]>| part.map_or(ABSENT, |part| part.len() as u32);
+        let optional = [(EVENT_ID, content.event_id), (EVENT_TYPE, content.event_type)];
+        let given = optional.iter().filter(|(_, part)| part.is_some());
+        let head = MESSAGE_HEAD + given.count() * size_of::<Len>();
 
         let section = self.commons_section();
-        let slot = section.take_some(MESSAGE_HEAD, MESSAGE_HEAD + total)?;
+        let slot = section.take_some(MESSAGE_HEAD + PREFIX_MAX, head + total)?;
         let handle = slot.cast::<Message>();
         let message = self.arena.at::<Message>(slot.offset());
+        let is_chained = slot.size < head + total;
+        let mut flags = content.flags | (slot.class as u32) << CLASS_SHIFT;
+        let mut at = slot.offset() + MESSAGE_HEAD;
+        if is_chained {
+            flags |= CHAINED;
+            let chain = self.arena.at::<Chain>(at);
+            self.arena.put_link(&chain.first, None);
+            self.arena.put32(&chain.text_len, text as u32);
+            at += size_of::<Chain>();
+        }
+        for (flag, part) in optional {
+            if let Some(part) = part {
+                flags |= flag;
+                self.arena.put32(&self.arena.at::<Len>(at).len, part.len() as u32);
+                at += size_of::<Len>();
+            }
+        }
         for (word, value) in [
-            (&message.size, slot.size as u32),
             (&message.prev.0, 0),
-            (&message.chain.0, 0),
             (&message.channel.0, 0),
             (&message.expiry_next.0, 0),
             (&message.expiry_prev.0, 0),
-            (&message.flags, content.flags),
-            (&message.event_id_len, len(content.event_id)),
-            (&message.event_type_len, len(content.event_type)),
-            (&message.text_len, text as u32),
-            (&message.kind, Message::KIND),
+            (&message.number_low, 0),
+            (&message.number_high_and_len, if is_chained { 0 } else { text as u32 }),
+            (&message.flags, Message::KIND | flags),
         ] {
             self.arena.put32(word, value);
         }
         self.arena.put_link(&message.next, section.seat().staging.get());
         section.link(&section.seat().staging, Some(handle));
-        let room = slot.size - MESSAGE_HEAD;
+        let room = slot.offset() + slot.size - at;
         section.commit();
 
-        if !self.extend(message, total.saturating_sub(room)) {
+        if let Some(chain) = self.chain(handle)
+            && !self.extend(chain, total.saturating_sub(room))
+        {
             self.unstage(handle);
             return None;
         }
@@ -261,8 +369,8 @@ impl Store {
     }
 
     /// Adds blocks for `missing` bytes to a message under construction.
-    fn extend(&self, message: &Message, mut missing: usize) -> bool {
-        let mut tail = &message.chain;
+    fn extend(&self, chain: &Chain, mut missing: usize) -> bool {
+        let mut tail = &chain.first;
         while missing > 0 {
             let section = self.commons_section();
             for _ in 0..BLOCKS_PER_SECTION {
@@ -310,7 +418,7 @@ impl Store {
 
     /// Appends the content of a message to `out`.
     pub(crate) fn read_content(&self, handle: Handle<Message>, out: &mut Vec<u8>) {
-        let mut left = self.arena.get(handle).content_len();
+        let mut left = self.lengths(handle).content();
         out.reserve(left);
         self.each_run(handle, |offset, room| {
             let len = room.min(left);
@@ -324,7 +432,7 @@ impl Store {
     /// Is this the message's event id? The caller has pinned the message.
     pub(crate) fn event_id_is(&self, handle: Handle<Message>, id: &[u8]) -> bool {
         let record = self.arena.get(handle);
-        if record.lengths().event_id != Some(id.len()) {
+        if !record.has(EVENT_ID) || self.lengths(handle).event_id != Some(id.len()) {
             return false;
         }
         let (mut rest, mut same) = (id, true);
@@ -356,10 +464,11 @@ impl Store {
     fn each_run(&self, handle: Handle<Message>, mut each: impl FnMut(usize, usize) -> bool) {
         let message = self.arena.get(handle);
         let offset = handle.unit() as usize * UNIT;
-        if !each(offset + MESSAGE_HEAD, message.size.get() as usize - MESSAGE_HEAD) {
+        let head = MESSAGE_HEAD + message.prefix_len();
+        if !each(offset + head, Self::size_of_class(message.class()) - head) {
             return;
         }
-        let mut next = message.chain.get();
+        let mut next = self.chain(handle).and_then(|chain| chain.first.get());
         while let Some(block) = next {
             let offset = block.unit() as usize * UNIT;
             let record = self.arena.get(block);
@@ -387,13 +496,13 @@ impl Section<'_> {
 
     /// Frees up to [`BLOCKS_PER_SECTION`] blocks of a message. True if it has more.
     pub(crate) fn shrink(&self, handle: Handle<Message>) -> bool {
-        let message = self.get(handle);
+        let Some(chain) = self.store.chain(handle) else { return false };
         for _ in 0..BLOCKS_PER_SECTION {
-            let Some(block) = message.chain.get() else { return false };
-            self.link(&message.chain, self.get(block).next.get());
+            let Some(block) = chain.first.get() else { return false };
+            self.link(&chain.first, self.get(block).next.get());
             self.give(block);
         }
-        message.chain.get().is_some()
+        chain.first.get().is_some()
     }
 
     /// Puts a stored message at the end of the queue of its time to live. Its `expires` is set already.
@@ -466,7 +575,7 @@ mod tests {
     fn content_runs_on_from_slot_to_slot() {
         let (_memory, store) = zone();
         let block = PAGE - BLOCK_HEAD;
-        let first = PAGE - MESSAGE_HEAD;
+        let first = PAGE - MESSAGE_HEAD - PREFIX_MAX;
         let borders = [0, 1, 100, first, first + block, first + 9 * block];
         for len in borders.iter().flat_map(|len| [len.saturating_sub(1), *len, len + 1]) {
             let text: Vec<u8> = (0..len).map(|n| (n % 251) as u8).collect();
@@ -479,7 +588,7 @@ mod tests {
                 let pieces: [&[u8]; 4] = [b"", head, b"", tail];
                 let content = Content { event_id: id, event_type: kind, text: &pieces, flags: 0 };
                 let message = store.stage(content).expect("room");
-                let lengths = store.arena.get(message).lengths();
+                let lengths = store.lengths(message);
                 assert_eq!(lengths.event_id, id.map(<[u8]>::len));
                 assert_eq!(lengths.event_type, kind.map(<[u8]>::len));
                 assert_eq!(lengths.text, len);
@@ -491,6 +600,23 @@ mod tests {
             }
         }
         assert_eq!(store.inventory().violations, [""; 0]);
+    }
+
+    #[test]
+    fn numbers_have_48_bits_beside_the_length() {
+        let (_memory, store) = zone();
+        for len in [0, 100, 3000, 5000] {
+            let text = vec![b'x'; len];
+            let content = Content { event_id: None, event_type: None, text: &[&text], flags: 0 };
+            let handle = store.stage(content).expect("room");
+            let message = store.arena.get(handle);
+            for number in [1, 1 << 32, NUMBER_MAX] {
+                store.stamp(message, number, (3, TAG_MAX));
+                assert_eq!((message.id(), store.place(message)), (number, (3, TAG_MAX)));
+                assert_eq!(store.lengths(handle).text, len);
+            }
+            store.unstage(handle);
+        }
     }
 
     #[test]
@@ -509,7 +635,7 @@ mod tests {
         let content = Content { event_id: None, event_type: None, text: &[], flags: STORED };
         let message = store.stage(content).expect("room");
         let section = store.section(0);
-        store.arena.put64(&section.get(message).expires, (now + ttl).cast_unsigned());
+        store.arena.put32(&section.get(message).expires, store.short(now + ttl));
         section.enqueue_expiry(message, ttl);
         section.commit();
         message

@@ -14,11 +14,11 @@ use crate::store::zone::Store;
 /// must not fill those. Each size is a multiple of 16, and as large as its number of slots to a page
 /// allows.
 const SIZES: [usize; CLASSES] = [
-    64, 80, 96, 112, 128, 144, 160, 192, 224, 256, 304, 368, 448, 576, 672, 816, 1024, 1360, 2048,
-    4096,
+    64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256, 272, 288, 304, 336, 368, 400,
+    448, 512, 576, 672, 816, 1024, 1360, 2048, 4096,
 ];
 /// Number of size classes.
-pub(crate) const CLASSES: usize = 20;
+pub(crate) const CLASSES: usize = 28;
 /// The interests' class.
 pub(crate) const VITAL: usize = 0;
 /// The smallest class for everything else.
@@ -50,6 +50,8 @@ pub(crate) struct Slot {
     offset: usize,
     /// How many bytes it has.
     pub(crate) size: usize,
+    /// Its size class.
+    pub(crate) class: usize,
 }
 
 impl Slot {
@@ -137,7 +139,7 @@ impl Section<'_> {
         if Store::slots_of_class(class) > 1 {
             self.push_partial(class, page);
         }
-        Some(Slot { offset: self.store.page_offset(page), size: SIZES[class] })
+        Some(Slot { offset: self.store.page_offset(page), size: SIZES[class], class })
     }
 
     /// Takes a slot in a page that has this class already.
@@ -157,7 +159,7 @@ impl Section<'_> {
             self.unlink_partial(class, page);
         }
         let size = SIZES[class];
-        Some(Slot { offset: self.store.page_offset(page) + slot as usize * size, size })
+        Some(Slot { offset: self.store.page_offset(page) + slot as usize * size, size, class })
     }
 
     /// Gives the slot of a record back. Its kind is wiped, so that no stale handle finds it.

@@ -27,7 +27,7 @@ impl Store {
         let commons = section.commons();
         let Some(handle) = commons.trash_first.get() else { return false };
         let message = section.get(handle);
-        if before.is_some_and(|before| message.expires.time() >= before) {
+        if before.is_some_and(|before| self.seconds(&message.expires) >= before) {
             return false;
         }
         if !section.shrink(handle) {
@@ -50,7 +50,7 @@ impl Store {
         let commons = section.commons();
         let Some(handle) = commons.trash_channel_first.get() else { return false };
         let channel = section.get(handle);
-        if before.is_some_and(|before| channel.active.time() >= before) {
+        if before.is_some_and(|before| self.seconds(&channel.active) >= before) {
             return false;
         }
         let next = channel.hash_next.get();
@@ -83,7 +83,7 @@ impl Section<'_> {
             self.sub(&self.shard().stored, 1);
         }
         self.count_discarded();
-        if self.all_passed(channel, message.id.get()) {
+        if self.all_passed(channel, message.id()) {
             self.unlink_message(channel, handle);
             self.trash_message(handle, now);
         }
@@ -98,7 +98,7 @@ impl Section<'_> {
     pub(crate) fn trash_message(&self, handle: Handle<Message>, now: Seconds) {
         let commons = self.commons();
         let message = self.get(handle);
-        self.set64(&message.expires, now.cast_unsigned());
+        self.set32(&message.expires, self.store.short(now));
         self.flag(&message.flags, TRASHED, true);
         self.link(&message.next, None);
         match commons.trash_last.get() {
@@ -112,7 +112,7 @@ impl Section<'_> {
     pub(crate) fn trash_channel(&self, handle: Handle<Channel>, now: Seconds) {
         let commons = self.commons();
         let channel = self.get(handle);
-        self.set64(&channel.active, now.cast_unsigned());
+        self.set32(&channel.active, self.store.short(now));
         self.flag(&channel.flags, CHANNEL_TRASHED, true);
         self.link(&channel.hash_next, None);
         match commons.trash_channel_last.get() {

@@ -34,14 +34,18 @@ pub(crate) const SHARDS: usize = 8;
 const SEATS_PER_PAGE: usize = PAGE / SEAT_SIZE;
 /// At most so many pages hold seats: room for 1,026 processes; nginx has at most 1,024.
 const SEAT_PAGES_MAX: usize = 342;
-/// The index has a bucket for each so many bytes of the zone. The smallest channel takes 144 bytes.
-const BYTES_PER_BUCKET: usize = 512;
+/// The index has a bucket for each so many bytes of the zone. The smallest channel takes 96 bytes. More
+/// buckets would be shorter, but channels would also touch more pages of the index.
+const BYTES_PER_BUCKET: usize = 1024;
 /// The smallest arena: header, seats for a few workers, and some pages of messages.
 const LEN_MIN: usize = 16 * PAGE;
 
+/// Times may lie so many seconds before the zone was made, some eight years: the clock may be set back.
+const SECONDS_BEFORE: Seconds = 1 << 28;
+
 const MAGIC: u64 = u64::from_le_bytes(*b"pushstrm");
 /// Goes up when the meaning of any byte changes.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// The first bytes of the zone.
 #[repr(C)]
@@ -181,6 +185,8 @@ pub struct Store {
     /// A section is open. A second one would wait for its lock for ever.
     pub(crate) in_section: Cell<bool>,
     hash_key: [u64; 2],
+    /// The second before the one that the word 1 means: see [`Store::seconds`].
+    epoch: Seconds,
     /// For tests: what others do at the end of each section.
     #[cfg(any(test, fuzzing))]
     pub(crate) between: Between,
@@ -327,7 +333,7 @@ impl Store {
         for shard in &header.shards {
             shard.lock.make(locking);
         }
-        let store = Self::new(arena, locking, MASTER, key);
+        let store = Self::new(arena, locking, MASTER, key, now);
         store.make_seat_page();
         store.add_seats(seats);
         // This is written last: an image without its magic is not a zone.
@@ -369,7 +375,8 @@ impl Store {
             return Err(ImageError::NotAZone);
         }
         let hash_key = [header.hash_key[0].get(), header.hash_key[1].get()];
-        let store = Self::new(arena, locking, seat, hash_key);
+        let created = header.created.time();
+        let store = Self::new(arena, locking, seat, hash_key, created);
         if store.seat_at(seat).is_none() {
             return Err(ImageError::NoSeat);
         }
@@ -400,13 +407,20 @@ impl Store {
         }
     }
 
-    fn new(arena: Arena, locking: Locking, seat: u32, hash_key: [u64; 2]) -> Self {
+    fn new(
+        arena: Arena,
+        locking: Locking,
+        seat: u32,
+        hash_key: [u64; 2],
+        created: Seconds,
+    ) -> Self {
         Self {
             arena,
             locking,
             seat,
             in_section: Cell::new(false),
             hash_key,
+            epoch: created.saturating_sub(SECONDS_BEFORE),
             #[cfg(any(test, fuzzing))]
             between: Between::default(),
             #[cfg(any(test, fuzzing))]
@@ -426,6 +440,26 @@ impl Store {
     /// The key of the index's hash.
     pub(crate) const fn hash_key(&self) -> [u64; 2] {
         self.hash_key
+    }
+
+    /// The time in a word of 32 bits, which counts from some years before the zone was made; 0 = none.
+    pub(crate) fn seconds(&self, word: &W32) -> Seconds {
+        match word.get() {
+            0 => 0,
+            since => self.epoch.saturating_add(Seconds::from(since)),
+        }
+    }
+
+    /// The word for a time. One that is out of range, 127 years after the zone was made or later, becomes
+    /// the last one.
+    pub(crate) fn short(&self, time: Seconds) -> u32 {
+        let since = time.saturating_sub(self.epoch).clamp(1, Seconds::from(u32::MAX));
+        u32::try_from(since).unwrap_or(u32::MAX)
+    }
+
+    /// The time, or the nearest one that a word can hold.
+    pub(crate) fn in_range(&self, time: Seconds) -> Seconds {
+        self.epoch.saturating_add(Seconds::from(self.short(time)))
     }
 
     /// When the zone was made.
@@ -596,6 +630,25 @@ mod tests {
         }
         store.add_seats(4);
         memory.open(4).expect("a seat out of the reserve");
+    }
+
+    #[test]
+    fn times_fit_a_word_for_more_than_a_century() {
+        let created = 1_800_000_000;
+        let memory = Memory::format(LEN, 2, created).expect("a zone");
+        let store = memory.open(1).expect("a seat");
+        let year = 365 * 86_400;
+        let word = &store.header().sweeper;
+        for time in [-8 * year, -1, 0, 1, 100 * year, 127 * year] {
+            store.arena.put32(word, store.short(created + time));
+            assert_eq!(store.seconds(word), created + time);
+            assert_eq!(store.in_range(created + time), created + time);
+        }
+        for (outside, nearest) in [(0, 1), (Seconds::MIN, 1), (Seconds::MAX, u32::MAX)] {
+            assert_eq!(store.short(outside), nearest);
+        }
+        store.arena.put32(word, 0);
+        assert_eq!(store.seconds(word), 0, "none");
     }
 
     #[test]

@@ -92,9 +92,10 @@ impl Hub {
         let reader = backlog.reader;
         let found = match backlog.start {
             Start::Found => return true,
-            Start::Id(id) => self.search_back(reader, |record| record.id.get() >= id),
+            Start::Id(id) => self.search_back(reader, |record| record.id() >= id),
             Start::Place => self.search_back(reader, |record| {
-                selection.is_reached(record.time.time(), record.tag.get())
+                let (time, tag) = self.store.place(record);
+                selection.is_reached(time, tag)
             }),
             Start::EventId => self.search_event(backlog, selection),
         };
@@ -129,10 +130,10 @@ impl Hub {
             for _ in 0..STEPS_PER_SECTION {
                 let Some(handle) = at else { return found };
                 let record = section.get(handle);
-                if record.id.get() <= interest.read_to.get() || !holds(record) {
+                if record.id() <= interest.read_to.get() || !holds(record) {
                     return found;
                 }
-                found = Some((handle, record.id.get()));
+                found = Some((handle, record.id()));
                 at = record.prev.get();
             }
         }
@@ -157,15 +158,16 @@ impl Hub {
             for _ in 0..STEPS_PER_SECTION {
                 let handle = at?;
                 let record = section.get(handle);
-                if record.id.get() > backlog.until {
+                if record.id() > backlog.until {
                     return None;
                 }
                 let is_start = || {
                     let is_named = self.store.event_id_is(handle, event_id);
-                    selection.starts_at(record.time.time(), record.tag.get(), is_named)
+                    let (time, tag) = self.store.place(record);
+                    selection.starts_at(time, tag, is_named)
                 };
                 if record.has(REPLAYABLE) && is_start() {
-                    return Some((handle, record.id.get()));
+                    return Some((handle, record.id()));
                 }
                 last = at;
                 at = record.next.get();
@@ -187,7 +189,8 @@ fn first_reached(
     for _ in 0..STEPS_BACK_MAX {
         let Some(handle) = at else { return Some(first) };
         let record = section.get(handle);
-        if !selection.is_reached(record.time.time(), record.tag.get()) {
+        let (time, tag) = section.store.place(record);
+        if !selection.is_reached(time, tag) {
             return Some(first);
         }
         if record.has(STORED) {

@@ -56,10 +56,10 @@ pub(super) fn look(store: &Store) -> BTreeMap<Id, Real> {
                         let mut readout = Readout::default();
                         let seen = readout.read_one(store, handle, &id);
                         stored.push(Lying {
-                            id: record.id.get(),
+                            id: record.id(),
                             time: seen.time,
                             tag: seen.tag,
-                            expires: record.expires.time(),
+                            expires: store.seconds(&record.expires),
                             event_id: seen.event_id.map(<[u8]>::to_vec),
                             text: seen.text.to_vec(),
                         });
@@ -75,7 +75,7 @@ pub(super) fn look(store: &Store) -> BTreeMap<Id, Real> {
                     created: channel.created.get(),
                     published: channel.published.get(),
                     events: channel.has(EVENTS),
-                    last: (channel.time.time(), channel.tag.get()),
+                    last: store.last_place(channel),
                     stored,
                     subscribers,
                     interests: section.interests(channel).count(),

@@ -2,10 +2,13 @@
 
 use super::{Kind, Walk};
 use crate::store::arena::{Handle, Link, Record};
-use crate::store::channel::{CHANNEL_HEAD, CHANNEL_TRASHED, Channel, DELETED, EVENTS, WILDCARD};
+use crate::store::channel::{
+    CHANNEL_HEAD, CHANNEL_TRASHED, Channel, DELETED, EVENTS, HASH_BITS, WILDCARD,
+};
 use crate::store::interest::Interest;
 use crate::store::message::{MESSAGE_HEAD, Message, NOTICE, STORED, TRASHED};
 use crate::store::slab::Block;
+use crate::store::zone::Store;
 
 /// Lists that are short are followed so far. If one is longer, the zone is given the benefit of the doubt.
 const STEPS_MAX: usize = 64;
@@ -52,10 +55,11 @@ impl<'s> Walk<'s, '_> {
 
     pub(super) fn message(&mut self, handle: Handle<Message>, size: usize) {
         let Some(message) = self.peek(handle) else { return };
-        self.found.blocks.pointed(message.chain.0.get());
-        self.need(message.size.get() as usize == size, "message_size");
-        let chain = self.leads_to(&message.chain, |_| true);
-        self.need(chain, "message_chain");
+        let chain = self.store.chain(handle);
+        self.found.blocks.pointed(chain.map_or(0, |chain| chain.first.0.get()));
+        self.need(Store::size_of_class(message.class()) == size, "message_size");
+        let leads = chain.is_none_or(|chain| self.leads_to(&chain.first, |_| true));
+        self.need(leads, "message_chain");
         if message.has(TRASHED) {
             self.found.count(Kind::Trash, size);
             self.found.trash.there(handle.unit());
@@ -115,15 +119,17 @@ impl<'s> Walk<'s, '_> {
         channel: &'s Channel,
         size: usize,
     ) {
-        let id = message.id.get();
+        let id = message.id();
         self.need(!channel.has(CHANNEL_TRASHED), "message_in_trashed_channel");
-        let ascends = self.leads_to(&message.prev, |prev| prev.id.get() < id);
+        let ascends = self.leads_to(&message.prev, |prev| prev.id() < id);
         self.need(ascends && id > 0, "message_order");
-        let fits = message.content_len() <= size.saturating_sub(MESSAGE_HEAD);
-        self.need(fits == message.chain.get().is_none(), "message_chain");
+        let content = self.store.lengths(handle).content();
+        let fits = content <= size.saturating_sub(MESSAGE_HEAD + message.prefix_len());
+        let chain = self.store.chain(handle).and_then(|chain| chain.first.get());
+        self.need(fits == chain.is_none(), "message_chain");
         if message.has(STORED) {
             self.found.count(Kind::Stored, size);
-            let shard = self.store.shard_of(channel.hash.get());
+            let shard = self.store.shard_of(channel.hash());
             if !channel.has(EVENTS) {
                 self.found.shards[shard].stored += 1;
             }
@@ -142,7 +148,7 @@ impl<'s> Walk<'s, '_> {
             };
             self.need(before && after, "message_expiry");
             let oldest = channel.stored_link().get().and_then(|oldest| self.peek(oldest));
-            let is_later = oldest.is_some_and(|oldest| oldest.id.get() <= id);
+            let is_later = oldest.is_some_and(|oldest| oldest.id() <= id);
             self.need(is_later, "message_before_oldest");
             return;
         }
@@ -162,12 +168,12 @@ impl<'s> Walk<'s, '_> {
             self.found.trashed_channels.there(handle.unit());
             self.found.trashed_channels.pointed(channel.hash_next.0.get());
             let is_empty = channel.first.get().is_none() && channel.interests.get().is_none();
-            self.need(is_empty && channel.stored.get() == 0, "channel_trash");
+            self.need(is_empty && channel.stored() == 0, "channel_trash");
             let busy = channel.is_in_idle() || channel.is_untold();
             self.need(!busy, "channel_trash_lists");
             return;
         }
-        let shard = self.store.shard_of(channel.hash.get());
+        let shard = self.store.shard_of(channel.hash());
         if channel.has(DELETED) {
             self.found.count(Kind::Deleted, size);
             self.found.shards[shard].in_delete += 1;
@@ -181,7 +187,7 @@ impl<'s> Walk<'s, '_> {
             *(if channel.has(WILDCARD) { &mut found.wildcard } else { &mut found.normal }) += 1;
             found.index.there(handle.unit());
             found.index.pointed(channel.hash_next.0.get());
-            let number = self.store.bucket_number(channel.hash.get());
+            let number = self.store.bucket_number(channel.hash());
             let bucket = &self.store.bucket(number).first;
             let is_found = self.in_list(bucket, |c| &c.hash_next, |other, _| other == handle);
             self.need(is_found, "channel_index");
@@ -189,7 +195,7 @@ impl<'s> Walk<'s, '_> {
             self.need(is_occupied, "occupied");
         }
         if !channel.has(EVENTS) {
-            self.found.shards[shard].stored_by_channels += channel.stored.get();
+            self.found.shards[shard].stored_by_channels += channel.stored();
         }
         if channel.is_untold() {
             self.found.untold.there(handle.unit());
@@ -208,7 +214,7 @@ impl<'s> Walk<'s, '_> {
             self.store.read_channel_id(handle, &mut id);
             let hash = self.store.hash(&id);
             self.found.scratch = id;
-            self.need(channel.hash.get() == hash, "channel_hash");
+            self.need(channel.hash() == hash & HASH_BITS, "channel_hash");
         }
     }
 
@@ -220,12 +226,12 @@ impl<'s> Walk<'s, '_> {
         let last = self.leads_to(&channel.last, |m| {
             // The notice of a deletion has a number, but was not published.
             let newest = published + u64::from(m.has(NOTICE));
-            mine(m) && m.next.get().is_none() && m.id.get() <= newest
+            mine(m) && m.next.get().is_none() && m.id() <= newest
         });
         let both = channel.first.get().is_some() == channel.last.get().is_some();
         self.need(first && last && both, "channel_log");
         let oldest = self.leads_to(channel.stored_link(), mine);
-        let some = channel.stored_link().get().is_some() == (channel.stored.get() > 0);
+        let some = channel.stored_link().get().is_some() == (channel.stored() > 0);
         self.need(oldest && some, "channel_stored_first");
         let interests = self.leads_to(&channel.interests, |interest| {
             interest.channel.get() == Some(handle) && interest.channel_links().1.get().is_none()
@@ -238,7 +244,7 @@ impl<'s> Walk<'s, '_> {
     /// A channel that nobody uses is in the list of channels that may be idle.
     fn channel_idle(&mut self, handle: Handle<Channel>, channel: &'s Channel, shard: usize) {
         if !channel.is_in_idle() {
-            let busy = channel.stored.get() > 0 || channel.interests.get().is_some();
+            let busy = channel.stored() > 0 || channel.interests.get().is_some();
             self.need(busy || channel.has(EVENTS | DELETED), "channel_forgotten");
             return;
         }
@@ -286,7 +292,7 @@ impl<'s> Walk<'s, '_> {
         let Some(seat) = self.store.seat_at(interest.seat.get()) else {
             return self.need(false, "interest_seat");
         };
-        let Some(lists) = seat.shards.get(self.store.shard_of(channel.hash.get())) else { return };
+        let Some(lists) = seat.shards.get(self.store.shard_of(channel.hash())) else { return };
         let same = |other: &Interest| other.seat.get() == interest.seat.get();
         let (next, prev) = interest.seat_links();
         let before = match prev.get() {
@@ -315,13 +321,13 @@ impl<'s> Walk<'s, '_> {
     fn interest_reading(&mut self, interest: &'s Interest, channel: &'s Channel) {
         let read_to = interest.read_to.get();
         let newest = channel.last.get().and_then(|last| self.peek(last));
-        let has_unread = newest.is_some_and(|newest| newest.id.get() > read_to);
+        let has_unread = newest.is_some_and(|newest| newest.id() > read_to);
         let next = match interest.next_link().get() {
             None => !has_unread || channel.is_untold() || !interest.is_live(),
             Some(_) => self.leads_to(interest.next_link(), |next| {
-                let is_first = self.leads_to(&next.prev, |prev| prev.id.get() <= read_to);
+                let is_first = self.leads_to(&next.prev, |prev| prev.id() <= read_to);
                 let same = next.channel.get() == interest.channel.get();
-                same && is_first && next.id.get() > read_to && !next.has(TRASHED)
+                same && is_first && next.id() > read_to && !next.has(TRASHED)
             }),
         };
         self.need(next, "interest_next");
