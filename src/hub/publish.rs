@@ -332,8 +332,16 @@ impl Hub {
             } else {
                 section.count_discarded();
             }
-            section.link(&channel.tell_next, channel.interests.get());
-            section.tell(handle, wake);
+            if channel.interests.get().is_some() {
+                section.link(&channel.tell_next, channel.interests.get());
+                section.tell(handle, wake);
+            } else if let Some(max) = rules.stored_max
+                && post.store
+                && channel.stored() == max.saturating_add(1)
+            {
+                // Nobody has to be told, so the section has room for what a full channel always needs.
+                discard_some(&section, handle, max, now);
+            }
         }
         let figures = Figures::of(&section, handle);
         section.commit();
@@ -349,16 +357,7 @@ impl Hub {
             *sections -= 1;
             let section = self.store.section(self.store.shard_of(hash));
             let Some(handle) = section.find(hash, id) else { return false };
-            let channel = section.get(handle);
-            for _ in 0..DISCARDS_PER_SECTION {
-                if channel.stored() <= max {
-                    break;
-                }
-                let Some(oldest) = section.oldest_stored(channel) else { break };
-                section.discard(channel, oldest, !channel.has(EVENTS), now);
-            }
-            section.may_be_idle(handle);
-            let more = channel.stored() > max;
+            let more = discard_some(&section, handle, max, now);
             section.commit();
             if !more {
                 return false;
@@ -440,6 +439,21 @@ impl Hub {
             section.interests(channel).any(|(_, interest)| interest.is_live())
         })
     }
+}
+
+/// Discards some of the oldest messages of a channel that stores more than `max`. True if more are to be
+/// discarded.
+fn discard_some(section: &Section<'_>, handle: Handle<Channel>, max: u64, now: Seconds) -> bool {
+    let channel = section.get(handle);
+    for _ in 0..DISCARDS_PER_SECTION {
+        if channel.stored() <= max {
+            break;
+        }
+        let Some(oldest) = section.oldest_stored(channel) else { break };
+        section.discard(channel, oldest, !channel.has(EVENTS), now);
+    }
+    section.may_be_idle(handle);
+    channel.stored() > max
 }
 
 /// Time and tag of the message after the one of this place. Time never goes back. If a second has no more
