@@ -476,6 +476,8 @@ impl Sim {
     /// got.
     fn drop_panicked(&mut self, worker: usize, token: Token) {
         self.subscribers.remove(&token);
+        // What is left of its backlog goes with it.
+        self.pending.retain(|pending| pending.token != token);
         if self.world.workers[worker].is_some() {
             self.on(worker, None, |hub, rules, now| hub.leave(token, rules, now));
         }
