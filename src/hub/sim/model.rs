@@ -276,9 +276,10 @@ impl Model {
         if sure > 0 && posts.last().is_some_and(|post| post.1.store && post.2) {
             let max = rules.stored_max.unwrap_or(u64::MAX);
             // When the limit was lowered, a publish discards some messages over it, and ticks the rest.
-            let stores = posts.iter().filter(|post| post.1.store && post.2).count();
-            let excess =
-                (channel.stored.len() + stores).saturating_sub(stores * EVICTED_PER_PUBLISH);
+            // One that was cut off may have stored its message and discarded none.
+            let stores = posts.iter().filter(|post| post.1.store).count();
+            let done = posts.iter().filter(|post| post.1.store && post.2).count();
+            let excess = (channel.stored.len() + stores).saturating_sub(done * EVICTED_PER_PUBLISH);
             let most = max.max(excess as u64);
             assert!(there.len() as u64 <= most, "more is stored than may be");
         }
