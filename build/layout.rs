@@ -72,7 +72,7 @@ fn facts() -> Vec<Fact> {
         ngx_command_t { name type_ set conf offset post } []
         ngx_conf_file_t { file line } []
         ngx_conf_t { args cycle pool conf_file log ctx cmd_type } []
-        ngx_connection_t { data read write fd recv send sent log ssl } [
+        ngx_connection_t { data read write fd recv send sent log pool buffer ssl } [
             set_buffered set_timedout set_error set_idle set_close
         ]
         ngx_core_conf_t { master worker_processes } []
@@ -91,12 +91,14 @@ fn facts() -> Vec<Fact> {
         ngx_http_core_loc_conf_t {
             name loc_conf handler send_lowat send_timeout tcp_nodelay log_subrequest
         } [ set_noname ]
+        ngx_http_connection_t { busy } []
         ngx_http_core_main_conf_t { ports variables } []
         ngx_http_core_srv_conf_t { ctx } []
-        ngx_http_headers_in_t { headers content_length_n } [ set_chunked ]
+        ngx_http_headers_in_t { headers authorization user passwd server content_length_n keep_alive_n } [ set_chunked ]
         ngx_http_headers_out_t {
-            headers status expires content_encoding cache_control content_type_len content_type
-            content_type_lowcase content_length_n
+            headers trailers status status_line expires content_encoding cache_control override_charset
+            content_type_len content_type charset content_type_lowcase content_type_hash
+            content_length_n content_offset date_time last_modified_time
         } []
         ngx_http_listen_opt_t { sockaddr } []
         ngx_http_module_t { preconfiguration merge_loc_conf } []
@@ -104,7 +106,10 @@ fn facts() -> Vec<Fact> {
         ngx_http_request_t {
             connection ctx loc_conf read_event_handler write_event_handler pool header_in headers_in
             headers_out request_body lingering_time method http_version args out main postponed
-            variables limit_rate header_size stream
+            variables limit_rate header_size stream main_conf http_connection upstream posted_requests
+            request_line uri exten unparsed_uri method_name http_protocol captures_data ncaptures
+            header_name_start header_name_end header_start header_end uri_start uri_end uri_ext
+            args_start request_start request_end method_end schema_start host_start host_end
         } [
             set_count set_chunked set_header_only set_keepalive set_lingering_close set_discard_body
             set_header_sent set_limit_rate_set set_filter_need_in_memory set_filter_need_temporary
@@ -113,7 +118,7 @@ fn facts() -> Vec<Fact> {
         ]
         ngx_http_variable_t { get_handler data } []
         ngx_list_part_t { elts nelts next } []
-        ngx_list_t { part } []
+        ngx_list_t { last part nalloc } []
         ngx_log_t { log_level } []
         ngx_module_t { ctx_index index name version signature ctx commands type_ init_module } []
         ngx_pool_cleanup_t { handler data } []

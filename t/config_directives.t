@@ -60,6 +60,7 @@ my %all = (
     push_stream_allowed_origins                     => [$var,  'HSL'],
     push_stream_subscriber_max_buffered             => [$size, 'HSL'],
     push_stream_force_filters                       => [$flag, 'HSL'],
+    push_stream_forget_request                      => [$flag, 'HSL'],
     push_stream_open_publisher                      => [$flag, 'HSL'],
 );
 

@@ -67,7 +67,9 @@ impl Client {
             if peer.is_holding() {
                 return Ok(());
             }
-        } else if outbox.is_empty() && (peer.has_output() || peer.has_additions()) && !peer.flush()
+        } else if outbox.is_empty()
+            && (peer.has_output() || peer.has_additions())
+            && !peer.flush(filters)
         {
             // nginx holds the header back, or what comes before our first byte, until something
             // follows; nothing does.

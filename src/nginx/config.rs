@@ -239,6 +239,7 @@ pub(crate) struct LocationConf {
     pub(super) allowed_origins: *mut ngx_http_complex_value_t,
     pub(super) subscriber_max_buffered: usize,
     pub(super) force_filters: ngx_flag_t,
+    pub(super) forget_request: ngx_flag_t,
     pub(super) open_publisher: ngx_flag_t,
     pub(super) audit: ngx_flag_t,
     pub(super) audit_allow: Option<Vec<Allowed>>,
@@ -288,6 +289,7 @@ impl Default for LocationConf {
             allowed_origins: ptr::null_mut(),
             subscriber_max_buffered: UNSET_SIZE,
             force_filters: UNSET,
+            forget_request: UNSET,
             open_publisher: UNSET,
             audit: UNSET,
             audit_allow: None,
@@ -369,6 +371,7 @@ impl LocationConf {
             padding,
             subscriber_max_buffered: self.subscriber_max_buffered,
             force_filters: self.force_filters == 1,
+            forget_request: self.forget_request == 1,
             audit_allow: self.audit_allow.clone(),
             content_type: (!self.content_type.is_empty())
                 .then(|| self.content_type.as_bytes().to_vec()),
@@ -437,6 +440,7 @@ impl LocationConf {
             SUBSCRIBER_MAX_BUFFERED,
         );
         inherit(&mut self.force_filters, outer.force_filters, UNSET, 0);
+        inherit(&mut self.forget_request, outer.forget_request, UNSET, 0);
         inherit(&mut self.open_publisher, outer.open_publisher, UNSET, 0);
         if self.websocket_protocols.is_none() {
             self.websocket_protocols.clone_from(&outer.websocket_protocols);

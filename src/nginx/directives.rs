@@ -73,7 +73,7 @@ pub(super) const fn table() -> *mut ngx_command_t {
     (&raw const TABLE).cast_mut().cast()
 }
 
-const ROWS: usize = 61;
+const ROWS: usize = 62;
 
 /// The rows, in the order of the manual; names of old configurations come last.
 static TABLE: Table = Table([
@@ -419,6 +419,14 @@ static TABLE: Table = Table([
         NGX_CONF_FLAG,
         ngx_conf_set_flag_slot,
         Field::Location(offset_of!(LocationConf, force_filters)),
+    ),
+    // push_stream_forget_request on | off;   http, server, location   default: off
+    row(
+        ngx_string!("push_stream_forget_request"),
+        ANYWHERE,
+        NGX_CONF_FLAG,
+        ngx_conf_set_flag_slot,
+        Field::Location(offset_of!(LocationConf, forget_request)),
     ),
     // push_stream_open_publisher on | off;   http, server, location   default: off
     row(

@@ -115,6 +115,7 @@ pub(crate) struct Location {
     pub(crate) padding: Vec<PaddingRule>,
     pub(crate) subscriber_max_buffered: usize,
     pub(crate) force_filters: bool,
+    pub(crate) forget_request: bool,
     /// The clients that may see an audit. `None`: those on this machine.
     pub(crate) audit_allow: Option<Vec<Allowed>>,
     /// The content type that the old directive `push_stream_content_type` gives, instead of nginx's

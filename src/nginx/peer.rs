@@ -4,11 +4,12 @@
 //! Nothing is held on to between two questions: any call
 //! into nginx may change the answers.
 
+use core::mem;
 use core::ptr::{self, NonNull};
 
 use ngx::ffi::{
-    NGX_AGAIN, NGX_ERROR, NGX_HTTP_FLUSH, NGX_OK, ngx_add_timer, ngx_chain_t, ngx_connection_t,
-    ngx_del_timer, ngx_event_t, ngx_handle_read_event, ngx_handle_write_event,
+    NGX_AGAIN, NGX_ERROR, NGX_HTTP_FLUSH, NGX_OK, ngx_add_timer, ngx_buf_t, ngx_chain_t,
+    ngx_connection_t, ngx_del_timer, ngx_event_t, ngx_handle_read_event, ngx_handle_write_event,
     ngx_http_block_reading, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_output_filter,
     ngx_http_request_t, ngx_http_run_posted_requests, ngx_http_send_special, ngx_http_write_filter,
     ngx_int_t, ngx_log_t, ngx_pool_t, ngx_post_event, ngx_posted_events, ngx_posted_next_events,
@@ -38,6 +39,17 @@ pub(super) enum Filters {
     All,
     /// Only the last one, which writes to the socket.
     Write,
+}
+
+thread_local! {
+    /// A buffer without bytes, which tells nginx's last filter to write what it has. That filter only reads it,
+    /// so all requests have the same one.
+    static FLUSH: *mut ngx_buf_t = {
+        // SAFETY: all its fields are integers and nullable pointers.
+        let mut buf: ngx_buf_t = unsafe { mem::zeroed() };
+        buf.set_flush(1);
+        Box::leak(Box::new(buf))
+    };
 }
 
 impl Peer {
@@ -227,7 +239,12 @@ impl Peer {
     }
 
     /// Makes nginx write what it holds back. `false`: the connection is lost.
-    pub(super) fn flush(self) -> bool {
+    pub(super) fn flush(self, filters: Filters) -> bool {
+        if filters == Filters::Write {
+            let mut link = ngx_chain_t { buf: FLUSH.with(|buf| *buf), next: ptr::null_mut() };
+            // SAFETY: the buffer is never freed; nginx copies the link.
+            return unsafe { self.output(filters, &raw mut link) };
+        }
         // SAFETY: the request is live.
         let rc = unsafe { ngx_http_send_special(self.0.as_ptr(), NGX_HTTP_FLUSH as ngx_uint_t) };
         rc != ERROR

@@ -5,7 +5,8 @@
 //!      │ ├─► streaming  an open body: header, old messages, live ones, pings, footer
 //!      │ └─► polling    one answer, at once or later; a long one goes out as a stream that ends
 //!      └───► upgrade    a handshake, then what streaming does in frames
-//!   asking: what they ask for; admission: how they get in; events: what nginx calls for them later
+//!   asking: what they ask for; admission: how they get in; events: what nginx calls for them later;
+//!   forgetting: what an open response gives back
 //! ```
 //!
 //! Once a subscriber is admitted, its life is the session's ([`crate::session::audience`]).
@@ -13,6 +14,7 @@
 mod admission;
 mod asking;
 mod events;
+mod forgetting;
 mod polling;
 mod streaming;
 mod upgrade;

@@ -12,9 +12,11 @@ use crate::model::Token;
 use crate::nginx::answer::{self, Sent};
 use crate::nginx::loans::Loans;
 use crate::nginx::location::Location;
+use crate::nginx::peer::Peer;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::subscriber::admission::{admit, conclude, keep_open};
 use crate::nginx::subscriber::asking::{Asked, value};
+use crate::nginx::subscriber::forgetting::forget_header;
 use crate::nginx::worker::{self, Worker};
 use crate::nginx::{clock, departing, faults, respond, settings};
 use crate::session::Padding;
@@ -54,7 +56,12 @@ pub(super) fn start(
             return answer::refused(request, refusal);
         }
     };
-    conclude(worker, token, opened, || keep_open(worker, request, token))
+    conclude(worker, token, opened, || {
+        if location.forget_request && is_direct(location, request.peer()) {
+            forget_header(request);
+        }
+        keep_open(worker, request, token)
+    })
 }
 
 /// What to return for a request that is over; `None`: it stays.
@@ -74,12 +81,17 @@ fn open(
     if !peer.set_no_delay() {
         return Ok(Some(NGX_ERROR as ngx_int_t));
     }
-    let is_direct = !location.force_filters && !peer.needs_filters();
+    let is_direct = is_direct(location, peer);
     let way = if is_direct { Way::Direct } else { Way::Filtered };
     let mut portion = Portion::new(is_direct && peer.is_chunked());
     portion.push_other(|out| location.layout.open(padding, out));
     begin(worker, location, token, way, portion, subscribed);
     Ok(write_first(worker, token))
+}
+
+/// No body filter has anything to do with the response. To be asked when the header has been sent.
+fn is_direct(location: &Location, peer: Peer) -> bool {
+    !location.force_filters && !peer.needs_filters()
 }
 
 /// Header and old messages wait to be written, and the subscriber is counted. In a worker that ends it

@@ -19,6 +19,7 @@ use crate::nginx::location::Location;
 use crate::nginx::request::{Method, NoMemory, Request};
 use crate::nginx::subscriber::admission::{admit, conclude};
 use crate::nginx::subscriber::asking::{Asked, Received};
+use crate::nginx::subscriber::forgetting::forget_header;
 use crate::nginx::subscriber::{events, streaming};
 use crate::nginx::worker::{self, Worker};
 use crate::nginx::{headers, refusals, variables};
@@ -86,7 +87,12 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
     audience.accept(token);
     let accepted = Accepted { key, protocol };
     let opened = open(worker, request, location, token, &accepted, subscribed);
-    conclude(worker, token, opened, || keep_open(worker, request))
+    conclude(worker, token, opened, || {
+        if location.forget_request {
+            forget_header(request);
+        }
+        keep_open(worker, request)
+    })
 }
 
 /// The parts of the answer to a handshake.
