@@ -105,9 +105,12 @@ pub struct Listener {
 impl Listener {
     /// The part of a batch that this subscriber gets. Nearly always that is all of it.
     pub fn due<'m, 'a>(&self, messages: &'m [Message<'a>]) -> &'m [Message<'a>] {
-        let had = messages
-            .iter()
-            .take_while(|message| u64::try_from(message.id).is_ok_and(|id| id <= self.after));
+        let has =
+            |message: &Message<'_>| u64::try_from(message.id).is_ok_and(|id| id <= self.after);
+        if messages.first().is_some_and(|first| !has(first)) {
+            return messages;
+        }
+        let had = messages.iter().take_while(|message| has(message));
         messages.get(had.count()..).unwrap_or(&[])
     }
 }

@@ -208,6 +208,7 @@ struct Renderings {
 }
 
 impl Renderings {
+    #[inline]
     fn get(&mut self, as_chunks: bool, form: &Form, messages: &[Message<'_>]) -> &Rc<Rendering> {
         let slot = if as_chunks { &mut self.chunked } else { &mut self.raw };
         slot.get_or_insert_with(|| {

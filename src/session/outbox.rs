@@ -128,6 +128,9 @@ pub struct Piece {
 impl Piece {
     /// The messages from number `first` up to, not including, number `end`; no bytes if there are none.
     pub fn messages(rendering: &Rc<Rendering>, first: usize, end: usize) -> Self {
+        if first == 0 && end == rendering.ends.len() {
+            return Self { rendering: Rc::clone(rendering), from: 0, to: rendering.len() };
+        }
         let from = rendering.start_of(first);
         let to = if end <= first { from } else { rendering.start_of(end) };
         Self { rendering: Rc::clone(rendering), from, to }
@@ -319,6 +322,18 @@ impl Outbox {
         scratch: &mut Vec<u8>,
         mut send: impl FnMut(&[u8]) -> Result<usize, Lost>,
     ) -> Result<(), Lost> {
+        // Nearly always there is one piece, and the socket takes all of it.
+        if self.more.is_none()
+            && let Some(first) = &mut self.first
+        {
+            let taken = send(first.bytes())?;
+            if taken >= first.len() {
+                self.first = None;
+            } else {
+                first.from += taken;
+            }
+            return Ok(());
+        }
         while let Some(first) = &self.first {
             let (offered, taken) = if self.is_one_piece() || first.len() >= COALESCED_MAX {
                 (first.len(), send(first.bytes())?)

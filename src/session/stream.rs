@@ -97,6 +97,8 @@ pub(super) enum Written {
     /// There is no such subscriber any more.
     Gone,
     Open,
+    /// It is open, and old messages are still to be read for it.
+    Unread,
     /// All that it gets is written, but for the footer.
     Ended,
     /// It has too much waiting, or old messages are gone.
@@ -203,8 +205,7 @@ impl<H: Host> Audience<H> {
             *budget -= 1;
             self.at_work.set(Some(token));
             match records.write_plain(token, true) {
-                Some(Written::Gone) => {}
-                Some(Written::Open) if !records.has_unread(token) => {}
+                Some(Written::Gone | Written::Open) => {}
                 written => return Some((token, written)),
             }
             self.at_work.set(None);
@@ -251,7 +252,7 @@ impl<H: Host> Audience<H> {
         may_close: bool,
     ) -> Option<Departure<H::Link>> {
         match self.write(host, token, written) {
-            Written::Gone | Written::Open => None,
+            Written::Gone | Written::Open | Written::Unread => None,
             Written::Ended => {
                 let mut is_over = true;
                 self.change(token, |subscriber| {
@@ -279,7 +280,7 @@ impl<H: Host> Audience<H> {
         let mut refiller = Refiller::new(self, host, token);
         loop {
             let written = written.take().unwrap_or_else(|| self.write_waiting(token));
-            if written != Written::Open {
+            if !matches!(written, Written::Open | Written::Unread) {
                 return written;
             }
             match refiller.refill() {
@@ -327,11 +328,6 @@ impl<H: Host> Audience<H> {
 }
 
 impl<H: Host> Records<H> {
-    fn has_unread(&mut self, token: Token) -> bool {
-        let Some(subscriber) = self.slots.get(token) else { return false };
-        matches!(&subscriber.mode, Mode::Stream(stream) if stream.unread.is_some())
-    }
-
     /// Writes what waits if the link takes it just so. `None`: it does not. `was_dirty`: it stands in the
     /// queue no more.
     fn write_plain(&mut self, token: Token, was_dirty: bool) -> Option<Written> {
@@ -347,16 +343,17 @@ impl<H: Host> Records<H> {
         if stream.way != Way::Direct || !link.is_plain() {
             return None;
         }
-        let before = stream.outbox.len();
+        let mut progress = false;
         let sent = if link.is_writable() {
-            stream.outbox.write(&mut self.scratch, |bytes| link.send(bytes))
+            let send = |bytes: &[u8]| link.send(bytes).inspect(|taken| progress |= *taken > 0);
+            stream.outbox.write(&mut self.scratch, send)
         } else {
             Ok(())
         };
         let flushed = match sent {
             Err(Lost) => Flushed::Lost,
             Ok(()) if stream.outbox.is_empty() => Flushed::All,
-            Ok(()) => Flushed::Some { progress: stream.outbox.len() < before },
+            Ok(()) => Flushed::Some { progress },
         };
         Some(subscriber.after_flush(flushed))
     }
@@ -435,24 +432,27 @@ fn ping(form: &Form, as_chunk: bool, text: &[u8]) -> Piece {
 
 impl<H: Host> Subscriber<H> {
     fn after_flush(&mut self, flushed: Flushed) -> Written {
-        let was_blocked =
-            mem::replace(&mut self.is_blocked, matches!(flushed, Flushed::Some { .. }));
-        let went = match flushed {
-            Flushed::Lost => Err(Lost),
-            Flushed::Some { progress } => self.link.await_writable(progress || !was_blocked),
-            Flushed::All if was_blocked => self.link.stop_waiting(),
-            Flushed::All => Ok(()),
-        };
-        if went == Err(Lost) {
-            return Written::Lost;
+        if self.is_blocked || !matches!(flushed, Flushed::All) {
+            let was_blocked =
+                mem::replace(&mut self.is_blocked, matches!(flushed, Flushed::Some { .. }));
+            let went = match flushed {
+                Flushed::Lost => Err(Lost),
+                Flushed::Some { progress } => self.link.await_writable(progress || !was_blocked),
+                Flushed::All => self.link.stop_waiting(),
+            };
+            if went == Err(Lost) {
+                return Written::Lost;
+            }
+            if was_blocked && !self.is_blocked && self.is_websocket() {
+                // Nobody reads what its client sends while it does not read itself.
+                self.link.read_again(true);
+            }
         }
-        if was_blocked && !self.is_blocked && self.is_websocket() {
-            // Nobody reads what its client sends while it does not read itself.
-            self.link.read_again(true);
+        match &self.mode {
+            Mode::Stream(Stream { unread: Some(_), .. }) => Written::Unread,
+            Mode::Stream(_) if self.state == State::Ending && !self.is_blocked => Written::Ended,
+            _ => Written::Open,
         }
-        let Mode::Stream(stream) = &self.mode else { return Written::Open };
-        let has_all = !self.is_blocked && self.state == State::Ending && stream.unread.is_none();
-        if has_all { Written::Ended } else { Written::Open }
     }
 
     /// All is written that it was to get.
