@@ -13,7 +13,7 @@ use core::ptr::NonNull;
 use ngx::ffi::ngx_http_request_t;
 
 use crate::model::Token;
-use crate::nginx::loans::{self, Loans};
+use crate::nginx::loans;
 use crate::nginx::location::Location;
 use crate::nginx::peer::{self, Filters, Peer};
 use crate::nginx::{faults, identity, settings};
@@ -27,18 +27,11 @@ use crate::session::outbox::Outbox;
 pub(crate) struct Client {
     peer: Peer,
     location: &'static Location,
-    /// `None` for a poll, which has nothing to write while it waits.
-    loans: Option<NonNull<Loans>>,
 }
 
 impl Client {
     pub(super) fn new(peer: Peer, location: &'static Location) -> Self {
-        Self { peer, location, loans: None }
-    }
-
-    /// The same client, which may be written to.
-    pub(super) fn lending(self, loans: NonNull<Loans>) -> Self {
-        Self { loans: Some(loans), ..self }
+        Self { peer, location }
     }
 
     pub(super) fn peer(&self) -> Peer {
@@ -49,11 +42,7 @@ impl Client {
         self.location
     }
 
-    pub(super) fn loans(&self) -> Option<NonNull<Loans>> {
-        self.loans
-    }
-
-    fn try_flush(&self, way: Way, outbox: &mut Outbox, loans: NonNull<Loans>) -> Result<(), Lost> {
+    fn try_flush(&self, way: Way, outbox: &mut Outbox) -> Result<(), Lost> {
         let peer = self.peer;
         let filters = match way {
             Way::Direct => Filters::Write,
@@ -63,7 +52,7 @@ impl Client {
             return Err(Lost);
         }
         if peer.is_holding() {
-            loans::go_on(peer, filters, loans)?;
+            loans::go_on(peer, filters)?;
             if peer.is_holding() {
                 return Ok(());
             }
@@ -75,9 +64,9 @@ impl Client {
             // follows; nothing does.
             return Err(Lost);
         }
-        loans::hand_over(peer, filters, outbox, loans)?;
+        loans::hand_over(peer, filters, outbox)?;
         if way == Way::Direct && outbox.is_empty() && !peer.is_holding() {
-            loans::forget_spares(loans);
+            loans::settle(peer);
         }
         Ok(())
     }
@@ -118,8 +107,7 @@ impl Link for Client {
     fn flush(&self, way: Way, outbox: &mut Outbox) -> Flushed {
         faults::point("flush");
         let before = self.peer.sent();
-        let Some(loans) = self.loans else { return Flushed::Lost };
-        match self.try_flush(way, outbox, loans) {
+        match self.try_flush(way, outbox) {
             Err(Lost) => Flushed::Lost,
             Ok(()) if outbox.is_empty() && !self.peer.is_holding() => Flushed::All,
             Ok(()) => Flushed::Some { progress: self.peer.sent() != before },

@@ -6,6 +6,7 @@ use ngx::ffi::{
 };
 
 use crate::nginx::client::Client;
+use crate::nginx::loans::Loans;
 use crate::nginx::peer::{self, Peer};
 use crate::nginx::request::Request;
 use crate::nginx::{answer, clock, faults, ffi, journal, log, respond};
@@ -45,7 +46,7 @@ pub(super) fn code(departure: Departure<Client>) -> ngx_int_t {
             if is_answer {
                 peer.reset_when_closed(false);
             }
-            match link.loans() {
+            match Loans::of(peer) {
                 Some(loans) => respond::finish(peer, [Piece::of(footer)], loans),
                 None => NGX_ERROR as ngx_int_t,
             }

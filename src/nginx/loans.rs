@@ -7,21 +7,27 @@
 //!
 //! So nothing is copied, and a request's pool does not grow with the number of messages.
 
+use core::ffi::c_void;
 use core::mem;
 use core::ptr::{self, NonNull};
 use std::collections::VecDeque;
 
-use ngx::ffi::{ngx_buf_t, ngx_chain_t};
+use ngx::ffi::{
+    ngx_buf_t, ngx_chain_t, ngx_http_request_t, ngx_pool_cleanup_add, ngx_pool_cleanup_t,
+};
 
 use crate::nginx::peer::{Filters, Peer};
 use crate::nginx::{ffi, identity};
 use crate::session::link::Lost;
 use crate::session::outbox::{COALESCED_MAX, Outbox, Piece};
 
-/// The loans of one request. They live as long as its pool: filters may keep a link to a buffer that has
-/// been consumed already.
-#[derive(Default)]
+/// The loans of one request. Most subscribers never have any, so they are made when something is lent.
+/// A cleanup of the request's pool owns them.
+///
+/// They live as long as that pool: filters may keep a link to a buffer that has been consumed already.
 pub(super) struct Loans {
+    /// Only its address counts. Subrequests have the pool of their main request.
+    owner: *mut ngx_http_request_t,
     /// In the order in which nginx consumes them.
     lent: VecDeque<NonNull<Loan>>,
     spare: Vec<NonNull<Loan>>,
@@ -43,9 +49,19 @@ enum Then {
 }
 
 impl Loans {
-    /// Loans of a request; they go with its pool. `None`: no memory.
+    /// The loans of this request. `None`: no memory.
     pub(super) fn of(peer: Peer) -> Option<NonNull<Self>> {
-        ffi::owned_by_pool(peer.pool()?, Self::default())
+        let mut keeper = match keeper_of(peer) {
+            Some(keeper) => keeper,
+            None => new_keeper(peer)?,
+        };
+        // SAFETY: it lives as long as the request's pool, and nobody else looks at it now.
+        let keeper = unsafe { keeper.as_mut() };
+        if keeper.data.is_null() {
+            let loans = Self { owner: peer.as_ptr(), lent: VecDeque::new(), spare: Vec::new() };
+            keeper.data = Box::into_raw(Box::new(loans)).cast();
+        }
+        NonNull::new(keeper.data.cast())
     }
 
     /// A buffer that shows the piece; both stay until nginx has consumed it. `is_main`: the response is
@@ -110,13 +126,63 @@ impl Drop for Loans {
     }
 }
 
+/// The cleanup that owns the loans of this request. It has none while its `data` is null.
+fn keeper_of(peer: Peer) -> Option<NonNull<ngx_pool_cleanup_t>> {
+    let pool = peer.pool()?;
+    // SAFETY: the pool lives as long as the request.
+    let mut next = unsafe { (*pool.as_ptr()).cleanup };
+    while let Some(here) = NonNull::new(next) {
+        // SAFETY: the pool's list of cleanups, which ends with null.
+        let keeper = unsafe { here.as_ref() };
+        let is_ours = keeper.handler.is_some_and(|handler| ptr::fn_addr_eq(handler, DROP_LOANS));
+        if is_ours && owner_of(keeper).map_or(peer.is_main(), |owner| owner == peer.as_ptr()) {
+            return Some(here);
+        }
+        next = keeper.next;
+    }
+    None
+}
+
+/// `None`: its loans are dropped, which happens for main requests only.
+fn owner_of(keeper: &ngx_pool_cleanup_t) -> Option<*mut ngx_http_request_t> {
+    let loans = NonNull::new(keeper.data.cast::<Loans>())?;
+    // SAFETY: a cleanup with our handler owns them, and nobody has a reference to them now.
+    Some(unsafe { (*loans.as_ptr()).owner })
+}
+
+fn new_keeper(peer: Peer) -> Option<NonNull<ngx_pool_cleanup_t>> {
+    // SAFETY: the request is live, and so is its pool; size 0 means that `data` is ours to set.
+    let mut keeper = NonNull::new(unsafe { ngx_pool_cleanup_add(peer.pool()?.as_ptr(), 0) })?;
+    // SAFETY: nginx has just made this record, and nobody else knows it yet.
+    let fields = unsafe { keeper.as_mut() };
+    fields.data = ptr::null_mut();
+    fields.handler = Some(DROP_LOANS);
+    Some(keeper)
+}
+
+/// The handler of keepers. They are found by it.
+const DROP_LOANS: unsafe extern "C" fn(*mut c_void) = drop_loans;
+
+/// nginx calls this at the end of the pool, once.
+///
+/// # Safety
+///
+/// `data` is what a keeper owns, or null.
+unsafe extern "C" fn drop_loans(data: *mut c_void) {
+    ffi::guard("drop_loans", (), || {
+        if let Some(loans) = NonNull::new(data.cast::<Loans>()) {
+            // SAFETY: made in `Loans::of`, and the keeper was the only owner.
+            drop(unsafe { Box::from_raw(loans.as_ptr()) });
+        }
+    });
+}
+
 /// Gives nginx what waits, for as long as it writes everything at once.
-pub(super) fn hand_over(
-    peer: Peer,
-    filters: Filters,
-    outbox: &mut Outbox,
-    loans: NonNull<Loans>,
-) -> Result<(), Lost> {
+pub(super) fn hand_over(peer: Peer, filters: Filters, outbox: &mut Outbox) -> Result<(), Lost> {
+    if outbox.is_empty() {
+        return Ok(());
+    }
+    let loans = Loans::of(peer).ok_or(Lost)?;
     let mut held = 0;
     // One call for each message where filters make a chunk of each call.
     while let Some(piece) = outbox.take(filters == Filters::Write) {
@@ -135,10 +201,12 @@ pub(super) fn hand_over(
 }
 
 /// Lets nginx go on with what it has already.
-pub(super) fn go_on(peer: Peer, filters: Filters, loans: NonNull<Loans>) -> Result<(), Lost> {
+pub(super) fn go_on(peer: Peer, filters: Filters) -> Result<(), Lost> {
     // SAFETY: there is no new chain.
     let went = unsafe { peer.output(filters, ptr::null_mut()) };
-    reclaim(loans);
+    if let Some(loans) = known(peer) {
+        reclaim(loans);
+    }
     if went { Ok(()) } else { Err(Lost) }
 }
 
@@ -154,11 +222,25 @@ pub(super) fn finish(
     give(peer, Filters::All, pieces, end, Then::End, loans)
 }
 
-/// Without other filters nobody knows a buffer that was consumed, and most subscribers never need one
-/// again after their header.
-pub(super) fn forget_spares(loans: NonNull<Loans>) {
-    // SAFETY: they live as long as the request's pool, and nobody else looks at them now.
-    unsafe { &mut *loans.as_ptr() }.free_spares();
+/// Drops loans of which nginx has consumed everything. Without other filters nobody knows a buffer that
+/// was consumed, and most subscribers never need one again after their header. For main requests only.
+pub(super) fn settle(peer: Peer) {
+    let Some(mut keeper) = keeper_of(peer) else { return };
+    // SAFETY: it lives as long as the request's pool, and nobody else looks at it now.
+    let keeper = unsafe { keeper.as_mut() };
+    let Some(loans) = NonNull::new(keeper.data.cast::<Loans>()) else { return };
+    // SAFETY: the keeper owns them, and nobody else looks at them now.
+    if unsafe { loans.as_ref() }.lent.is_empty() {
+        keeper.data = ptr::null_mut();
+        // SAFETY: made in `Loans::of`, and the keeper was the only owner.
+        drop(unsafe { Box::from_raw(loans.as_ptr()) });
+    }
+}
+
+/// The loans of this request, if it has any.
+fn known(peer: Peer) -> Option<NonNull<Loans>> {
+    // SAFETY: it lives as long as the request's pool, and nobody else looks at it now.
+    NonNull::new(unsafe { keeper_of(peer)?.as_ref() }.data.cast())
 }
 
 /// Gives nginx some pieces in one call.

@@ -9,7 +9,6 @@ use crate::hub::{Replayed, Rest, Stay, Subscribed};
 use crate::model::Token;
 use crate::nginx::answer::{self, Sent};
 use crate::nginx::client::Client;
-use crate::nginx::loans::Loans;
 use crate::nginx::location::Location;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::subscriber::admission::{admit, conclude, keep_open};
@@ -155,7 +154,6 @@ impl Asking<'_> {
     ) -> Result<Option<ngx_int_t>, NoMemory> {
         let Self { worker, location, token, callback, .. } = *self;
         let peer = request.peer();
-        let loans = Loans::of(peer).ok_or(NoMemory)?;
         if let Some(code) = respond::open_poll(request, location, callback.is_some(), announced)? {
             return Ok(Some(code));
         }
@@ -171,7 +169,7 @@ impl Asking<'_> {
             callback.close(&mut end);
             Piece::of(end)
         });
-        let client = Client::new(peer, location).lending(loans);
+        let client = Client::new(peer, location);
         let separator = reply::separator(callback);
         worker.audience.begin_answer(token, client, Piece::of(body), rest, separator, end);
         Ok(streaming::write_first(worker, token))

@@ -10,7 +10,6 @@ use ngx::ffi::{NGX_ERROR, NGX_HTTP_CLIENT_CLOSED_REQUEST, ngx_int_t};
 use crate::hub::{Stay, Subscribed};
 use crate::model::Token;
 use crate::nginx::answer::{self, Sent};
-use crate::nginx::loans::Loans;
 use crate::nginx::location::Location;
 use crate::nginx::peer::Peer;
 use crate::nginx::request::{NoMemory, Request};
@@ -37,14 +36,13 @@ pub(super) fn start(
         return Ok(NGX_HTTP_CLIENT_CLOSED_REQUEST as ngx_int_t);
     }
     let padding = padding(request, location)?;
-    let loans = Loans::of(peer).ok_or(NoMemory)?;
     let audience = &worker.audience;
     let form = match &padding {
         Some(padding) => audience.form_number(&location.layout.form().padded(padding)),
         None => worker.form_of(location),
     };
     let token = admit(request, location, |client| {
-        audience.admit_stream(client.lending(loans), form, asked.has_many_channels(), None)
+        audience.admit_stream(client, form, asked.has_many_channels(), None)
     })?;
     let opened = match asked.subscribe(worker, location, token, form, Stay::Live, false) {
         Ok(subscribed) => {

@@ -14,7 +14,6 @@ use ngx::ffi::{NGX_DONE, NGX_ERROR, ngx_int_t, ngx_uint_t};
 use crate::hub::{Refusal, Stay, Subscribed};
 use crate::model::Token;
 use crate::nginx::answer::{self, FAILED, Sent};
-use crate::nginx::loans::Loans;
 use crate::nginx::location::Location;
 use crate::nginx::request::{Method, NoMemory, Request};
 use crate::nginx::subscriber::admission::{admit, conclude};
@@ -67,7 +66,6 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
     let protocol = protocol(request, location)?;
     let asked = Asked { requested: &requested, since: received.since() };
 
-    let loans = Loans::of(request.peer()).ok_or(NoMemory)?;
     let terms = Terms {
         publish: location.websocket_allow_publish,
         binary: location.websocket_binary,
@@ -77,7 +75,7 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
     let audience = &worker.audience;
     let form = worker.form_of(location);
     let token = admit(request, location, |client| {
-        audience.admit_stream(client.lending(loans), form, asked.has_many_channels(), Some(socket))
+        audience.admit_stream(client, form, asked.has_many_channels(), Some(socket))
     })?;
     let subscribed = if requested.is_empty() {
         Err(Refusal::NoChannelId)
