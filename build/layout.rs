@@ -92,8 +92,8 @@ fn facts() -> Vec<Fact> {
             name loc_conf handler send_lowat send_timeout tcp_nodelay log_subrequest
         } [ set_noname ]
         ngx_http_connection_t { busy } []
-        ngx_http_core_main_conf_t { ports variables } []
-        ngx_http_core_srv_conf_t { ctx } []
+        ngx_http_core_main_conf_t { servers ports variables } []
+        ngx_http_core_srv_conf_t { ctx request_pool_size } []
         ngx_http_headers_in_t { headers authorization user passwd server content_length_n keep_alive_n } [ set_chunked ]
         ngx_http_headers_out_t {
             headers trailers status status_line expires content_encoding cache_control override_charset
@@ -122,7 +122,8 @@ fn facts() -> Vec<Fact> {
         ngx_log_t { log_level } []
         ngx_module_t { ctx_index index name version signature ctx commands type_ init_module } []
         ngx_pool_cleanup_t { handler data next } []
-        ngx_pool_t { cleanup } []
+        ngx_pool_data_t { last end next } []
+        ngx_pool_t { d max cleanup } []
         ngx_rbtree_node_t { key left right parent } []
         ngx_regex_compile_t { pattern pool regex err } []
         ngx_shm_t { addr size log name } []

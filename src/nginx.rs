@@ -35,6 +35,7 @@ mod publisher;
 mod refusals;
 mod regex;
 mod request;
+mod request_pool;
 mod respond;
 mod setters;
 mod settings;

@@ -78,6 +78,8 @@ pub(crate) struct MainConf {
     pub(super) notes: Vec<String>,
     /// The largest minimum length in all padding lists of subscriber locations; 0 without a list.
     pub(super) padding_max: usize,
+    /// Some location is for subscribers. Set when the whole configuration is read.
+    pub(super) has_subscribers: bool,
 }
 
 impl Default for MainConf {
@@ -106,6 +108,7 @@ impl Default for MainConf {
             journal: [None; 3],
             notes: Vec::new(),
             padding_max: 0,
+            has_subscribers: false,
         }
     }
 }

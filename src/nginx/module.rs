@@ -19,7 +19,7 @@ use crate::nginx::config::{LocationConf, MainConf};
 use crate::nginx::log::{self, Level};
 use crate::nginx::parse::{self, Parse};
 use crate::nginx::{
-    directives, duties, faults, ffi, identity, log_variables, validation, variables,
+    directives, duties, faults, ffi, identity, log_variables, request_pool, validation, variables,
 };
 
 const OK: ngx_int_t = NGX_OK as ngx_int_t;
@@ -51,6 +51,13 @@ pub(crate) static mut ngx_http_push_stream_module: ngx_module_t = ngx_module_t {
 
 /// The settings of `http` in a cycle. `None`: its configuration has no such block.
 pub(crate) fn main_conf(cycle: NonNull<ngx_cycle_t>) -> Option<NonNull<MainConf>> {
+    let context = http_context(cycle)?;
+    // SAFETY: our `create_main_conf` made what is in our slot.
+    unsafe { ffi::slot(context.main_conf, identity::ctx_index()) }
+}
+
+/// The places of all settings of `http` in a cycle. `None`: its configuration has no such block.
+pub(super) fn http_context<'a>(cycle: NonNull<ngx_cycle_t>) -> Option<&'a ngx_http_conf_ctx_t> {
     // SAFETY: nginx hands out cycles that live at least as long as the callback.
     let contexts = unsafe { (*cycle.as_ptr()).conf_ctx };
     // SAFETY: a static of nginx's, set before any cycle has a configuration.
@@ -58,9 +65,7 @@ pub(crate) fn main_conf(cycle: NonNull<ngx_cycle_t>) -> Option<NonNull<MainConf>
     // SAFETY: null without an `http` block, otherwise that block's context.
     let context = unsafe { ffi::slot::<ngx_http_conf_ctx_t>(contexts.cast(), http) }?;
     // SAFETY: as above; it lives as long as the cycle.
-    let context = unsafe { context.as_ref() };
-    // SAFETY: our `create_main_conf` made what is in our slot.
-    unsafe { ffi::slot(context.main_conf, identity::ctx_index()) }
+    Some(unsafe { context.as_ref() })
 }
 
 /// nginx calls this before it reads the first directive of `http`.
@@ -202,6 +207,7 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         for note in &conf.notes {
             log::write(Level::Info, log, format_args!("{note}"));
         }
+        request_pool::enlarge(cycle, conf);
         duties::init_master(cycle, conf).map_or(ERROR, |()| OK)
     })
 }

@@ -133,7 +133,10 @@ fn finish_location(parse: &Parse, mut conf: NonNull<LocationConf>) -> Result<(),
     let channels_path = channels_path(parse, conf, mode)?;
     check_location(parse, conf, mode)?;
     let padding = match mode {
-        Mode::Subscriber(_) => padding_rules(parse, conf)?,
+        Mode::Subscriber(_) => {
+            parse.main_conf().has_subscribers = true;
+            padding_rules(parse, conf)?
+        }
         _ => Vec::new(),
     };
     let location = conf.finish(mode, channels_path, padding);

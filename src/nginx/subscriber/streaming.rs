@@ -17,7 +17,7 @@ use crate::nginx::subscriber::admission::{admit, conclude, keep_open};
 use crate::nginx::subscriber::asking::{Asked, value};
 use crate::nginx::subscriber::forgetting::forget_header;
 use crate::nginx::worker::{self, Worker};
-use crate::nginx::{clock, departing, faults, respond, settings};
+use crate::nginx::{clock, departing, faults, request_pool, respond, settings};
 use crate::session::Padding;
 use crate::session::departure::Reason;
 use crate::session::link::{Host, Way};
@@ -41,6 +41,7 @@ pub(super) fn start(
         Some(padding) => audience.form_number(&location.layout.form().padded(padding)),
         None => worker.form_of(location),
     };
+    request_pool::save_block(request);
     let token = admit(request, location, |client| {
         audience.admit_stream(client, form, asked.has_many_channels(), None)
     })?;

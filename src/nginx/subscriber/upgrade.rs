@@ -21,7 +21,7 @@ use crate::nginx::subscriber::asking::{Asked, Received};
 use crate::nginx::subscriber::forgetting::forget_header;
 use crate::nginx::subscriber::{events, streaming};
 use crate::nginx::worker::{self, Worker};
-use crate::nginx::{headers, refusals, variables};
+use crate::nginx::{headers, refusals, request_pool, variables};
 use crate::session::departure::Reason;
 use crate::session::frames::Terms;
 use crate::session::link::Way;
@@ -74,6 +74,7 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
     let socket = Socket::new(terms, take_input(request));
     let audience = &worker.audience;
     let form = worker.form_of(location);
+    request_pool::save_block(request);
     let token = admit(request, location, |client| {
         audience.admit_stream(client, form, asked.has_many_channels(), Some(socket))
     })?;
