@@ -18,6 +18,7 @@ use crate::nginx::location::Location;
 use crate::nginx::peer::{self, Filters, Peer};
 use crate::nginx::{faults, identity, settings};
 use crate::session::Layout;
+use crate::session::frames::Terms;
 use crate::session::link::{Flushed, Link, Lost, Received, Way};
 use crate::session::outbox::Outbox;
 
@@ -81,6 +82,14 @@ impl Link for Client {
     fn ping_text(&self) -> &[u8] {
         faults::point("ping_text");
         settings::main(self.peer.request()).ping_message_text()
+    }
+
+    fn terms(&self) -> Terms {
+        Terms {
+            publish: self.location.websocket_allow_publish,
+            binary: self.location.websocket_binary,
+            message_max: self.location.websocket_max_message_size as u64,
+        }
     }
 
     fn buffered_max(&self) -> usize {

@@ -96,6 +96,11 @@ impl Connection {
         self.decoder.end();
     }
 
+    /// Would a new connection do the same from here on?
+    pub fn is_at_rest(&self) -> bool {
+        self.decoder.is_at_rest()
+    }
+
     /// Has a close frame been sent or [`Action::Close`] been given?
     pub fn is_closed(&self) -> bool {
         self.decoder.has_ended()

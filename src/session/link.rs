@@ -13,6 +13,7 @@
 use crate::model::{Message, Seconds, Token};
 use crate::session::Layout;
 use crate::session::departure::{Departure, Entry};
+use crate::session::frames::Terms;
 use crate::session::outbox::Outbox;
 
 /// The connection is of no use any more.
@@ -61,6 +62,8 @@ pub trait Link: Clone {
     fn layout(&self) -> &Layout;
     /// The text of a ping.
     fn ping_text(&self) -> &[u8];
+    /// What the client of a WebSocket may do.
+    fn terms(&self) -> Terms;
     /// `push_stream_subscriber_max_buffered`: bytes of memory that live messages may cost while they
     /// wait for the socket.
     fn buffered_max(&self) -> usize;

@@ -570,7 +570,7 @@ mod tests {
     fn a_reader_whose_next_message_is_gone_is_cut_off() {
         for framing in [Framing::Plain, Framing::WebSocket] {
             let worker = with_small_portions();
-            let socket = (framing == Framing::WebSocket).then(Solo::socket);
+            let socket = (framing == Framing::WebSocket).then(Vec::new);
             let rest = Some(Old::of(&[("old", 50)]));
             let way = if socket.is_some() { Way::Direct } else { Way::Filtered };
             let (token, link) = worker.open(framing, way, false, socket, rest);

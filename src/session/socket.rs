@@ -34,18 +34,24 @@ const DELIVERIES_MAX: usize = 16;
 /// Time and tag behind those of all messages.
 const NEWEST: (Seconds, u64) = (Seconds::MAX, u64::MAX);
 
-/// The reading half of one WebSocket.
+/// The reading half of one WebSocket. Most clients only listen, so it is there while its client sends, and
+/// as long as it has a part of a message.
 #[derive(Debug)]
-pub struct Socket {
+pub(super) struct Socket {
     connection: Connection,
     /// What came but was not looked at yet: with the request, or beyond one event's share.
     unread: Vec<u8>,
 }
 
 impl Socket {
-    /// A socket whose handshake is done; `unread` came together with it.
-    pub fn new(terms: Terms, unread: Vec<u8>) -> Self {
+    /// A socket that has read nothing; `unread` came already.
+    pub(super) fn new(terms: Terms, unread: Vec<u8>) -> Self {
         Self { connection: Connection::new(terms), unread }
+    }
+
+    /// Would a new one do the same from here on?
+    fn is_at_rest(&self) -> bool {
+        self.unread.is_empty() && self.connection.is_at_rest()
     }
 }
 
@@ -175,14 +181,25 @@ impl<H: Host> Audience<H> {
 impl<H: Host> Records<H> {
     fn hear(&mut self, token: Token) -> Option<Hearing<H::Link>> {
         let subscriber = self.slots.get(token)?;
+        let is_websocket = subscriber.is_websocket();
         let Mode::Stream(stream) = &mut subscriber.mode else { return None };
+        if !is_websocket {
+            return None;
+        }
         let link = subscriber.link.clone();
         Some(match subscriber.state {
             State::Broken => Hearing::Ended,
             State::Ending if !subscriber.is_blocked => Hearing::Ended,
             State::Ending | State::TooSlow => Hearing::Ending(link),
             State::Starting | State::Open if subscriber.is_blocked => Hearing::Blocked(link),
-            State::Starting | State::Open => Hearing::Open(link, stream.socket.take()?),
+            // Its client is being heard, and this event came from inside.
+            State::Starting | State::Open if stream.is_heard => return None,
+            State::Starting | State::Open => {
+                let new = || Box::new(Socket::new(link.terms(), Vec::new()));
+                let socket = stream.socket.take().unwrap_or_else(new);
+                stream.is_heard = true;
+                Hearing::Open(link, socket)
+            }
         })
     }
 }
@@ -205,7 +222,8 @@ impl<H: Host> Drop for Turn<'_, H> {
         let (socket, replies) = (self.socket.take(), mem::take(&mut self.replies));
         self.audience.change(self.token, |subscriber| {
             if let Mode::Stream(stream) = &mut subscriber.mode {
-                stream.socket = socket;
+                stream.socket = socket.filter(|socket| !socket.is_at_rest());
+                stream.is_heard = false;
                 stream.outbox.push(Piece::all(replies));
             }
         });
@@ -322,6 +340,31 @@ mod tests {
         }
     }
 
+    /// A client that only listens costs no memory for what it could send.
+    #[test]
+    fn a_socket_is_kept_while_it_has_a_part_of_a_message() {
+        let worker = Solo::new();
+        let (token, link) = open(&worker);
+        let is_kept = || {
+            let records = &mut *worker.audience.records.borrow_mut();
+            let mode = &records.slots.get(token).expect("it is there").mode;
+            matches!(mode, Mode::Stream(stream) if stream.socket.is_some())
+        };
+        assert!(!is_kept());
+        let mut fragments = frame(Opcode::Text, b"one ");
+        fragments[0] &= 0x7f;
+        fragments.extend(frame(Opcode::Ping, b"between"));
+        fragments.extend(frame(Opcode::Continuation, b"message"));
+        for len in 1..fragments.len() {
+            hear(&worker, token, &link, &fragments[..len]);
+            assert!(is_kept(), "{len}");
+            hear(&worker, token, &link, &fragments[len..]);
+            assert!(!is_kept(), "{len}");
+            assert_eq!(worker.published.take(), [(b"one message".to_vec(), false)]);
+            assert_eq!(link.take_received(), b"\x8a\x07between");
+        }
+    }
+
     #[test]
     fn one_client_is_read_from_so_often_and_then_others_have_a_turn() {
         let worker = Solo::new();
@@ -366,13 +409,12 @@ mod tests {
     #[test]
     fn what_came_with_the_request_is_heard_first() {
         let worker = Solo::new();
-        let terms = Terms { publish: true, binary: false, message_max: 100 };
         let early = times(PUBLICATIONS_MAX + 1, &frame(Opcode::Text, b"early"));
         let (token, link) = worker.open(
             crate::session::Framing::WebSocket,
             crate::session::link::Way::Direct,
             false,
-            Some(Socket::new(terms, early)),
+            Some(early),
             None,
         );
         worker.audience.write_first(&worker, token);

@@ -36,20 +36,29 @@ pub(super) struct Stream<R> {
     pub(super) outbox: Outbox,
     /// Old messages that are still to be read from the zone, and what comes after them.
     pub(super) unread: Option<Box<Unread<R>>>,
-    /// What a WebSocket client sends; `None` for others, and while it is being read.
+    /// The client of a WebSocket is being heard, and its socket is out for that.
+    pub(super) is_heard: bool,
+    /// What a WebSocket client has sent in part; `None` nearly always.
     pub(super) socket: Option<Box<Socket>>,
 }
 
 impl<R> Stream<R> {
-    fn new(way: Way, socket: Option<Box<Socket>>) -> Self {
-        let (frames_chunks, is_answer) = (false, false);
-        Self { way, frames_chunks, is_answer, outbox: Outbox::default(), unread: None, socket }
+    fn new(way: Way) -> Self {
+        Self {
+            way,
+            frames_chunks: false,
+            is_answer: false,
+            outbox: Outbox::default(),
+            unread: None,
+            is_heard: false,
+            socket: None,
+        }
     }
 
     /// The rest of an answer to a poll.
     pub(super) fn answer(outbox: Outbox, unread: Unread<R>) -> Self {
         let unread = Some(Box::new(unread));
-        Self { is_answer: true, outbox, unread, ..Self::new(Way::Filtered, None) }
+        Self { is_answer: true, outbox, unread, ..Self::new(Way::Filtered) }
     }
 
     /// Bytes of memory that live messages cost while they wait.
@@ -110,16 +119,18 @@ pub(super) enum Written {
 }
 
 impl<H: Host> Audience<H> {
-    /// Takes a stream in, or with `socket` a WebSocket.
+    /// Takes a stream in, or a WebSocket whose client has sent `input` together with its handshake.
     pub fn admit_stream(
         &self,
         link: H::Link,
         form: u32,
         has_many_channels: bool,
-        socket: Option<Socket>,
+        input: Option<Vec<u8>>,
     ) -> Token {
-        let way = if socket.is_some() { Way::Direct } else { Way::Filtered };
-        let stream = Stream::new(way, socket.map(Box::new));
+        let way = if input.is_some() { Way::Direct } else { Way::Filtered };
+        let input = input.filter(|input| !input.is_empty());
+        let socket = input.map(|input| Box::new(Socket::new(link.terms(), input)));
+        let stream = Stream { socket, ..Stream::new(way) };
         self.admit(link, form, has_many_channels, Mode::Stream(stream))
     }
 
@@ -514,7 +525,7 @@ mod tests {
     ];
 
     fn open(worker: &Solo, (framing, way): (Framing, Way), rest: Option<Old>) -> (Token, SimLink) {
-        let socket = (framing == Framing::WebSocket).then(Solo::socket);
+        let socket = (framing == Framing::WebSocket).then(Vec::new);
         worker.open(framing, way, false, socket, rest)
     }
 

@@ -133,6 +133,11 @@ impl Decoder {
         Some(event)
     }
 
+    /// Is it where a new decoder is: between two messages, with nothing of the next one?
+    pub fn is_at_rest(&self) -> bool {
+        self.message.is_none() && matches!(self.state, State::Head { len: 0, .. })
+    }
+
     /// Has the last event been given? Then all further input is thrown away.
     pub fn has_ended(&self) -> bool {
         matches!(self.state, State::Ended)

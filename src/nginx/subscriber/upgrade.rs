@@ -23,10 +23,8 @@ use crate::nginx::subscriber::{events, streaming};
 use crate::nginx::worker::{self, Worker};
 use crate::nginx::{headers, refusals, request_pool, variables};
 use crate::session::departure::Reason;
-use crate::session::frames::Terms;
 use crate::session::link::Way;
 use crate::session::paging::Portion;
-use crate::session::socket::Socket;
 use crate::session::stream::Opening;
 use crate::wire::handshake::{self, BadHandshake, Handshake};
 use crate::wire::{frame, path};
@@ -66,17 +64,12 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
     let protocol = protocol(request, location)?;
     let asked = Asked { requested: &requested, since: received.since() };
 
-    let terms = Terms {
-        publish: location.websocket_allow_publish,
-        binary: location.websocket_binary,
-        message_max: location.websocket_max_message_size as u64,
-    };
-    let socket = Socket::new(terms, take_input(request));
+    let input = take_input(request);
     let audience = &worker.audience;
     let form = worker.form_of(location);
     request_pool::save_block(request);
     let token = admit(request, location, |client| {
-        audience.admit_stream(client, form, asked.has_many_channels(), Some(socket))
+        audience.admit_stream(client, form, asked.has_many_channels(), Some(input))
     })?;
     let subscribed = if requested.is_empty() {
         Err(Refusal::NoChannelId)

@@ -16,6 +16,7 @@ use std::rc::Rc;
 
 use crate::session::Layout;
 use crate::session::departure::{Cut, Entry};
+use crate::session::frames::Terms;
 use crate::session::link::{Flushed, Link, Lost, Received, Way};
 use crate::session::outbox::Outbox;
 use crate::wire::chunked;
@@ -298,6 +299,11 @@ impl Link for SimLink {
     fn ping_text(&self) -> &[u8] {
         self.called(false);
         &self.ping_text
+    }
+
+    fn terms(&self) -> Terms {
+        self.called(false);
+        Terms { publish: true, binary: true, message_max: 1 << 20 }
     }
 
     fn buffered_max(&self) -> usize {

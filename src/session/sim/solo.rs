@@ -10,11 +10,9 @@ use crate::model::{DELETED_ID, Group, Listener, Message, Seconds, Token};
 use crate::session::audience::{Audience, Records, State};
 use crate::session::departure::{Departure, Entry, How, Reason};
 use crate::session::fanout::Fanout;
-use crate::session::frames::Terms;
 use crate::session::link::{Host, Lagged, Read, Unpublished, Way};
 use crate::session::paging::Portion;
 use crate::session::poll::Poll;
-use crate::session::socket::Socket;
 use crate::session::stream::Opening;
 use crate::session::{Framing, Layout};
 
@@ -111,10 +109,10 @@ impl Solo {
         framing: Framing,
         way: Way,
         has_many_channels: bool,
-        socket: Option<Socket>,
+        input: Option<Vec<u8>>,
         rest: Option<Old>,
     ) -> (Token, SimLink) {
-        let (token, link) = self.admit(framing, way, has_many_channels, socket);
+        let (token, link) = self.admit(framing, way, has_many_channels, input);
         let frames_chunks = way == Way::Direct && framing != Framing::WebSocket;
         let mut portion = Portion::new(frames_chunks);
         portion.push_other(|out| out.extend_from_slice(b"<head>"));
@@ -128,12 +126,12 @@ impl Solo {
         framing: Framing,
         way: Way,
         has_many_channels: bool,
-        socket: Option<Socket>,
+        input: Option<Vec<u8>>,
     ) -> (Token, SimLink) {
         let link = Self::link(framing);
         link.chunks.set(framing != Framing::WebSocket && way == Way::Filtered);
         let form = self.audience.form_number(link.layout.form());
-        let token = self.audience.admit_stream(link.clone(), form, has_many_channels, socket);
+        let token = self.audience.admit_stream(link.clone(), form, has_many_channels, input);
         self.audience.accept(token);
         self.calls_back(&link, token);
         (token, link)
@@ -141,7 +139,7 @@ impl Solo {
 
     /// A WebSocket of one channel that is open, and whose client may publish.
     pub(in crate::session) fn websocket(&self) -> (Token, SimLink) {
-        self.open(Framing::WebSocket, Way::Direct, false, Some(Self::socket()), None)
+        self.open(Framing::WebSocket, Way::Direct, false, Some(Vec::new()), None)
     }
 
     /// A connection of a location with templates that show where things begin and end.
@@ -151,12 +149,6 @@ impl Solo {
             Framing::EventSource | Framing::WebSocket => b"~channel~ ~id~ ~text~",
         };
         SimLink::new(Layout::new(framing, b"", template, b"<foot>"))
-    }
-
-    /// The reading half of a WebSocket whose client may publish.
-    pub(in crate::session) fn socket() -> Socket {
-        let terms = Terms { publish: true, binary: true, message_max: 1 << 20 };
-        Socket::new(terms, Vec::new())
     }
 
     /// A poll that waits.
