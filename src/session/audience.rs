@@ -362,8 +362,15 @@ struct Slot<H: Host> {
     tenant: Option<Subscriber<H>>,
 }
 
+impl<H: Host> Slots<H> {
+    /// A subscriber that waits costs this and little else.
+    const BYTES_MAX: usize = 120 + size_of::<H::Link>();
+    const IS_SMALL: () = assert!(size_of::<Slot<H>>() <= Self::BYTES_MAX);
+}
+
 impl<H: Host> Default for Slots<H> {
     fn default() -> Self {
+        const { Self::IS_SMALL };
         Self { pages: Vec::new(), free: Vec::new() }
     }
 }

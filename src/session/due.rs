@@ -17,8 +17,11 @@
 /// up, and one that tells a whole turn from none.
 const SLOTS: usize = 128;
 
-/// No neighbour, or no wheel.
+/// No neighbour.
 const NONE: u32 = u32::MAX;
+
+/// No wheel. There are as many wheels as the configuration has intervals, which are not so many.
+const NO_WHEEL: u16 = u16::MAX;
 
 /// What happens when the interval is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,20 +32,23 @@ pub(super) enum Kind {
     End,
 }
 
-/// A subscriber's place in one wheel.
+/// A subscriber's place in one wheel. Each subscriber has two, so nothing is left empty in it.
 #[derive(Clone, Copy, Debug)]
+#[repr(Rust, packed(4))]
 pub(super) struct Place {
     due_msec: usize,
     before: u32,
     after: u32,
-    wheel: u32,
-    slot: u32,
+    wheel: u16,
+    slot: u16,
 }
+
+const _: () = assert!(size_of::<Place>() == 20);
 
 impl Place {
     /// In no wheel.
     pub(super) const NOWHERE: Self =
-        Self { due_msec: 0, before: NONE, after: NONE, wheel: NONE, slot: 0 };
+        Self { due_msec: 0, before: NONE, after: NONE, wheel: NO_WHEEL, slot: 0 };
 }
 
 /// Where the places of all subscribers are, by index.
@@ -87,9 +93,11 @@ impl Wheels {
             self.wheels.len() - 1
         });
         self.leave(places, kind, index);
+        let wheel = u16::try_from(number).ok().filter(|wheel| *wheel != NO_WHEEL);
+        let Some(wheel) = wheel else { return };
         let Some(place) = places.place(kind, index) else { return };
         place.due_msec = now_msec.saturating_add(interval_msec);
-        place.wheel = number as u32;
+        place.wheel = wheel;
         self.wheels[number].insert(places, index, now_msec);
     }
 
@@ -140,7 +148,7 @@ impl Wheel {
         let due = place.due_msec.div_ceil(self.step_msec).clamp(self.at, self.at + SLOTS - 1);
         let slot = due % SLOTS;
         let head = core::mem::replace(&mut self.heads[slot], index);
-        (place.before, place.after, place.slot) = (NONE, head, slot as u32);
+        (place.before, place.after, place.slot) = (NONE, head, slot as u16);
         if let Some(next) = places.place(self.kind, head) {
             next.before = index;
         }
