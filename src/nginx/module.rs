@@ -57,7 +57,7 @@ pub(crate) fn main_conf(cycle: NonNull<ngx_cycle_t>) -> Option<NonNull<MainConf>
 }
 
 /// The places of all settings of `http` in a cycle. `None`: its configuration has no such block.
-pub(super) fn http_context<'a>(cycle: NonNull<ngx_cycle_t>) -> Option<&'a ngx_http_conf_ctx_t> {
+fn http_context<'a>(cycle: NonNull<ngx_cycle_t>) -> Option<&'a ngx_http_conf_ctx_t> {
     // SAFETY: nginx hands out cycles that live at least as long as the callback.
     let contexts = unsafe { (*cycle.as_ptr()).conf_ctx };
     // SAFETY: a static of nginx's, set before any cycle has a configuration.
@@ -207,7 +207,9 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         for note in &conf.notes {
             log::write(Level::Info, log, format_args!("{note}"));
         }
-        request_pool::enlarge(cycle, conf);
+        if let Some(context) = http_context(cycle) {
+            request_pool::enlarge(context, conf);
+        }
         duties::init_master(cycle, conf).map_or(ERROR, |()| OK)
     })
 }

@@ -10,17 +10,16 @@
 //! subscriber keeps both for as long as it is there.
 
 use core::mem;
-use core::ptr::NonNull;
 
 use ngx::ffi::{
-    ngx_cycle_t, ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_core_srv_conf_t,
+    ngx_http_conf_ctx_t, ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_core_srv_conf_t,
     ngx_http_max_module, ngx_http_request_t, ngx_http_variable_value_t, ngx_pagesize, ngx_pool_t,
     ngx_table_elt_t,
 };
 
 use crate::nginx::config::MainConf;
+use crate::nginx::ffi;
 use crate::nginx::request::Request;
-use crate::nginx::{ffi, module};
 
 /// nginx's size of the first block where the configuration gives none.
 const DEFAULT_SIZE: usize = 4096;
@@ -31,10 +30,10 @@ const TRAILERS: usize = 4;
 /// nginx's sizes of pools are multiples of it.
 const ALIGNMENT: usize = 16;
 /// Bytes for the rest of a subscriber's request: the path, values of variables, and the response's header.
-const REST: usize = 576;
+const REST: usize = 560;
 
 /// A subscriber's response takes fewer bytes than this, unless its header is long.
-const RESPONSE_MAX: usize = 496;
+const RESPONSE_MAX: usize = 480;
 /// Links of chains and the like, of which there are many.
 const SMALL_MAX: usize = 64;
 /// Blocks below this size are too small to be a waste.
@@ -42,13 +41,12 @@ const BLOCK_MIN: usize = 2048;
 
 /// Makes the blocks of all servers large enough, where the configuration has subscribers and leaves nginx's
 /// default. To be called when the configuration is complete, and before requests come.
-pub(super) fn enlarge(cycle: NonNull<ngx_cycle_t>, conf: &MainConf) {
+pub(super) fn enlarge(context: &ngx_http_conf_ctx_t, conf: &MainConf) {
     if !conf.has_subscribers {
         return;
     }
     // SAFETY: a static of nginx's, set before any configuration is read.
     let index = unsafe { ngx_http_core_module.ctx_index };
-    let Some(context) = module::http_context(cycle) else { return };
     // SAFETY: the core module made what is in its slot.
     let core = unsafe { ffi::slot::<ngx_http_core_main_conf_t>(context.main_conf, index) };
     // SAFETY: nobody writes to it after the configuration is read.
