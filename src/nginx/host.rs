@@ -8,7 +8,7 @@ use crate::nginx::{clock, departing, faults, ffi, journal, log};
 use crate::session::departure::{Departure, Entry, How};
 use crate::session::fanout::Fanout;
 use crate::session::link::{Host, Lagged, Read, Unpublished};
-use crate::session::stream::FLUSHES_MAX;
+use crate::session::turn::FLUSHES_MAX;
 
 /// Batches that are taken from the hub before the subscribers are written to.
 const BATCHES_MAX: usize = 16;
