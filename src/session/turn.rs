@@ -43,7 +43,8 @@ impl<H: Host> Audience<H> {
     /// Writes to subscribers that have something, a bounded number of them, and asks for another round
     /// for the rest.
     pub fn go_on(&self, host: &H) {
-        let mut budget = FLUSHES_MAX;
+        let sent = mem::take(&mut self.records.borrow_mut().sent);
+        let mut budget = FLUSHES_MAX.saturating_sub(sent);
         while let Some((token, written)) = self.write_plain(&mut budget) {
             self.finish_turn(host, token, written);
         }
@@ -55,8 +56,20 @@ impl<H: Host> Audience<H> {
         }
     }
 
-    /// Does somebody wait for a turn to be written to? How many do.
-    pub fn dirty(&self) -> usize {
+    /// Does somebody wait for a turn to be written to?
+    pub fn has_dirty(&self) -> bool {
+        !self.records.borrow().dirty.is_empty()
+    }
+
+    /// Is there as much to write, or written since the last turn, as a turn may write?
+    pub fn has_full_turn(&self) -> bool {
+        let records = self.records.borrow();
+        records.dirty.len() + records.sent >= FLUSHES_MAX
+    }
+
+    /// How many wait for a turn to be written to.
+    #[cfg(test)]
+    pub(super) fn dirty(&self) -> usize {
         self.records.borrow().dirty.len()
     }
 
@@ -164,6 +177,14 @@ impl<H: Host> Audience<H> {
             let records = &mut *self.records.borrow_mut();
             records.slots.get(token).map_or(Written::Gone, |s| s.after_flush(flushed))
         })
+    }
+}
+
+impl<R> Stream<R> {
+    /// May it be sent something just now, past its outbox? For one that is open and not blocked.
+    #[inline]
+    pub(super) fn is_free(&self, link: &impl Link) -> bool {
+        self.way == Way::Direct && self.outbox.is_empty() && link.is_plain() && link.is_writable()
     }
 }
 
@@ -371,7 +392,8 @@ mod tests {
         }
     }
 
-    /// Those who have to wait get the next round.
+    /// Those who have to wait get the next round, whether the fan-out writes to the first ones or their turn
+    /// does.
     #[test]
     fn a_round_writes_to_a_bounded_number() {
         let worker = Solo::new();
@@ -383,5 +405,13 @@ mod tests {
         assert_eq!((worker.audience.dirty(), worker.goes_on.get()), (count.min(1), count > 0));
         worker.write();
         assert_eq!(worker.audience.dirty(), 0);
+
+        worker.give(&tokens, &[message("a", 2, "two")]);
+        assert_eq!(worker.audience.dirty(), count.min(1));
+        assert_eq!(worker.audience.has_full_turn(), count > 0);
+        worker.write_once();
+        assert_eq!((worker.audience.dirty(), worker.goes_on.get()), (count.min(1), count > 0));
+        worker.write_once();
+        assert_eq!((worker.audience.dirty(), worker.audience.has_full_turn()), (0, false));
     }
 }
