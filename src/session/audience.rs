@@ -50,6 +50,8 @@ pub(super) struct Records<H: Host> {
     pub(super) dirty: VecDeque<Token>,
     /// Subscribers that the fan-out has written to since those in `dirty` had their turn.
     pub(super) sent: usize,
+    /// Messages come faster than everybody is written to: the last batch had several.
+    pub(super) is_hurried: bool,
     /// For copying pieces together; empty between uses.
     pub(super) scratch: Vec<u8>,
     /// What subscribers of several channels get when the hub has handed out all it has.
@@ -121,6 +123,7 @@ impl<H: Host> Default for Audience<H> {
             wheels: Wheels::default(),
             dirty: VecDeque::new(),
             sent: 0,
+            is_hurried: false,
             scratch: Vec::new(),
             round: Round::default(),
             gaps: Gaps::default(),

@@ -23,7 +23,6 @@ use crate::session::departure::Reason;
 use crate::session::link::{Host, Link, Lost};
 use crate::session::outbox::{Piece, Rendering};
 use crate::session::stream::Stream;
-use crate::session::turn::FLUSHES_MAX;
 
 /// News of one channel on its way to the channel's subscribers in this worker.
 pub struct Fanout<'a> {
@@ -36,6 +35,8 @@ pub struct Fanout<'a> {
     next: (usize, usize),
     /// Some listener has lost old messages of the channel.
     has_gaps: bool,
+    /// So many subscribers may be written to before others have a turn.
+    sent_max: usize,
     renderings: Renderings,
     /// The channel's name, once somebody needs it.
     channel: Option<Rc<[u8]>>,
@@ -58,6 +59,7 @@ impl<'a> Fanout<'a> {
             now_msec,
             next: (0, 0),
             has_gaps: false,
+            sent_max: 0,
             renderings: Renderings::default(),
             channel: None,
             batch: None,
@@ -68,6 +70,8 @@ impl<'a> Fanout<'a> {
     pub fn run<H: Host>(&mut self, audience: &Audience<H>) {
         let records = &mut *audience.records.borrow_mut();
         self.has_gaps = self.messages.first().is_some_and(|first| records.gaps.has(first.channel));
+        records.is_hurried = self.messages.len() > 1;
+        self.sent_max = records.flushes_max();
         while let Some(group) = self.groups.get(self.next.0) {
             if let Some(form) = records.forms.get(group.form).cloned() {
                 while let Some(listener) = group.listeners.get(self.next.1) {
@@ -122,7 +126,7 @@ impl<'a> Fanout<'a> {
                     let end = self.messages.len();
                     let link = &subscriber.link;
                     let is_next = !subscriber.is_blocked && !subscriber.is_dirty;
-                    if is_next && records.sent < FLUSHES_MAX && stream.is_free(link) {
+                    if is_next && records.sent < self.sent_max && stream.is_free(link) {
                         records.sent += 1;
                         let send = |bytes: &[u8]| link.send(bytes);
                         match stream.outbox.pass(rendering, (skipped, end), send) {
