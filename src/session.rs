@@ -3,9 +3,10 @@
 //! ```text
 //!   audience   one record for each subscriber of this worker, and who has something to write
 //!     fanout   news of a channel to its subscribers      stream   responses that stay open
-//!     outbox   what waits for one of them                poll     one answer, at once or later
-//!     paging   old messages, in portions                 socket   what a WebSocket client sends
-//!     due      pings and ends                            departure  why and how one ends
+//!     outbox   what waits for one of them                turn     how it gets onto the socket
+//!     paging   old messages, in portions                 poll     one answer, at once or later
+//!     due      pings and ends                            socket   what a WebSocket client sends
+//!                                                        departure  why and how one ends
 //!   layout     what it all looks like: layout, reply (around the messages of a poll), frames (a client's)
 //!   link       what the life asks of the world: a connection, and the worker
 //! ```
@@ -27,5 +28,6 @@ pub mod reply;
 mod sim;
 pub mod socket;
 pub mod stream;
+pub mod turn;
 
 pub use layout::{Form, Framing, Layout, Padding};

@@ -250,7 +250,7 @@ sub is_of { my (@kinds) = @_; my %kinds = map { $_ => 1 } @kinds; return sub { $
 # ---- live messages
 
 my @one = (cut => 1);
-panics('send', 'of one of many', @one, in => 'write', times => 4, act => \&publish, subs => three('sub'));
+panics('send', 'of one of many', @one, in => 'fan out|write', times => 4, act => \&publish, subs => three('sub'));
 panics('flush', 'through all filters', @one, in => 'write', times => 2, act => \&publish, subs => three('filtered'));
 panics('await_writable', 'a socket that is full', @one, in => 'write', act => sub { fill($_[0]) for 1 .. 15; return },
     subs => sub { add('big', $_[0], worker => $one, rcvbuf => 4096, still => 1) });
@@ -293,7 +293,7 @@ panics('on_frames', 'before reading', @one, in => 'on_frames', act => \&say_x, s
 panics('receive', 'while reading', @one, in => 'on_frames', act => \&say_x, subs => three('ws'));
 panics('websocket_publish', 'while publishing', @one, in => 'on_frames', act => \&say_x, subs => three('ws'));
 # Its own message comes first, then its close frame.
-panics('send', 'to another one, before the last frame of a client', @one, in => 'write', ends => 1, among => is_of('ws'),
+panics('send', 'to another one, before the last frame of a client', @one, in => 'fan out|write', ends => 1, among => is_of('ws'),
     subs => sub { my ($channel) = @_; map { add('ws', $channel, worker => $one) } 1, 2 },
     alone => 1,
     act   => sub {

@@ -17,10 +17,13 @@ use crate::report::{self, Values};
 /// Work that is counted.
 #[derive(Debug, Clone)]
 pub(crate) enum Count {
-    /// Messages to subscribers of one channel, one in flight, with everything that publishing costs.
+    /// Messages to subscribers, one in flight for each channel, with everything that publishing costs.
     Deliveries {
         mode: Mode,
+        channels: u32,
+        /// For each channel.
         subscribers: u32,
+        /// For all channels.
         messages: [u64; 2],
     },
     Publishes {
@@ -36,6 +39,9 @@ pub(crate) enum Count {
 /// nginx under valgrind is some fifty times slower.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// Connections that publish to many channels.
+const PUBLISHERS_MAX: u32 = 16;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Counted {
     instructions: u64,
@@ -45,21 +51,25 @@ struct Counted {
 impl Count {
     pub(crate) fn run(&self, bench: &Bench, peer: &Peer) -> Result<Values, Failure> {
         let units = |[less, more]: [u64; 2]| (more - less) as f64;
+        let once = |load: Load| once(bench, peer, &load);
+        let nothing =
+            Load { mode: Mode::Streaming, channels: 1, subscribers: 0, stores: false, messages: 0 };
         let (less, more, units) = match *self {
-            Self::Deliveries { mode, subscribers, messages } => {
+            Self::Deliveries { mode, channels, subscribers, messages } => {
                 let stores = mode == Mode::LongPolling;
-                let once = |messages| once(bench, peer, mode, subscribers, stores, messages);
-                let units = units(messages) * f64::from(subscribers);
-                (once(messages[0])?, once(messages[1])?, units)
+                let load = Load { mode, channels, subscribers, stores, ..nothing };
+                let [less, more] = messages.map(|messages| once(Load { messages, ..load }));
+                (less?, more?, units(messages) * f64::from(subscribers))
             }
             Self::Publishes { stores, messages } => {
-                let once = |messages| once(bench, peer, Mode::Streaming, 0, stores, messages);
-                (once(messages[0])?, once(messages[1])?, units(messages))
+                let [less, more] =
+                    messages.map(|messages| once(Load { stores, messages, ..nothing }));
+                (less?, more?, units(messages))
             }
             Self::Subscriptions { subscribers } => {
-                let once = |subscribers| once(bench, peer, Mode::Streaming, subscribers, false, 0);
-                let units = units(subscribers.map(u64::from));
-                (once(subscribers[0])?, once(subscribers[1])?, units)
+                let [less, more] =
+                    subscribers.map(|subscribers| once(Load { subscribers, ..nothing }));
+                (less?, more?, units(subscribers.map(u64::from)))
             }
         };
         let of = |more: u64, less: u64| more.saturating_sub(less) as f64 / units;
@@ -70,15 +80,20 @@ impl Count {
     }
 }
 
-/// One run with that many subscribers of one channel, and messages.
-fn once(
-    bench: &Bench,
-    peer: &Peer,
+/// The work of one run.
+#[derive(Clone, Copy)]
+struct Load {
     mode: Mode,
+    channels: u32,
+    /// For each channel.
     subscribers: u32,
     stores: bool,
+    /// For all channels.
     messages: u64,
-) -> Result<Counted, Failure> {
+}
+
+/// One run of nginx, from start to end.
+fn once(bench: &Bench, peer: &Peer, load: &Load) -> Result<Counted, Failure> {
     let valgrind = bench.valgrind.as_ref().ok_or_else(|| Failure("there is no valgrind".into()))?;
     fs::create_dir_all(&bench.places.work)?;
     let file = bench.places.work.join(format!("callgrind.{}", peer.name));
@@ -93,17 +108,22 @@ fn once(
         cpus: bench.server_cpus(1),
         connections: 2048,
         zone: 32 << 20,
-        stores,
+        stores: load.stores,
         stored_max: 10,
         under,
         ..Setup::default()
     };
     let server = peer.start(&bench.places, &setup).map_err(Failure)?;
-    let plan = Plan { subscribers, ..bench.plan(peer, &server, mode) };
+    let plan = Plan {
+        channels: load.channels,
+        subscribers: load.subscribers,
+        publishers: load.channels.min(PUBLISHERS_MAX),
+        ..bench.plan(peer, &server, load.mode)
+    };
     let mut generator = Generator::new(plan)?;
     generator.open_all(LIMIT)?;
     server.settle();
-    generator.publish(Pace::Acknowledged, messages, LIMIT)?;
+    generator.publish(Pace::Acknowledged, load.messages, LIMIT)?;
     generator.drain(LIMIT)?;
     drop(generator);
     server.settle();

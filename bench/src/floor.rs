@@ -14,7 +14,7 @@ use crate::decoder::Mode;
 use crate::sys::{self, Epoll};
 
 /// Subscribers that the merging server writes to before it looks for publishes.
-const SLICE: usize = 1000;
+const SLICE: usize = 100;
 
 /// Messages that a channel keeps.
 const STORED_MAX: usize = 100;

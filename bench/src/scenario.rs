@@ -71,8 +71,12 @@ pub(crate) fn all() -> Vec<Scenario> {
         work: Work::Connect(Connect { mode, subscribers, backlog }),
     };
     let count = |name, title, unit, count| Scenario { name, title, unit, work: Work::Count(count) };
-    let deliveries =
-        |mode, subscribers, messages| Count::Deliveries { mode, subscribers, messages };
+    let deliveries = |mode, channels, subscribers, messages| Count::Deliveries {
+        mode,
+        channels,
+        subscribers,
+        messages,
+    };
     let idle = |name, title, mode| Scenario {
         name,
         title,
@@ -215,19 +219,25 @@ pub(crate) fn all() -> Vec<Scenario> {
             "i-single",
             "instructions a delivery, 1 x 1,000",
             "delivery",
-            deliveries(Mode::Streaming, 1_000, [5, 25]),
+            deliveries(Mode::Streaming, 1, 1_000, [5, 25]),
         ),
         count(
             "i-single-100",
             "instructions a delivery, 1 x 100",
             "delivery",
-            deliveries(Mode::Streaming, 100, [20, 120]),
+            deliveries(Mode::Streaming, 1, 100, [20, 120]),
+        ),
+        count(
+            "i-many",
+            "instructions a delivery, 100 x 10",
+            "delivery",
+            deliveries(Mode::Streaming, 100, 10, [200, 2_200]),
         ),
         count(
             "i-poll",
             "instructions a long poll cycle, 1 x 100",
             "cycle",
-            deliveries(Mode::LongPolling, 100, [5, 25]),
+            deliveries(Mode::LongPolling, 1, 100, [5, 25]),
         ),
         count(
             "i-publish-stored",
@@ -251,9 +261,10 @@ pub(crate) fn all() -> Vec<Scenario> {
 }
 
 /// Those that `quick` measures: what they find does not depend on what else the machine does.
-pub(crate) const QUICK: [&str; 9] = [
+pub(crate) const QUICK: [&str; 10] = [
     "i-single",
     "i-single-100",
+    "i-many",
     "i-poll",
     "i-publish-stored",
     "i-publish",

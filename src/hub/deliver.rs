@@ -7,7 +7,7 @@ use crate::hub::{Hub, Reader, Rules, set_time_forward};
 use crate::model::{DELETED_ID, Group, Message, Seconds, Token};
 use crate::store::arena::Handle;
 use crate::store::channel::DELETED;
-use crate::store::interest::Interest;
+use crate::store::interest::{Interest, PASS_PER_SECTION};
 use crate::store::message::Message as Record;
 use crate::store::undo::Section;
 use crate::store::zone::SHARDS;
@@ -252,8 +252,9 @@ impl Hub {
         let to = batch.records.last().map_or(0, |last| self.store.arena.get(*last).id());
         loop {
             let section = self.store.section(batch.shard);
-            let passed = section.pass_some(batch.interest, to, now);
-            if passed == 0 {
+            // Nearly always one section passes all of them, and has room for the rest as well.
+            let is_last = section.pass_some(batch.interest, to, now) < PASS_PER_SECTION;
+            if is_last {
                 let interest = section.get(batch.interest);
                 let channel = interest.channel.get().map(|channel| section.get(channel));
                 // If it was deleted since, that is news, with or without a text.
@@ -265,7 +266,7 @@ impl Hub {
                 }
             }
             section.commit();
-            if passed == 0 {
+            if is_last {
                 return;
             }
         }

@@ -8,7 +8,6 @@ use crate::nginx::{clock, departing, faults, ffi, journal, log};
 use crate::session::departure::{Departure, Entry, How};
 use crate::session::fanout::Fanout;
 use crate::session::link::{Host, Lagged, Read, Unpublished};
-use crate::session::stream::FLUSHES_MAX;
 
 /// Batches that are taken from the hub before the subscribers are written to.
 const BATCHES_MAX: usize = 16;
@@ -159,7 +158,7 @@ impl Worker {
     pub(super) fn deliver_some(&self) -> bool {
         // First those are written to who have something already. What is published meanwhile waits in
         // the zone, where it takes its room once, and then leaves in the same write as the rest.
-        if self.audience.dirty() > 0 {
+        if self.audience.has_dirty() {
             // Nearly always the event is on its way already; not after a panic.
             self.go_on_next();
             return true;
@@ -177,7 +176,7 @@ impl Worker {
             more = self.hub().deliver(self.rules(), clock::now(), &mut each);
             // Batches of several channels are worth collecting: their subscribers get one write. But
             // those who have something already are not to wait long.
-            if !more || self.audience.dirty() >= FLUSHES_MAX {
+            if !more || self.audience.has_full_turn() {
                 break;
             }
         }

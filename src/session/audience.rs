@@ -48,6 +48,10 @@ pub(super) struct Records<H: Host> {
     pub(super) wheels: Wheels,
     /// Subscribers with something new to write, or with an end to come to; each once.
     pub(super) dirty: VecDeque<Token>,
+    /// Subscribers that the fan-out has written to since those in `dirty` had their turn.
+    pub(super) sent: usize,
+    /// Messages come faster than everybody is written to: the last batch had several.
+    pub(super) is_hurried: bool,
     /// For copying pieces together; empty between uses.
     pub(super) scratch: Vec<u8>,
     /// What subscribers of several channels get when the hub has handed out all it has.
@@ -107,7 +111,7 @@ pub(super) enum State {
     Ending,
     /// More waits than may wait for it, or old messages are gone that it has not had.
     TooSlow,
-    /// A panic has left it half served.
+    /// A panic has left it half served, or the fan-out has found its connection lost.
     Broken,
 }
 
@@ -118,6 +122,8 @@ impl<H: Host> Default for Audience<H> {
             forms: Forms::default(),
             wheels: Wheels::default(),
             dirty: VecDeque::new(),
+            sent: 0,
+            is_hurried: false,
             scratch: Vec::new(),
             round: Round::default(),
             gaps: Gaps::default(),
@@ -543,7 +549,7 @@ mod tests {
     #[test]
     fn a_subscriber_stands_in_the_queue_once() {
         let worker = Solo::new();
-        let (token, _) = worker.stream();
+        let (token, link) = worker.stream();
         for _ in 0..3 {
             worker.give(&[token], &[message("a", 1, "one")]);
             assert_eq!(worker.audience.dirty(), 1);
@@ -552,6 +558,7 @@ mod tests {
         worker.write();
         assert_eq!(worker.audience.dirty(), 0);
         assert!(!worker.audience.is_waiting(token));
+        link.room.set(0);
         worker.give(&[token], &[message("a", 2, "two")]);
         assert!(worker.audience.is_waiting(token));
     }

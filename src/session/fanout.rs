@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   messages × form ──► Rendering, made when the first subscriber needs it, then shared
-//!                          │ one channel    ──► outbox, at once
+//!                          │ one channel    ──► socket, at once, if nothing is in between; else outbox
 //!                          │ several        ──► Round ── all news are there ──► outbox, in order
 //!                          └ poll           ──► the message that answers it
 //! ```
@@ -20,7 +20,7 @@ use crate::model::{DELETED_ID, Group, Listener, Message, Seconds, Token};
 use crate::session::Form;
 use crate::session::audience::{Audience, Mode, Records, State};
 use crate::session::departure::Reason;
-use crate::session::link::{Host, Link};
+use crate::session::link::{Host, Link, Lost};
 use crate::session::outbox::{Piece, Rendering};
 use crate::session::stream::Stream;
 
@@ -35,6 +35,8 @@ pub struct Fanout<'a> {
     next: (usize, usize),
     /// Some listener has lost old messages of the channel.
     has_gaps: bool,
+    /// So many subscribers may be written to before others have a turn.
+    sent_max: usize,
     renderings: Renderings,
     /// The channel's name, once somebody needs it.
     channel: Option<Rc<[u8]>>,
@@ -57,6 +59,7 @@ impl<'a> Fanout<'a> {
             now_msec,
             next: (0, 0),
             has_gaps: false,
+            sent_max: 0,
             renderings: Renderings::default(),
             channel: None,
             batch: None,
@@ -67,6 +70,8 @@ impl<'a> Fanout<'a> {
     pub fn run<H: Host>(&mut self, audience: &Audience<H>) {
         let records = &mut *audience.records.borrow_mut();
         self.has_gaps = self.messages.first().is_some_and(|first| records.gaps.has(first.channel));
+        records.is_hurried = self.messages.len() > 1;
+        self.sent_max = records.flushes_max();
         while let Some(group) = self.groups.get(self.next.0) {
             if let Some(form) = records.forms.get(group.form).cloned() {
                 while let Some(listener) = group.listeners.get(self.next.1) {
@@ -90,6 +95,7 @@ impl<'a> Fanout<'a> {
         let skipped = self.messages.len() - due.len();
         let token = listener.token;
         let Some(subscriber) = records.slots.get(token) else { return };
+        let mut is_sent = false;
         match &mut subscriber.mode {
             Mode::Stream(_) if subscriber.state != State::Open => return,
             Mode::Stream(stream)
@@ -117,7 +123,20 @@ impl<'a> Fanout<'a> {
                     stream.push(channel, false, rendering, skipped, end);
                     stream.push(channel, true, rendering, end.max(skipped), last + 1);
                 } else {
-                    stream.outbox.push(Piece::messages(rendering, skipped, self.messages.len()));
+                    let end = self.messages.len();
+                    let link = &subscriber.link;
+                    let is_next = !subscriber.is_blocked && !subscriber.is_dirty;
+                    if is_next && records.sent < self.sent_max && stream.is_free(link) {
+                        records.sent += 1;
+                        let send = |bytes: &[u8]| link.send(bytes);
+                        match stream.outbox.pass(rendering, (skipped, end), send) {
+                            Ok(()) => is_sent = stream.outbox.is_empty(),
+                            // Its turn ends it: the hub is busy now.
+                            Err(Lost) => subscriber.state = State::Broken,
+                        }
+                    } else {
+                        stream.outbox.push(Piece::messages(rendering, skipped, end));
+                    }
                 }
                 records.wheels.restart(&mut subscriber.ping, self.now_msec);
             }
@@ -134,7 +153,8 @@ impl<'a> Fanout<'a> {
         }
         subscriber.count(due.len());
         // Nobody needs a turn behind a full socket: the link tells when it takes more.
-        if !subscriber.is_blocked && !core::mem::replace(&mut subscriber.is_dirty, true) {
+        if !is_sent && !subscriber.is_blocked && !core::mem::replace(&mut subscriber.is_dirty, true)
+        {
             records.dirty.push_back(token);
         }
     }
@@ -424,8 +444,12 @@ mod tests {
     #[test]
     fn one_rendering_serves_all_of_a_form() {
         let worker = Solo::new();
-        let tokens = [worker.stream().0, worker.stream().0];
-        tokens.iter().for_each(|token| worker.audience.flush(&worker, *token));
+        let clients = [worker.stream(), worker.stream()];
+        for (token, link) in &clients {
+            worker.audience.flush(&worker, *token);
+            link.room.set(0);
+        }
+        let tokens = clients.map(|(token, _)| token);
         worker.give(&tokens, &[message("a", 1, "one")]);
         let listeners = tokens.map(|token| Listener { token, after: 0 });
         give(&worker, &listeners, &[message("a", 2, "two"), message("a", 3, "three")], None);
@@ -438,6 +462,64 @@ mod tests {
             })
         });
         assert_eq!(places[0], places[1]);
+    }
+
+    /// What is sent at once overtakes nothing: neither a header nor a message that waits.
+    #[test]
+    fn a_message_is_sent_at_once_if_nothing_waits() {
+        let worker = Solo::new();
+        let (token, link) = worker.stream();
+        let send = |id| worker.give(&[token], &[at("a", id, 1, 1)]);
+        send(1);
+        assert_eq!(link.received(), b"", "its header waits");
+        worker.write();
+        send(2);
+        assert_eq!(
+            (got(&link.received()), worker.audience.dirty()),
+            (vec!["a 1".into(), "a 2".into()], 0)
+        );
+        link.room.set(5);
+        send(3);
+        send(4);
+        worker.write();
+        send(5);
+        assert!(link.wants_room.get());
+        worker.grant(token, &link, usize::MAX);
+        send(6);
+        assert_eq!(got(&link.received()), ["a 1", "a 2", "a 3", "a 4", "a 5", "a 6"]);
+        assert_eq!(worker.audience.entry(token).expect("it is there").messages_sent, 6);
+    }
+
+    /// Each call that giving one of them something makes may panic. That one is cut off, and the others get
+    /// everything once.
+    #[test]
+    fn a_panic_while_something_is_sent_costs_that_one_only() {
+        for number in 0.. {
+            let worker = Solo::new();
+            let clients: Vec<_> = (0..3).map(|_| worker.stream()).collect();
+            clients.iter().for_each(|(token, _)| worker.audience.flush(&worker, *token));
+            clients[1].1.fails_at(number, Fault::Panic);
+            let listener = |(token, _): &(Token, _)| Listener { token: *token, after: 0 };
+            let listeners: Vec<_> = clients.iter().map(listener).collect();
+            give(&worker, &listeners, &[at("a", 1, 1, 1)], None);
+            give(&worker, &listeners, &[at("a", 2, 1, 2)], None);
+            worker.write();
+            let has_failed = reason(&clients[1].1) == Some(Reason::Error);
+            for (place, (_, link)) in clients.iter().enumerate() {
+                if place == 1 && has_failed {
+                    assert!(got(&link.received()).len() < 2 && link.has_ended());
+                } else {
+                    assert_eq!(
+                        (got(&link.received()), link.end()),
+                        (vec!["a 1".into(), "a 2".into()], None)
+                    );
+                }
+            }
+            if !has_failed {
+                assert!(number > 3, "both were sent at once");
+                break;
+            }
+        }
     }
 
     /// Rendering for some subscriber panics: that one is cut off, everybody else gets everything once.

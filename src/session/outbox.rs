@@ -87,6 +87,16 @@ impl Rendering {
         self.ends = vec![self.bytes.len()];
     }
 
+    /// Where the messages from number `first` up to, not including, number `end` stand in the bytes.
+    #[inline]
+    fn range(&self, first: usize, end: usize) -> (usize, usize) {
+        if first == 0 && end == self.ends.len() {
+            return (0, self.len());
+        }
+        let from = self.start_of(first);
+        (from, if end <= first { from } else { self.start_of(end) })
+    }
+
     /// Where the message of this number begins; the end of all for a number that there is not.
     fn start_of(&self, number: usize) -> usize {
         match number.checked_sub(1) {
@@ -128,11 +138,7 @@ pub struct Piece {
 impl Piece {
     /// The messages from number `first` up to, not including, number `end`; no bytes if there are none.
     pub fn messages(rendering: &Rc<Rendering>, first: usize, end: usize) -> Self {
-        if first == 0 && end == rendering.ends.len() {
-            return Self { rendering: Rc::clone(rendering), from: 0, to: rendering.len() };
-        }
-        let from = rendering.start_of(first);
-        let to = if end <= first { from } else { rendering.start_of(end) };
+        let (from, to) = rendering.range(first, end);
         Self { rendering: Rc::clone(rendering), from, to }
     }
 
@@ -262,6 +268,29 @@ impl Outbox {
             more.cost += piece.cost();
             more.pieces.push_back(piece);
         }
+    }
+
+    /// Offers these messages of a rendering to `send`, and keeps what it does not take. Nothing may wait.
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`], as `send` says it.
+    pub fn pass(
+        &mut self,
+        rendering: &Rc<Rendering>,
+        (first, end): (usize, usize),
+        send: impl FnOnce(&[u8]) -> Result<usize, Lost>,
+    ) -> Result<(), Lost> {
+        debug_assert!(self.is_empty(), "what waits comes first");
+        let (from, to) = rendering.range(first, end);
+        let Some(bytes) = rendering.bytes.get(from..to) else { return Ok(()) };
+        if !bytes.is_empty() {
+            let from = from + send(bytes)?;
+            if from < to {
+                self.push(Piece { rendering: Rc::clone(rendering), from, to });
+            }
+        }
+        Ok(())
     }
 
     /// Adds all that another one holds.

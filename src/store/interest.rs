@@ -23,8 +23,9 @@ pub(crate) const LIVE: u32 = 1;
 const IN_INBOX: u32 = 2;
 /// At most so many interests are told of news in one section. Each takes six words of its undo log.
 const TELL_PER_SECTION: usize = 4;
-/// At most so many messages are passed in one section. Each takes nine words of its undo log.
-const PASS_PER_SECTION: usize = 6;
+/// At most so many messages are passed in one section. Each takes nine words of its undo log, and there is
+/// room for ten words more.
+pub(crate) const PASS_PER_SECTION: usize = 6;
 /// At most so many messages are skipped in one section, which takes some microseconds.
 const SKIP_PER_SECTION: usize = 256;
 

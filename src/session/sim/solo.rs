@@ -19,6 +19,15 @@ use crate::session::{Framing, Layout};
 /// When a test begins.
 pub(in crate::session) const NOW_MSEC: usize = 1_000_000;
 
+/// The ways in which a stream goes out.
+pub(in crate::session) const KINDS: [(Framing, Way); 5] = [
+    (Framing::Plain, Way::Direct),
+    (Framing::Plain, Way::Filtered),
+    (Framing::EventSource, Way::Direct),
+    (Framing::EventSource, Way::Filtered),
+    (Framing::WebSocket, Way::Direct),
+];
+
 /// The old messages of one channel that are still to be read: the text of each is its number.
 #[derive(Debug)]
 pub(in crate::session) struct Old {
@@ -405,4 +414,21 @@ pub(in crate::session) fn depart(departure: Departure<SimLink>) {
         How::Cut(cut) => End::Cut(cut),
     };
     link.close(end);
+}
+
+/// A stream of such a kind.
+pub(in crate::session) fn open(
+    worker: &Solo,
+    (framing, way): (Framing, Way),
+    rest: Option<Old>,
+) -> (Token, SimLink) {
+    let socket = (framing == Framing::WebSocket).then(Vec::new);
+    worker.open(framing, way, false, socket, rest)
+}
+
+/// What nginx does once a WebSocket has its last frame.
+pub(in crate::session) fn read_if_asked(worker: &Solo, token: Token, link: &SimLink) {
+    if !link.has_ended() && link.read_again.take().is_some() {
+        worker.audience.read(worker, token);
+    }
 }

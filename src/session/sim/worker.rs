@@ -22,7 +22,7 @@ use crate::session::outbox::Piece;
 use crate::session::paging::{self, Portion};
 use crate::session::poll::{Poll, Step};
 use crate::session::reply::{self, Reply};
-use crate::session::stream::{FLUSHES_MAX, Opening, Times};
+use crate::session::stream::{Opening, Times};
 use crate::wire::frame;
 use crate::wire::jsonp::Callback;
 use crate::wire::resume::Announced;
@@ -261,7 +261,7 @@ impl Worker {
 
     /// Hands out a bounded part of what the hub has, and writes to those who get it.
     pub(super) fn deliver_some(&self) -> bool {
-        if self.audience.dirty() > 0 {
+        if self.audience.has_dirty() {
             self.go_on_next();
             return true;
         }
@@ -273,7 +273,7 @@ impl Worker {
             let (rules, now) = (world.rules.clone(), world.now - late);
             more = world.hub(self.number).deliver(&rules, now, &mut |news| self.take(news));
             self.ground.wake(world.hub(self.number), self.number);
-            if !more || self.audience.dirty() >= FLUSHES_MAX {
+            if !more || self.audience.has_full_turn() {
                 break;
             }
         }
