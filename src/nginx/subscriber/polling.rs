@@ -21,7 +21,7 @@ use crate::session::link::Host;
 use crate::session::outbox::Piece;
 use crate::session::paging;
 use crate::session::poll::{Poll, Step};
-use crate::session::reply::{self, Reply};
+use crate::session::reply::{self, Body, Reply};
 use crate::wire::jsonp::Callback;
 use crate::wire::resume::Announced;
 
@@ -89,7 +89,7 @@ impl Asking<'_> {
                     let count = replayed.messages as usize;
                     let Some(rest) = replayed.rest else {
                         audience.answered(token, count);
-                        let body = [Piece::of(body)];
+                        let body = Body::of(body);
                         return respond::messages(
                             request,
                             location,
