@@ -16,7 +16,7 @@ use crate::nginx::request::{NoMemory, Request};
 use crate::session::Framing;
 use crate::session::outbox::Piece;
 use crate::session::reply::Body;
-use crate::wire::resume::Announced;
+use crate::wire::resume::{Announced, ETAG_MAX};
 
 /// Content type of event streams, whatever `types` and `default_type` say.
 const EVENT_STREAM: &[u8] = b"text/event-stream; charset=utf-8";
@@ -118,9 +118,8 @@ fn announce(
     if let Some(date) = announced.last_modified() {
         headers::add(request, "Last-Modified", &date)?;
     }
-    let mut etag = Vec::new();
-    if announced.etag(&mut etag) {
-        headers::add(request, "Etag", &etag)?;
+    if let Some(etag) = announced.etag(&mut [0; ETAG_MAX]) {
+        headers::add(request, "Etag", etag)?;
     }
     Ok(())
 }
