@@ -13,7 +13,7 @@ use crate::nginx::loans::Loans;
 use crate::nginx::location::Location;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::subscriber::admission::{admit, conclude, keep_open};
-use crate::nginx::subscriber::asking::Asked;
+use crate::nginx::subscriber::asking::{Asked, read_backlog};
 use crate::nginx::subscriber::streaming;
 use crate::nginx::worker::{self, Worker};
 use crate::nginx::{clock, departing, faults, respond, settings};
@@ -130,14 +130,12 @@ impl Asking<'_> {
         let mut body = Vec::new();
         let mut reply = Reply::open(layout, self.callback, &mut body);
         let mut count = 0;
-        let replayed = self.worker.operate(|hub, _, now| {
-            hub.read_backlog(subscribed, now, &mut |message| {
-                faults::point("backlog");
-                count += 1;
-                reply.before_message(&mut body);
-                layout.form().render(message, &mut body);
-                !paging::is_full(body.len(), count)
-            })
+        let replayed = read_backlog(self.worker, subscribed, &mut |message| {
+            faults::point("backlog");
+            count += 1;
+            reply.before_message(&mut body);
+            layout.form().render(message, &mut body);
+            !paging::is_full(body.len(), count)
         });
         if replayed.rest.is_none() {
             reply.close(&mut body);
