@@ -53,6 +53,16 @@ is($next->body, 'H[2:two][3:three]F', 'what came between two polls is in one ans
 publish('a', 'four');
 is($t->poll('/lp?id=a', since => $next)->body, 'H[4:four]F', 'and so on, without repeats');
 
+# short ones are copied, long ones lent; at once or after a wait
+for my $length (2036 .. 2048, 100_000) {
+    my $text = 'x' x $length;
+    my $waiting = $t->poll('/lp?id=lengths');
+    $t->wait_subscribers('/stats?id=lengths', 1);
+    publish('lengths', $text);
+    like($waiting->body, qr/\AH\[\d+:$text\]F\z/, "$length bytes, after a wait");
+    like($t->poll('/lp?id=lengths.b1')->body, qr/\AH\[\d+:$text\]F\z/, 'and at once');
+}
+
 # with several channels the answer continues where all of them are
 publish('b', 'b1');
 publish('a', 'a5');

@@ -69,6 +69,11 @@ impl Subscribed {
     pub fn second(&self) -> Seconds {
         self.bound.map_or(0, |(time, _)| time)
     }
+
+    /// Is there a backlog? Without one [`Hub::read_backlog`] has nothing to do.
+    pub fn has_backlog(&self) -> bool {
+        !self.backlogs.is_empty()
+    }
 }
 
 impl Hub {

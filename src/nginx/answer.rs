@@ -107,7 +107,7 @@ pub(crate) fn refused_silently(request: &mut Request, status: u16, why: &'static
 
 /// 200 with a body of known length, in one buffer.
 pub(crate) fn text(request: &mut Request, content_type: &'static str, body: &[u8]) -> Sent {
-    let buffer = buffer_with(request, body)?;
+    let buffer = buffer_with(request, &[body])?;
     let r = request.fields_mut();
     r.headers_out.status = NGX_HTTP_OK as ngx_uint_t;
     r.headers_out.content_length_n = off_t::try_from(body.len()).map_err(|_| NoMemory)?;
@@ -120,10 +120,16 @@ pub(crate) fn text(request: &mut Request, content_type: &'static str, body: &[u8
     if let Some(code) = send_header(request) {
         return Ok(code);
     }
+    Ok(output(request, buffer))
+}
+
+/// Passes on a buffer of the request's own, the last of the response. The content handler returns the
+/// result.
+pub(super) fn output(request: &mut Request, buffer: *mut ngx_buf_t) -> ngx_int_t {
     let mut link = ngx_chain_t { buf: buffer, next: ptr::null_mut() };
     // SAFETY: the request is live, and nothing of it is borrowed; filters copy the links that they
     // keep, and the buffer is the request's.
-    Ok(unsafe { ngx_http_output_filter(request.as_ptr(), &raw mut link) })
+    unsafe { ngx_http_output_filter(request.as_ptr(), &raw mut link) }
 }
 
 /// Sends the status and the headers that are set. `Some`: no body may follow, and the content
@@ -137,15 +143,18 @@ pub(crate) fn send_header(request: &mut Request) -> Option<ngx_int_t> {
     is_over.then_some(sent)
 }
 
-/// The whole body in one buffer, the last of the response.
-fn buffer_with(request: &Request, body: &[u8]) -> Result<*mut ngx_buf_t, NoMemory> {
+/// The whole body in one buffer of the request's, the last of the response.
+pub(super) fn buffer_with(request: &Request, parts: &[&[u8]]) -> Result<*mut ngx_buf_t, NoMemory> {
+    let len: usize = parts.iter().map(|part| part.len()).sum();
     // SAFETY: the pool is the request's.
-    let buffer = unsafe { ngx_create_temp_buf(request.pool().as_ptr(), body.len().max(1)) };
+    let buffer = unsafe { ngx_create_temp_buf(request.pool().as_ptr(), len.max(1)) };
     // SAFETY: null, or a buffer that nobody else knows yet.
     let fields = unsafe { buffer.as_mut() }.ok_or(NoMemory)?;
-    // SAFETY: it was made with room for so many bytes.
-    unsafe { fields.last.copy_from_nonoverlapping(body.as_ptr(), body.len()) };
-    fields.last = fields.last.wrapping_add(body.len());
+    for part in parts {
+        // SAFETY: it was made with room for the bytes of all parts.
+        unsafe { fields.last.copy_from_nonoverlapping(part.as_ptr(), part.len()) };
+        fields.last = fields.last.wrapping_add(part.len());
+    }
     fields.set_last_buf(u32::from(request.is_main()));
     fields.set_last_in_chain(1);
     Ok(buffer)

@@ -232,8 +232,8 @@ unsafe extern "C" fn on_delivery(_: *mut ngx_event_t) {
     let more = ffi::guard("on_delivery", false, || worker.deliver_some());
     worker.is_delivering.set(false);
     ffi::guard("on_delivery", (), || {
-        let has_news = worker.wake_others();
-        if more || has_news {
+        worker.wake_others();
+        if more || worker.hub().has_news() {
             // Not in this round: the loop has other connections to serve.
             worker.events.delivery.post_next();
         }

@@ -129,6 +129,16 @@ pub(crate) fn request_log(r: &ngx_http_request_t) -> NonNull<ngx_log_t> {
 ///
 /// The list holds elements of type `T`, lives for `'a`, and is not changed meanwhile.
 pub(crate) unsafe fn list_items<'a, T: 'a>(list: &'a ngx_list_t) -> impl Iterator<Item = &'a T> {
+    // SAFETY: by this function's own contract.
+    unsafe { list_parts::<T>(list) }.flatten()
+}
+
+/// Walks the parts of a list of nginx's. Nearly always there is one.
+///
+/// # Safety
+///
+/// As for [`list_items`].
+pub(crate) unsafe fn list_parts<'a, T: 'a>(list: &'a ngx_list_t) -> impl Iterator<Item = &'a [T]> {
     let mut part: *const ngx_list_part_t = &raw const list.part;
     core::iter::from_fn(move || {
         // SAFETY: `part` is the list's first part or its successor; a list ends with null.
@@ -143,5 +153,4 @@ pub(crate) unsafe fn list_items<'a, T: 'a>(list: &'a ngx_list_t) -> impl Iterato
         };
         Some(items)
     })
-    .flatten()
 }

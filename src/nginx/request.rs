@@ -113,7 +113,26 @@ impl Request {
 
     /// The first header with this name, without regard to case. For headers that are no lists.
     pub(crate) fn header(&self, name: &'static [u8]) -> Option<&[u8]> {
-        self.header_lines(name).next()
+        let is_it = |header: &&ngx_table_elt_t| header.key.as_bytes().eq_ignore_ascii_case(name);
+        // SAFETY: nginx's list of request headers, complete before any handler runs.
+        let mut parts =
+            unsafe { ffi::list_parts::<ngx_table_elt_t>(&self.fields().headers_in.headers) };
+        let header = parts.find_map(|headers| headers.iter().find(is_it))?;
+        Some(header.value.as_bytes())
+    }
+
+    /// `If-Modified-Since`, which nginx has found already.
+    pub(crate) fn if_modified_since(&self) -> Option<&[u8]> {
+        // SAFETY: null, or an element of the list of request headers.
+        let header = unsafe { self.fields().headers_in.if_modified_since.as_ref() }?;
+        Some(header.value.as_bytes())
+    }
+
+    /// `If-None-Match`, which nginx has found already.
+    pub(crate) fn if_none_match(&self) -> Option<&[u8]> {
+        // SAFETY: null, or an element of the list of request headers.
+        let header = unsafe { self.fields().headers_in.if_none_match.as_ref() }?;
+        Some(header.value.as_bytes())
     }
 
     /// The values of all headers with this name, in the order of the request. For headers that are

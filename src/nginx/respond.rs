@@ -15,12 +15,16 @@ use crate::nginx::peer::Peer;
 use crate::nginx::request::{NoMemory, Request};
 use crate::session::Framing;
 use crate::session::outbox::Piece;
-use crate::wire::resume::Announced;
+use crate::session::reply::Body;
+use crate::wire::resume::{Announced, ETAG_MAX};
 
 /// Content type of event streams, whatever `types` and `default_type` say.
 const EVENT_STREAM: &[u8] = b"text/event-stream; charset=utf-8";
 /// Content type of JSONP.
 const JAVASCRIPT: &[u8] = b"application/javascript";
+
+/// A body as small as this is copied into the request's pool: that costs less than lending it.
+const COPIED_MAX: usize = 2048;
 
 impl Request {
     pub(super) fn peer(&self) -> Peer {
@@ -60,13 +64,20 @@ pub(super) fn messages(
     location: &Location,
     has_callback: bool,
     announced: &Announced,
-    body: impl IntoIterator<Item = Piece>,
+    body: Body,
 ) -> Sent {
     let peer = request.peer();
+    if (1..=COPIED_MAX).contains(&body.len()) {
+        let buffer = answer::buffer_with(request, &body.parts())?;
+        return match open_poll(request, location, has_callback, announced)? {
+            Some(code) => Ok(code),
+            None => Ok(answer::output(request, buffer)),
+        };
+    }
     let loans = Loans::of(peer).ok_or(NoMemory)?;
     match open_poll(request, location, has_callback, announced)? {
         Some(code) => Ok(code),
-        None => Ok(finish(peer, body, loans)),
+        None => Ok(finish(peer, body.into_pieces(), loans)),
     }
 }
 
@@ -107,9 +118,8 @@ fn announce(
     if let Some(date) = announced.last_modified() {
         headers::add(request, "Last-Modified", &date)?;
     }
-    let mut etag = Vec::new();
-    if announced.etag(&mut etag) {
-        headers::add(request, "Etag", &etag)?;
+    if let Some(etag) = announced.etag(&mut [0; ETAG_MAX]) {
+        headers::add(request, "Etag", etag)?;
     }
     Ok(())
 }

@@ -111,21 +111,18 @@ impl Worker {
 
     /// Wakes the workers, this one included, that have news since the last operation.
     pub(crate) fn after_operation(&self) {
-        if self.wake_others() && !self.is_delivering.get() {
+        self.wake_others();
+        if !self.is_delivering.get() && self.hub().has_news() {
             self.events.delivery.post();
         }
     }
 
-    /// Does this worker have news itself?
-    pub(super) fn wake_others(&self) -> bool {
-        let (wakes, has_news) = {
-            let mut hub = self.hub();
-            (hub.take_wakes(), hub.has_news())
-        };
+    /// Wakes the other workers that have news since the last operation.
+    pub(super) fn wake_others(&self) {
+        let wakes = self.hub().take_wakes();
         for seat in wakes {
             wake::wake(seat as usize);
         }
-        has_news
     }
 
     /// The number of the form that messages have in this location, without padding.

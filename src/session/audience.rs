@@ -261,17 +261,16 @@ impl<H: Host> Audience<H> {
             let subscriber = records.slots.get(token)?;
             (how(subscriber), subscriber.is_answer())
         };
-        let subscriber = self.take_out(host, token)?;
-        Some(Departure { link: subscriber.link, how, is_answer })
+        let link = self.take_out(host, token)?;
+        Some(Departure { link, how, is_answer })
     }
 
     /// Statistics stop counting a subscriber before its last byte can be read.
-    fn take_out(&self, host: &H, token: Token) -> Option<Subscriber<H>> {
-        let subscriber = self.records.borrow_mut().remove(token)?;
-        let entry = Entry { reason: Some(subscriber.reason), ..subscriber.entry() };
+    fn take_out(&self, host: &H, token: Token) -> Option<H::Link> {
+        let (link, entry) = self.records.borrow_mut().remove(token)?;
         host.leave(token);
-        host.write_down(&subscriber.link, entry);
-        Some(subscriber)
+        host.write_down(&link, entry);
+        Some(link)
     }
 
     pub(super) fn change(&self, token: Token, change: impl FnOnce(&mut Subscriber<H>)) {
@@ -300,11 +299,15 @@ impl<H: Host> Records<H> {
         }
     }
 
-    fn remove(&mut self, token: Token) -> Option<Subscriber<H>> {
-        self.slots.get(token)?;
+    /// Removes the subscriber. Answers its connection and its last entry.
+    fn remove(&mut self, token: Token) -> Option<(H::Link, Entry)> {
         self.quit(token);
+        let subscriber = self.slots.get(token)?;
+        let entry = Entry { reason: Some(subscriber.reason), ..subscriber.entry() };
+        let link = subscriber.link.clone();
         self.gaps.forget(token);
-        self.slots.remove(token)
+        self.slots.remove(token);
+        Some((link, entry))
     }
 
     /// Its interval of this kind begins now.
@@ -402,11 +405,13 @@ impl<H: Host> Slots<H> {
         if slot.generation == token.generation() { slot.tenant.as_mut() } else { None }
     }
 
-    fn remove(&mut self, token: Token) -> Option<Subscriber<H>> {
-        self.get(token)?;
-        let tenant = self.slot(token.index())?.tenant.take();
-        self.free.push(token.index());
-        tenant
+    fn remove(&mut self, token: Token) {
+        if self.get(token).is_some()
+            && let Some(slot) = self.slot(token.index())
+        {
+            slot.tenant = None;
+            self.free.push(token.index());
+        }
     }
 
     fn some_from(&self, from: usize, slots: usize) -> (Vec<Token>, Option<usize>) {

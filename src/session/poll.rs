@@ -20,7 +20,7 @@ use crate::session::due::Kind;
 use crate::session::fanout::Order;
 use crate::session::link::{Host, Link};
 use crate::session::outbox::Piece;
-use crate::session::reply::Reply;
+use crate::session::reply::Body;
 use crate::wire::jsonp::Callback;
 use crate::wire::resume::Announced;
 
@@ -57,7 +57,7 @@ pub struct Answer {
     /// It is JSONP.
     pub has_callback: bool,
     /// `None`: 304, without a body.
-    pub body: Option<[Piece; 3]>,
+    pub body: Option<Body>,
 }
 
 /// What comes of a look at the old messages.
@@ -129,19 +129,9 @@ impl Poll {
             None => (now, None),
         };
         let has_callback = callback.is_some();
-        let body = message.map(|message| around(layout, callback.as_ref(), message));
+        let body = message.map(|message| Body::around(layout, callback.as_ref(), message));
         Answer { announced, has_callback, body }
     }
-}
-
-/// Header, callback and footer for one message that others are sent as well.
-fn around(layout: &Layout, callback: Option<&Callback>, message: Piece) -> [Piece; 3] {
-    let mut before = Vec::new();
-    let mut reply = Reply::open(layout, callback, &mut before);
-    reply.before_message(&mut before);
-    let mut after = Vec::new();
-    reply.close(&mut after);
-    [Piece::of(before), message, Piece::of(after)]
 }
 
 impl<H: Host> Audience<H> {

@@ -8,6 +8,7 @@
 //! them, so the renderings can be shared with other subscribers.
 
 use crate::session::Layout;
+use crate::session::outbox::Piece;
 use crate::wire::jsonp::{self, Callback};
 
 /// An answer that is being written: [`Reply::open`], then [`Reply::before_message`] before each
@@ -43,6 +44,57 @@ impl<'a> Reply<'a> {
             callback.close(out);
         }
         self.layout.close(out);
+    }
+}
+
+/// The whole body of an answer.
+#[derive(Debug, Default)]
+pub struct Body {
+    /// Bytes that only this client gets; perhaps all there are.
+    own: Vec<u8>,
+    /// A message that others get as well, and what comes after it for this client.
+    shared: Option<(Piece, Vec<u8>)>,
+}
+
+impl Body {
+    /// A body of these bytes.
+    pub fn of(own: Vec<u8>) -> Self {
+        Self { own, shared: None }
+    }
+
+    /// Header, callback and footer around one message that others are sent as well.
+    pub fn around(layout: &Layout, callback: Option<&Callback>, message: Piece) -> Self {
+        let (mut own, mut after) = (Vec::new(), Vec::new());
+        let mut reply = Reply::open(layout, callback, &mut own);
+        reply.before_message(&mut own);
+        reply.close(&mut after);
+        Self { own, shared: Some((message, after)) }
+    }
+
+    /// Its bytes, in parts that may be empty.
+    pub fn parts(&self) -> [&[u8]; 3] {
+        let (message, after) = match &self.shared {
+            Some((message, after)) => (message.bytes(), after.as_slice()),
+            None => (&[][..], &[][..]),
+        };
+        [&self.own, message, after]
+    }
+
+    /// How many bytes it has.
+    pub fn len(&self) -> usize {
+        self.parts().iter().map(|part| part.len()).sum()
+    }
+
+    /// Has it no bytes?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The same, as pieces that need not be copied.
+    pub fn into_pieces(self) -> impl Iterator<Item = Piece> {
+        let (message, after) = self.shared.unzip();
+        let pieces = [Some(Piece::of(self.own)), message, after.map(Piece::of)];
+        pieces.into_iter().flatten()
     }
 }
 

@@ -12,6 +12,8 @@
 //! As in nginx, a one-digit day in the first form cannot be parsed, and what follows the seconds is
 //! ignored. Clients notice both.
 
+use std::cell::Cell;
+
 use crate::model::Seconds;
 
 /// Bytes of a rendered HTTP date.
@@ -25,8 +27,33 @@ const MONTHS: [&[u8; 3]; 12] = [
     b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
 ];
 
+thread_local! {
+    /// The date that was rendered last, and its second. Most of those that follow are the same, and clients
+    /// send it back.
+    static LATEST: Cell<(Seconds, [u8; HTTP_DATE_LEN])> = const {
+        Cell::new((0, *b"Thu, 01 Jan 1970 00:00:00 GMT"))
+    };
+}
+
 /// `Tue, 05 May 2026 09:08:07 GMT`. A time outside the years 1970 to 9999 gives the nearest one.
 pub fn http_date(time: Seconds) -> [u8; HTTP_DATE_LEN] {
+    let time = time.clamp(0, LAST);
+    let (latest, date) = LATEST.get();
+    if latest == time {
+        return date;
+    }
+    let date = render(time);
+    LATEST.set((time, date));
+    date
+}
+
+/// Reads an HTTP date in one of the three forms. `None`: it is none of them, or no real date.
+pub fn parse(value: &[u8]) -> Option<Seconds> {
+    let (latest, date) = LATEST.get();
+    if date == value { Some(latest) } else { read(value) }
+}
+
+fn render(time: Seconds) -> [u8; HTTP_DATE_LEN] {
     let civil = Civil::new(time);
     let mut date = *b"Thu, 01 Jan 1970 00:00:00 GMT";
     put(&mut date, 0, WEEKDAYS.get(civil.weekday).copied().unwrap_or(b"???"));
@@ -54,8 +81,7 @@ pub fn iso_date(time: Seconds) -> [u8; 19] {
     date
 }
 
-/// Reads an HTTP date in one of the three forms. `None`: it is none of them, or no real date.
-pub fn parse(value: &[u8]) -> Option<Seconds> {
+fn read(value: &[u8]) -> Option<Seconds> {
     let stop = value.iter().position(|byte| matches!(byte, b',' | b' '))?;
     let asctime = value.get(stop) == Some(&b' ');
     let mut reader = Reader(value.get(stop + 1..)?);
@@ -266,8 +292,23 @@ mod tests {
     fn parse_undoes_render() {
         let mut time = 0;
         while time < 5_000_000_000 {
-            assert_eq!(parse(&http_date(time)), Some(time));
+            assert_eq!(read(&render(time)), Some(time));
             time += 1_000_003;
+        }
+    }
+
+    #[test]
+    fn what_was_rendered_last_changes_no_answer() {
+        for time in [-5, 0, 1, 1, 951_782_400, LAST, i64::MAX, 0] {
+            let date = http_date(time);
+            assert_eq!((date, parse(&date)), (render(time), read(&date)));
+            for at in 0..HTTP_DATE_LEN {
+                let mut other = date;
+                other[at] ^= 1;
+                assert_eq!(parse(&other), read(&other));
+                assert_eq!(parse(&date[..at]), read(&date[..at]));
+            }
+            assert_eq!(parse(&[&date[..], b"; length=3"].concat()), Some(time.clamp(0, LAST)));
         }
     }
 }

@@ -71,6 +71,14 @@ pub fn parse(decoded: &[u8]) -> Vec<Requested<'_>> {
     requested
 }
 
+/// The channel of a decoded path, if it is one piece and names one.
+pub fn only(decoded: &[u8]) -> Option<Requested<'_>> {
+    if memchr::memchr(b'/', decoded).is_some() {
+        return None;
+    }
+    Some(parse_piece(decoded)).filter(|channel| !channel.id.is_empty())
+}
+
 /// A list as short as this is looked through faster than a table is made.
 const LOOKED_THROUGH: usize = 8;
 
@@ -177,6 +185,12 @@ mod tests {
         for (path, expected) in cases {
             let expected: Vec<_> = expected.iter().map(|(id, b)| (id.to_string(), *b)).collect();
             assert_eq!(parsed(path), expected, "{path}");
+            let decoded = decode(path.as_bytes());
+            if let Some(only) = only(&decoded) {
+                assert_eq!(parse(&decoded), [only], "{path}");
+            } else {
+                assert!(expected.is_empty() || decoded.contains(&b'/'), "{path}");
+            }
         }
     }
 

@@ -14,7 +14,10 @@
 //! back. So it works wherever the messages are kept.
 
 use crate::model::{Seconds, Since};
-use crate::wire::{date, template};
+use crate::wire::date;
+
+/// Bytes of the longest `Etag`.
+pub const ETAG_MAX: usize = 2 + 20;
 
 /// Reads the three inputs. `None`: the header is absent, and no directive replaces it.
 pub fn parse_since<'a>(
@@ -195,12 +198,23 @@ impl Announced {
         (self.time > 0).then(|| date::http_date(self.time))
     }
 
-    /// Appends the value of `Etag`. `false`: the header is left out.
-    pub fn etag(&self, out: &mut Vec<u8>) -> bool {
-        let Some(tag) = self.tag else { return false };
-        out.extend_from_slice(b"W/");
-        template::push_decimal(tag, out);
-        true
+    /// The value of `Etag`, written into `room`. `None`: the header is left out.
+    pub fn etag<'a>(&self, room: &'a mut [u8; ETAG_MAX]) -> Option<&'a [u8]> {
+        let mut rest = self.tag?;
+        let mut from = ETAG_MAX;
+        for place in room.iter_mut().rev() {
+            *place = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            from -= 1;
+            if rest == 0 {
+                break;
+            }
+        }
+        for byte in [b'/', b'W'] {
+            from -= 1;
+            room[from] = byte;
+        }
+        room.get(from..)
     }
 }
 
@@ -327,7 +341,7 @@ mod tests {
     #[test]
     fn announces_the_newest_contribution() {
         let mut announced = Announced::since(&Since::default());
-        assert_eq!((announced.last_modified(), announced.etag(&mut Vec::new())), (None, false));
+        assert_eq!((announced.last_modified(), announced.etag(&mut [0; ETAG_MAX])), (None, None));
         announced.contribute(100, 2);
         announced.contribute(100, 1);
         announced.contribute(99, 9);
@@ -336,9 +350,12 @@ mod tests {
         assert_eq!(announced, Announced { time: 101, tag: Some(1) });
         assert!(announced.covers(101, 1) && announced.covers(100, 7) && !announced.covers(101, 2));
 
-        let mut etag = Vec::new();
-        assert!(announced.etag(&mut etag));
-        assert_eq!(etag, b"W/1");
+        for (tag, etag) in
+            [(1, &b"W/1"[..]), (0, b"W/0"), (10, b"W/10"), (u64::MAX, b"W/18446744073709551615")]
+        {
+            let announced = Announced { tag: Some(tag), ..announced };
+            assert_eq!(announced.etag(&mut [b'x'; ETAG_MAX]), Some(etag));
+        }
         assert_eq!(announced.last_modified().as_ref(), Some(b"Thu, 01 Jan 1970 00:01:41 GMT"));
     }
 

@@ -1,48 +1,89 @@
 //! What a subscriber's request asks for: which channels, and from where on.
 
 use core::ptr::NonNull;
+use std::borrow::Cow;
 
 use ngx::ffi::ngx_http_complex_value_t;
 
-use crate::hub::{Refusal, Stay, Subscribe, Subscribed};
-use crate::model::{Since, Token};
+use crate::hub::{Refusal, Replayed, Stay, Subscribe, Subscribed};
+use crate::model::{Message, Seconds, Since, Token};
 use crate::nginx::faults;
 use crate::nginx::location::Location;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::worker::Worker;
-use crate::wire::path::Requested;
+use crate::wire::path;
 use crate::wire::resume;
 
 /// The value of a directive, decoded; without the directive, that of the header.
-pub(super) fn value(
-    request: &Request,
+pub(super) fn value<'a>(
+    request: &'a Request,
     directive: Option<NonNull<ngx_http_complex_value_t>>,
-    header: &'static [u8],
-) -> Result<Option<Vec<u8>>, NoMemory> {
+    header: impl FnOnce(&'a Request) -> Option<&'a [u8]>,
+) -> Result<Option<Cow<'a, [u8]>>, NoMemory> {
     match directive {
-        Some(value) => request.decoded(value).map(Some),
-        None => Ok(request.header(header).map(<[u8]>::to_vec)),
+        Some(value) => Ok(Some(Cow::Owned(request.decoded(value)?))),
+        None => Ok(header(request).map(Cow::Borrowed)),
     }
 }
 
-/// What a client says it has received, as it says it.
+/// What a client says it has received.
 pub(super) struct Received {
-    time: Option<Vec<u8>>,
-    tag: Option<Vec<u8>>,
+    time: Option<Seconds>,
+    tag: Option<u64>,
     event_id: Option<Vec<u8>>,
 }
 
 impl Received {
     pub(super) fn of(request: &Request, location: &Location) -> Result<Self, NoMemory> {
-        Ok(Self {
-            time: value(request, location.last_received_message_time, b"If-Modified-Since")?,
-            tag: value(request, location.last_received_message_tag, b"If-None-Match")?,
-            event_id: value(request, location.last_event_id, b"Last-Event-Id")?,
-        })
+        let time = value(request, location.last_received_message_time, Request::if_modified_since)?;
+        let tag = value(request, location.last_received_message_tag, Request::if_none_match)?;
+        let event_id = value(request, location.last_event_id, |r| r.header(b"Last-Event-Id"))?;
+        let Since { time, tag, event_id } =
+            resume::parse_since(time.as_deref(), tag.as_deref(), event_id.as_deref());
+        Ok(Self { time, tag, event_id: event_id.map(<[u8]>::to_vec) })
     }
 
     pub(super) fn since(&self) -> Since<'_> {
-        resume::parse_since(self.time.as_deref(), self.tag.as_deref(), self.event_id.as_deref())
+        Since { time: self.time, tag: self.tag, event_id: self.event_id.as_deref() }
+    }
+}
+
+/// Hands out the selected old messages, as [`Hub::read_backlog`](crate::hub::Hub::read_backlog) does.
+pub(super) fn read_backlog(
+    worker: &Worker,
+    subscribed: &mut Subscribed,
+    each: &mut dyn FnMut(&Message<'_>) -> bool,
+) -> Replayed {
+    if subscribed.has_backlog() {
+        worker.operate(|hub, _, now| hub.read_backlog(subscribed, now, each))
+    } else {
+        Replayed::default()
+    }
+}
+
+/// A channel's id, and how many of its old messages are wanted.
+type Requested<'a> = (&'a [u8], Option<u64>);
+
+/// The channels that a path names. Nearly always there is one, which takes no memory of its own.
+pub(super) enum Channels<'a> {
+    One([Requested<'a>; 1]),
+    Many(Vec<Requested<'a>>),
+}
+
+impl<'a> Channels<'a> {
+    pub(super) fn of(path: &'a [u8]) -> Self {
+        let both = |channel: path::Requested<'a>| (channel.id, channel.backtrack);
+        match path::only(path) {
+            Some(channel) => Self::One([both(channel)]),
+            None => Self::Many(path::parse(path).into_iter().map(both).collect()),
+        }
+    }
+
+    pub(super) fn as_slice(&self) -> &[Requested<'a>] {
+        match self {
+            Self::One(one) => one,
+            Self::Many(many) => many,
+        }
     }
 }
 
@@ -63,9 +104,8 @@ impl Asked<'_> {
         stay: Stay,
         bounded: bool,
     ) -> Result<Subscribed, Refusal> {
-        let requested: Vec<_> = self.requested.iter().map(|r| (r.id, r.backtrack)).collect();
         let request = Subscribe {
-            requested: &requested,
+            requested: self.requested,
             since: self.since,
             authorized_only: location.authorized_channels_only,
             wildcard_max: location.wildcard_channel_max_qtd,

@@ -12,7 +12,7 @@ use crate::nginx::client::Client;
 use crate::nginx::location::Location;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::subscriber::admission::{admit, conclude, keep_open};
-use crate::nginx::subscriber::asking::Asked;
+use crate::nginx::subscriber::asking::{Asked, read_backlog};
 use crate::nginx::subscriber::streaming;
 use crate::nginx::worker::{self, Worker};
 use crate::nginx::{clock, departing, faults, respond, settings};
@@ -20,7 +20,7 @@ use crate::session::link::Host;
 use crate::session::outbox::Piece;
 use crate::session::paging;
 use crate::session::poll::{Poll, Step};
-use crate::session::reply::{self, Reply};
+use crate::session::reply::{self, Body, Reply};
 use crate::wire::jsonp::Callback;
 use crate::wire::resume::Announced;
 
@@ -88,7 +88,7 @@ impl Asking<'_> {
                     let count = replayed.messages as usize;
                     let Some(rest) = replayed.rest else {
                         audience.answered(token, count);
-                        let body = [Piece::of(body)];
+                        let body = Body::of(body);
                         return respond::messages(
                             request,
                             location,
@@ -129,14 +129,12 @@ impl Asking<'_> {
         let mut body = Vec::new();
         let mut reply = Reply::open(layout, self.callback, &mut body);
         let mut count = 0;
-        let replayed = self.worker.operate(|hub, _, now| {
-            hub.read_backlog(subscribed, now, &mut |message| {
-                faults::point("backlog");
-                count += 1;
-                reply.before_message(&mut body);
-                layout.form().render(message, &mut body);
-                !paging::is_full(body.len(), count)
-            })
+        let replayed = read_backlog(self.worker, subscribed, &mut |message| {
+            faults::point("backlog");
+            count += 1;
+            reply.before_message(&mut body);
+            layout.form().render(message, &mut body);
+            !paging::is_full(body.len(), count)
         });
         if replayed.rest.is_none() {
             reply.close(&mut body);

@@ -14,7 +14,7 @@ use crate::nginx::location::Location;
 use crate::nginx::peer::Peer;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::subscriber::admission::{admit, conclude, keep_open};
-use crate::nginx::subscriber::asking::{Asked, value};
+use crate::nginx::subscriber::asking::{Asked, read_backlog, value};
 use crate::nginx::subscriber::forgetting::forget_header;
 use crate::nginx::worker::{self, Worker};
 use crate::nginx::{clock, departing, faults, request_pool, respond, settings};
@@ -106,11 +106,9 @@ pub(super) fn begin(
     let audience = &worker.audience;
     let frames_chunks = portion.is_chunked();
     let rest = audience.form_of(token).and_then(|form| {
-        let replayed = worker.operate(|hub, _, now| {
-            hub.read_backlog(&mut subscribed, now, &mut |message| {
-                faults::point("backlog");
-                portion.push(&form, message)
-            })
+        let replayed = read_backlog(worker, &mut subscribed, &mut |message| {
+            faults::point("backlog");
+            portion.push(&form, message)
         });
         replayed.rest
     });
@@ -140,7 +138,7 @@ fn padding(request: &Request, location: &Location) -> Result<Option<Padding>, No
     if location.padding.is_empty() {
         return Ok(None);
     }
-    let Some(agent) = value(request, location.user_agent, b"User-Agent")? else {
+    let Some(agent) = value(request, location.user_agent, |r| r.header(b"User-Agent"))? else {
         return Ok(None);
     };
     if agent.is_empty() {

@@ -17,7 +17,7 @@ use crate::nginx::answer::{self, FAILED, Sent};
 use crate::nginx::location::Location;
 use crate::nginx::request::{Method, NoMemory, Request};
 use crate::nginx::subscriber::admission::{admit, conclude};
-use crate::nginx::subscriber::asking::{Asked, Received};
+use crate::nginx::subscriber::asking::{Asked, Channels, Received};
 use crate::nginx::subscriber::forgetting::forget_header;
 use crate::nginx::subscriber::{events, streaming};
 use crate::nginx::worker::{self, Worker};
@@ -26,8 +26,8 @@ use crate::session::departure::Reason;
 use crate::session::link::Way;
 use crate::session::paging::Portion;
 use crate::session::stream::Opening;
+use crate::wire::frame;
 use crate::wire::handshake::{self, BadHandshake, Handshake};
-use crate::wire::{frame, path};
 
 /// The reason in the answer to an incomplete handshake.
 const EXPLAIN_HEADERS: &str = "Don't have at least one of the mandatory headers: Connection, \
@@ -58,11 +58,12 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
     }
     let Some(worker) = worker::this() else { return Ok(FAILED) };
     let path = request.channels_path(location)?;
-    let requested = path::parse(&path);
+    let channels = Channels::of(&path);
+    let requested = channels.as_slice();
     let received = Received::of(request, location)?;
     // Last, because a map with a regular expression changes the captures that other values use.
     let protocol = protocol(request, location)?;
-    let asked = Asked { requested: &requested, since: received.since() };
+    let asked = Asked { requested, since: received.since() };
 
     let input = take_input(request);
     let audience = &worker.audience;

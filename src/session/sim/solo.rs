@@ -11,6 +11,7 @@ use crate::session::audience::{Audience, Records, State};
 use crate::session::departure::{Departure, Entry, How, Reason};
 use crate::session::fanout::Fanout;
 use crate::session::link::{Host, Lagged, Read, Unpublished, Way};
+use crate::session::outbox::Piece;
 use crate::session::paging::Portion;
 use crate::session::poll::Poll;
 use crate::session::stream::Opening;
@@ -407,7 +408,11 @@ pub(in crate::session) fn depart(departure: Departure<SimLink>) {
         How::Closed => End::Closed,
         How::Answered(answer) => {
             let body = answer.body.map(|body| {
-                body.iter().flat_map(|piece| piece.bytes().to_vec()).collect::<Vec<u8>>()
+                let (copied, len) = (body.parts().concat(), body.len());
+                let pieces: Vec<_> = body.into_pieces().collect();
+                let shown: Vec<_> = pieces.iter().map(Piece::bytes).collect();
+                assert_eq!((copied.len(), &copied), (len, &shown.concat()), "both ways to send it");
+                copied
             });
             End::Answered(answer.announced, body)
         }
