@@ -14,6 +14,7 @@ use core::ptr::NonNull;
 use ngx::ffi::{ngx_http_finalize_request, ngx_http_request_t, ngx_int_t};
 
 use crate::hub::Post;
+use crate::model::Few;
 use crate::nginx::answer::{self, FAILED, Sent};
 use crate::nginx::body::{self, Body};
 use crate::nginx::location::{Location, Mode};
@@ -22,8 +23,10 @@ use crate::nginx::{faults, ffi, headers, log, settings, statistics, worker};
 use crate::wire::path;
 
 thread_local! {
-    /// The decoded path of the request whose body nginx is reading just now.
-    static AT_HAND: Cell<Option<(NonNull<ngx_http_request_t>, Vec<u8>)>> = const { Cell::new(None) };
+    /// The decoded path of the request whose body nginx is reading just now. It lives as long as the
+    /// request; when `body::read` has returned, it is here no more.
+    static AT_HAND: Cell<Option<(NonNull<ngx_http_request_t>, &'static [u8])>> =
+        const { Cell::new(None) };
 }
 
 const METHODS: &str = "GET, POST, PUT";
@@ -57,8 +60,9 @@ fn begin(request: &mut Request) -> Sent {
         }
         _ => return unread(request, |request| answer::not_allowed(request, methods)),
     };
-    let path = request.channels_path(location)?;
-    let channels = ids(&path);
+    // SAFETY: used in this handler only, and before it returns in `on_body`.
+    let path = unsafe { request.channels_path(location) }?;
+    let channels = ids(path);
     let checked = worker::with(|worker| {
         let (mut hub, rules) = (worker.hub(), worker.rules());
         hub.check_publisher(&channels, task.changes(), task.creates(), rules)
@@ -114,9 +118,10 @@ fn act(request: &mut Request) -> Sent {
     // Nearly always the body is there at once, and then the path is still at hand.
     let path = match AT_HAND.take() {
         Some((r, path)) if r == request.as_non_null() => path,
-        _ => request.channels_path(location)?,
+        // SAFETY: used in this handler only.
+        _ => unsafe { request.channels_path(location) }?,
     };
-    let channels = ids(&path);
+    let channels = ids(path);
     if request.method() == Method::Delete {
         delete(request, &channels)
     } else {
@@ -215,6 +220,6 @@ fn publisher_location<'a>(request: &Request) -> Option<(&'a Location, bool)> {
 }
 
 /// The channels of a decoded path. A publisher ignores backtracks.
-fn ids(path: &[u8]) -> Vec<&[u8]> {
-    path::parse(path).into_iter().map(|requested| requested.id).collect()
+fn ids(path: &[u8]) -> Few<&[u8]> {
+    path::parse(path).iter().map(|requested| requested.id).collect()
 }

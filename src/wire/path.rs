@@ -15,6 +15,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use crate::model::Few;
+
 /// One channel of a path. It borrows from the decoded path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Requested<'a> {
@@ -55,8 +57,8 @@ pub fn decode(encoded: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// Splits a decoded path into its channels, in the order in which each is named for the first time.
-pub fn parse(decoded: &[u8]) -> Vec<Requested<'_>> {
-    let mut requested: Vec<Requested<'_>> = Vec::new();
+pub fn parse(decoded: &[u8]) -> Few<Requested<'_>> {
+    let mut requested: Few<Requested<'_>> = Few::default();
     let mut places = Places::default();
     for piece in decoded.split(|byte| *byte == b'/') {
         let channel = parse_piece(piece);
@@ -77,7 +79,7 @@ const LOOKED_THROUGH: usize = 8;
 /// Where ids stand in a list that grows: looked through while it is short, then by a table.
 #[derive(Default)]
 struct Places<'a> {
-    table: HashMap<&'a [u8], usize>,
+    table: Option<HashMap<&'a [u8], usize>>,
 }
 
 impl<'a> Places<'a> {
@@ -86,10 +88,10 @@ impl<'a> Places<'a> {
         if list.len() < LOOKED_THROUGH {
             return list.iter().position(|other| other.id == id);
         }
-        if self.table.is_empty() {
-            self.table.extend(list.iter().enumerate().map(|(place, other)| (other.id, place)));
-        }
-        match self.table.entry(id) {
+        let table = self.table.get_or_insert_with(|| {
+            list.iter().enumerate().map(|(place, other)| (other.id, place)).collect()
+        });
+        match table.entry(id) {
             Entry::Occupied(place) => Some(*place.get()),
             Entry::Vacant(place) => {
                 place.insert(list.len());

@@ -60,8 +60,9 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
         return Ok(answer::refused_silently(request, 400, "a handshake has no body"));
     }
     let Some(worker) = worker::this() else { return Ok(FAILED) };
-    let path = request.channels_path(location)?;
-    let requested = path::parse(&path);
+    // SAFETY: used in this handler only, and before the request's header is forgotten.
+    let path = unsafe { request.channels_path(location) }?;
+    let requested = path::parse(path);
     let received = Received::of(request, location)?;
     // Last, because a map with a regular expression changes the captures that other values use.
     let protocol = protocol(request, location)?;
@@ -109,9 +110,10 @@ fn protocol(request: &Request, location: &Location) -> Result<Option<Vec<u8>>, N
     }
     let mut known = Vec::with_capacity(location.websocket_protocols.len());
     for value in &location.websocket_protocols {
-        known.push(variables::evaluate(request.as_non_null(), *value).ok_or(NoMemory)?);
+        // SAFETY: the request is live, and the texts are used in this function only.
+        let text = unsafe { variables::evaluate(request.as_non_null(), *value) };
+        known.push(text.ok_or(NoMemory)?);
     }
-    let known: Vec<&[u8]> = known.iter().map(Vec::as_slice).collect();
     Ok(handshake::choose_protocol(&offered, &known).map(<[u8]>::to_vec))
 }
 
