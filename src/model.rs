@@ -198,9 +198,9 @@ pub struct Since<'a> {
 
 /// The figures of one channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChannelInfo {
+pub struct ChannelInfo<Id = Vec<u8>> {
     /// Channel id, raw bytes.
-    pub id: Vec<u8>,
+    pub id: Id,
     /// Id of its last message.
     pub published: u64,
     /// Messages now stored in it.

@@ -2,7 +2,7 @@
 
 use crate::hub::census::Figures;
 use crate::hub::{Found, Hub, Refusal, Rules};
-use crate::model::{ChannelInfo, Seconds};
+use crate::model::{ChannelInfo, Few, Seconds};
 use crate::store::arena::Handle;
 use crate::store::channel::{Channel, EVENTS, WILDCARD};
 use crate::store::message::{BINARY, Content, Message, REPLAYABLE, STORED, TAG_MAX};
@@ -141,26 +141,26 @@ impl Hub {
     /// # Errors
     ///
     /// Those of [`Hub::publish`].
-    pub fn publish_and_tell(
+    pub fn publish_and_tell<'a>(
         &mut self,
-        channels: &[&[u8]],
+        channels: &[&'a [u8]],
         post: &Post<'_>,
         rules: &Rules,
         now: Seconds,
-    ) -> Result<Vec<ChannelInfo>, Refusal> {
-        let mut told = Vec::with_capacity(channels.len());
-        let mut each = |id: &[u8], figures: Figures| told.push(figures.into_info(id.to_vec()));
+    ) -> Result<Few<ChannelInfo<&'a [u8]>>, Refusal> {
+        let mut told = Few::default();
+        let mut each = |id: &'a [u8], figures: Figures| told.push(figures.into_info(id));
         self.publish_each(channels, post, rules, now, &mut each)?;
         Ok(told)
     }
 
-    fn publish_each(
+    fn publish_each<'a>(
         &mut self,
-        channels: &[&[u8]],
+        channels: &[&'a [u8]],
         post: &Post<'_>,
         rules: &Rules,
         now: Seconds,
-        each: &mut dyn FnMut(&[u8], Figures),
+        each: &mut dyn FnMut(&'a [u8], Figures),
     ) -> Result<(), Refusal> {
         self.check_publisher(channels, true, true, rules)?;
         if !post.may_be_empty && post.body.iter().all(|piece| piece.is_empty()) {

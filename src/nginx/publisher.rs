@@ -145,7 +145,7 @@ fn publish(request: &mut Request, location: &Location, channels: &[&[u8]]) -> Se
             if location.channel_info_on_publish {
                 hub.publish_and_tell(channels, &post, rules, now)
             } else {
-                hub.publish(channels, &post, rules, now).map(|()| Vec::new())
+                hub.publish(channels, &post, rules, now).map(|()| Few::default())
             }
         })
     };

@@ -97,9 +97,9 @@ pub(super) fn look_up(channels: &[&[u8]]) -> Vec<ChannelInfo> {
 
 /// 200 with the numbers of these channels, in the format that the client accepts: all as a list, or
 /// only the first.
-pub(super) fn send_channels(
+pub(super) fn send_channels<Id: AsRef<[u8]>>(
     request: &mut Request,
-    channels: &[ChannelInfo],
+    channels: &[ChannelInfo<Id>],
     as_list: bool,
 ) -> Sent {
     let format = Format::choose(request.header_lines(b"Accept"));
