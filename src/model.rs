@@ -177,11 +177,12 @@ impl<T> DerefMut for Few<T> {
 
 impl<T> FromIterator<T> for Few<T> {
     fn from_iter<I: IntoIterator<Item = T>>(elements: I) -> Self {
-        let mut few = Self::default();
-        for element in elements {
-            few.push(element);
+        let mut elements = elements.into_iter();
+        let Some(first) = elements.next() else { return Self::default() };
+        match elements.next() {
+            None => Self::One([first]),
+            Some(second) => Self::Many([first, second].into_iter().chain(elements).collect()),
         }
-        few
     }
 }
 

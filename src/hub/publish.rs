@@ -133,15 +133,18 @@ impl Hub {
         rules: &Rules,
         now: Seconds,
     ) -> Result<(), Refusal> {
-        self.publish_each(channels, post, rules, now, &mut |_, _| {})
+        self.check_publisher(channels, true, true, rules)?;
+        self.publish_checked(channels, post, rules, now).map(drop)
     }
 
-    /// As [`Hub::publish`], and what is to be said about the channels then.
+    /// As [`Hub::publish`], for a caller that has [checked](Hub::check_publisher) the channels just now.
+    /// Answers what is to be said about the channels then.
     ///
     /// # Errors
     ///
-    /// Those of [`Hub::publish`].
-    pub fn publish_and_tell<'a>(
+    /// [`Refusal::EmptyPost`]; [`Refusal::NoMemory`]; [`Refusal::TooManyChannels`] if there have come more
+    /// since. Nothing has changed then.
+    pub fn publish_checked<'a>(
         &mut self,
         channels: &[&'a [u8]],
         post: &Post<'_>,
@@ -150,19 +153,6 @@ impl Hub {
     ) -> Result<Few<ChannelInfo<&'a [u8]>>, Refusal> {
         let mut told = Few::default();
         let mut each = |id: &'a [u8], figures: Figures| told.push(figures.into_info(id));
-        self.publish_each(channels, post, rules, now, &mut each)?;
-        Ok(told)
-    }
-
-    fn publish_each<'a>(
-        &mut self,
-        channels: &[&'a [u8]],
-        post: &Post<'_>,
-        rules: &Rules,
-        now: Seconds,
-        each: &mut dyn FnMut(&'a [u8], Figures),
-    ) -> Result<(), Refusal> {
-        self.check_publisher(channels, true, true, rules)?;
         if !post.may_be_empty && post.body.iter().all(|piece| piece.is_empty()) {
             return Err(Refusal::EmptyPost);
         }
@@ -170,7 +160,7 @@ impl Hub {
             // One channel gets it or does not: nothing has to be looked at before.
             let message = if post.store { Some(self.stage(post, now)?) } else { None };
             each(id, self.publish_one(id, post, message, rules, now)?);
-            return Ok(());
+            return Ok(told);
         }
         let mut staged = Vec::with_capacity(channels.len());
         let mut created = Vec::new();
@@ -195,7 +185,7 @@ impl Hub {
                 Err(refusal) => outcome = outcome.and(Err(refusal)),
             }
         }
-        outcome
+        outcome.map(|()| told)
     }
 
     /// Takes all the memory that publishing needs, and creates the channels.

@@ -40,7 +40,7 @@ pub enum Selector<'a> {
 ///
 /// A `%` without two hexadecimal digits is an ordinary byte, so no byte is lost.
 pub fn decode(encoded: &[u8]) -> Cow<'_, [u8]> {
-    if memchr::memchr(b'%', encoded).is_none() {
+    if !encoded.contains(&b'%') {
         return Cow::Borrowed(encoded);
     }
     let mut decoded = Vec::with_capacity(encoded.len());
