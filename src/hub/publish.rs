@@ -10,6 +10,8 @@ use crate::store::undo::Section;
 
 /// Messages that one section discards: bounds its undo log, fifteen words each.
 const DISCARDS_PER_SECTION: usize = 3;
+/// Words that discarding one message changes at most, with some to spare.
+const DISCARD_WORDS: usize = 24;
 /// At most so many sections of a publish discard messages over the limit; ticks discard the rest.
 /// Nearly always one message is over the limit; after a reload with a lower limit there are more.
 const SECTIONS_PER_PUBLISH: usize = 4;
@@ -325,11 +327,13 @@ impl Hub {
             if channel.interests.get().is_some() {
                 section.link(&channel.tell_next, channel.interests.get());
                 section.tell(handle, wake);
-            } else if let Some(max) = rules.stored_max
+            }
+            // A full channel always needs this. If many workers were told, another section does it.
+            if let Some(max) = rules.stored_max
                 && post.store
                 && channel.stored() == max.saturating_add(1)
+                && section.has_room_for(DISCARD_WORDS)
             {
-                // Nobody has to be told, so the section has room for what a full channel always needs.
                 discard_some(&section, handle, max, now);
             }
         }
@@ -471,6 +475,7 @@ fn is_room_for_channel(section: &Section<'_>, flags: u32, rules: &Rules) -> bool
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::sim::World;
 
     #[test]
     fn places_ascend_also_when_a_second_has_no_more_tags() {
@@ -484,5 +489,21 @@ mod tests {
         ] {
             assert_eq!(next_place(newest, now), next);
         }
+    }
+
+    #[test]
+    fn a_full_channel_with_listeners_discards_in_the_section_that_appends() {
+        let mut world = World::new(256 * 1024, 2);
+        world.rules.stored_max = Some(2);
+        world.subscribe(1, &[(b"a", None)], 1).expect("room");
+        for text in [b"1", b"2", b"3"] {
+            world.publish(0, &[b"a"], text, true).expect("room");
+        }
+        let before = world.hub(0).store.my_seat().sections.get();
+        world.publish(0, &[b"a"], b"4", true).expect("room");
+        let sections = world.hub(0).store.my_seat().sections.get() - before;
+        assert_eq!(sections, 2, "one stages, one appends and discards");
+        assert_eq!(world.hub(0).info(b"a").expect("a channel").stored, 2);
+        world.check("a full channel");
     }
 }
