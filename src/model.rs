@@ -1,5 +1,7 @@
 //! The words that all layers share: what a message, a cursor and the figures about them are.
 
+use core::ops::{Deref, DerefMut};
+
 /// Whole seconds since the epoch, UTC, as nginx's cached clock gives them.
 pub type Seconds = i64;
 
@@ -124,6 +126,66 @@ pub struct Group {
     pub listeners: Vec<Listener>,
 }
 
+/// A list that nearly always has one element, and then needs no memory of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Few<T> {
+    /// Exactly one.
+    One([T; 1]),
+    /// None, or several.
+    Many(Vec<T>),
+}
+
+impl<T> Few<T> {
+    /// Adds an element at the end.
+    pub fn push(&mut self, element: T) {
+        *self = match core::mem::take(self) {
+            Self::One([first]) => Self::Many(vec![first, element]),
+            Self::Many(elements) if elements.is_empty() => Self::One([element]),
+            Self::Many(mut elements) => {
+                elements.push(element);
+                Self::Many(elements)
+            }
+        };
+    }
+}
+
+impl<T> Default for Few<T> {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl<T> Deref for Few<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        match self {
+            Self::One(element) => element,
+            Self::Many(elements) => elements,
+        }
+    }
+}
+
+impl<T> DerefMut for Few<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        match self {
+            Self::One(element) => element,
+            Self::Many(elements) => elements,
+        }
+    }
+}
+
+impl<T> FromIterator<T> for Few<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(elements: I) -> Self {
+        let mut elements = elements.into_iter();
+        let Some(first) = elements.next() else { return Self::default() };
+        match elements.next() {
+            None => Self::One([first]),
+            Some(second) => Self::Many([first, second].into_iter().chain(elements).collect()),
+        }
+    }
+}
+
 /// A subscriber's place in a channel, as its request states it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Since<'a> {
@@ -137,9 +199,9 @@ pub struct Since<'a> {
 
 /// The figures of one channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChannelInfo {
+pub struct ChannelInfo<Id = Vec<u8>> {
     /// Channel id, raw bytes.
-    pub id: Vec<u8>,
+    pub id: Id,
     /// Id of its last message.
     pub published: u64,
     /// Messages now stored in it.

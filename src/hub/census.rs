@@ -151,7 +151,7 @@ impl Figures {
         }
     }
 
-    pub(super) fn into_info(self, id: Vec<u8>) -> ChannelInfo {
+    pub(super) fn into_info<Id>(self, id: Id) -> ChannelInfo<Id> {
         let Self { published, stored, subscribers, created } = self;
         ChannelInfo { id, published, stored, subscribers, created }
     }

@@ -2,7 +2,7 @@
 
 use crate::hub::census::Figures;
 use crate::hub::{Found, Hub, Refusal, Rules};
-use crate::model::{ChannelInfo, Seconds};
+use crate::model::{ChannelInfo, Few, Seconds};
 use crate::store::arena::Handle;
 use crate::store::channel::{Channel, EVENTS, WILDCARD};
 use crate::store::message::{BINARY, Content, Message, REPLAYABLE, STORED, TAG_MAX};
@@ -10,6 +10,8 @@ use crate::store::undo::Section;
 
 /// Messages that one section discards: bounds its undo log, fifteen words each.
 const DISCARDS_PER_SECTION: usize = 3;
+/// Words that discarding one message changes at most, with some to spare.
+const DISCARD_WORDS: usize = 24;
 /// At most so many sections of a publish discard messages over the limit; ticks discard the rest.
 /// Nearly always one message is over the limit; after a reload with a lower limit there are more.
 const SECTIONS_PER_PUBLISH: usize = 4;
@@ -133,36 +135,26 @@ impl Hub {
         rules: &Rules,
         now: Seconds,
     ) -> Result<(), Refusal> {
-        self.publish_each(channels, post, rules, now, &mut |_, _| {})
+        self.check_publisher(channels, true, true, rules)?;
+        self.publish_checked(channels, post, rules, now).map(drop)
     }
 
-    /// As [`Hub::publish`], and what is to be said about the channels then.
+    /// As [`Hub::publish`], for a caller that has [checked](Hub::check_publisher) the channels just now.
+    /// Answers what is to be said about the channels then.
     ///
     /// # Errors
     ///
-    /// Those of [`Hub::publish`].
-    pub fn publish_and_tell(
+    /// [`Refusal::EmptyPost`]; [`Refusal::NoMemory`]; [`Refusal::TooManyChannels`] if there have come more
+    /// since. Nothing has changed then.
+    pub fn publish_checked<'a>(
         &mut self,
-        channels: &[&[u8]],
+        channels: &[&'a [u8]],
         post: &Post<'_>,
         rules: &Rules,
         now: Seconds,
-    ) -> Result<Vec<ChannelInfo>, Refusal> {
-        let mut told = Vec::with_capacity(channels.len());
-        let mut each = |id: &[u8], figures: Figures| told.push(figures.into_info(id.to_vec()));
-        self.publish_each(channels, post, rules, now, &mut each)?;
-        Ok(told)
-    }
-
-    fn publish_each(
-        &mut self,
-        channels: &[&[u8]],
-        post: &Post<'_>,
-        rules: &Rules,
-        now: Seconds,
-        each: &mut dyn FnMut(&[u8], Figures),
-    ) -> Result<(), Refusal> {
-        self.check_publisher(channels, true, true, rules)?;
+    ) -> Result<Few<ChannelInfo<&'a [u8]>>, Refusal> {
+        let mut told = Few::default();
+        let mut each = |id: &'a [u8], figures: Figures| told.push(figures.into_info(id));
         if !post.may_be_empty && post.body.iter().all(|piece| piece.is_empty()) {
             return Err(Refusal::EmptyPost);
         }
@@ -170,7 +162,7 @@ impl Hub {
             // One channel gets it or does not: nothing has to be looked at before.
             let message = if post.store { Some(self.stage(post, now)?) } else { None };
             each(id, self.publish_one(id, post, message, rules, now)?);
-            return Ok(());
+            return Ok(told);
         }
         let mut staged = Vec::with_capacity(channels.len());
         let mut created = Vec::new();
@@ -195,7 +187,7 @@ impl Hub {
                 Err(refusal) => outcome = outcome.and(Err(refusal)),
             }
         }
-        outcome
+        outcome.map(|()| told)
     }
 
     /// Takes all the memory that publishing needs, and creates the channels.
@@ -335,11 +327,13 @@ impl Hub {
             if channel.interests.get().is_some() {
                 section.link(&channel.tell_next, channel.interests.get());
                 section.tell(handle, wake);
-            } else if let Some(max) = rules.stored_max
+            }
+            // A full channel always needs this. If many workers were told, another section does it.
+            if let Some(max) = rules.stored_max
                 && post.store
                 && channel.stored() == max.saturating_add(1)
+                && section.has_room_for(DISCARD_WORDS)
             {
-                // Nobody has to be told, so the section has room for what a full channel always needs.
                 discard_some(&section, handle, max, now);
             }
         }
@@ -481,6 +475,7 @@ fn is_room_for_channel(section: &Section<'_>, flags: u32, rules: &Rules) -> bool
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::sim::World;
 
     #[test]
     fn places_ascend_also_when_a_second_has_no_more_tags() {
@@ -494,5 +489,21 @@ mod tests {
         ] {
             assert_eq!(next_place(newest, now), next);
         }
+    }
+
+    #[test]
+    fn a_full_channel_with_listeners_discards_in_the_section_that_appends() {
+        let mut world = World::new(256 * 1024, 2);
+        world.rules.stored_max = Some(2);
+        world.subscribe(1, &[(b"a", None)], 1).expect("room");
+        for text in [b"1", b"2", b"3"] {
+            world.publish(0, &[b"a"], text, true).expect("room");
+        }
+        let before = world.hub(0).store.my_seat().sections.get();
+        world.publish(0, &[b"a"], b"4", true).expect("room");
+        let sections = world.hub(0).store.my_seat().sections.get() - before;
+        assert_eq!(sections, 2, "one stages, one appends and discards");
+        assert_eq!(world.hub(0).info(b"a").expect("a channel").stored, 2);
+        world.check("a full channel");
     }
 }

@@ -13,6 +13,7 @@ use ngx::ffi::{
     ngx_http_read_client_request_body, ngx_int_t, ngx_pagesize,
 };
 
+use crate::model::Few;
 use crate::nginx::request::Request;
 
 /// Asks nginx for the whole body; `then` is called when it is there, perhaps at once. The result is
@@ -28,7 +29,7 @@ pub(crate) fn read(request: &Request, then: ngx_http_client_body_handler_pt) -> 
 
 /// A body that has arrived as a whole.
 pub(crate) struct Body<'r> {
-    pieces: Vec<Piece<'r>>,
+    pieces: Few<Piece<'r>>,
 }
 
 enum Piece<'r> {
@@ -39,7 +40,7 @@ enum Piece<'r> {
 impl<'r> Body<'r> {
     /// What nginx has read for the request; empty if it has no body.
     pub(crate) fn of(request: &'r Request) -> io::Result<Self> {
-        let mut pieces = Vec::new();
+        let mut pieces = Few::default();
         // SAFETY: null before a body was read, otherwise the request's own record.
         let body = unsafe { request.fields().request_body.as_ref() };
         let mut link = body.map_or(ptr::null_mut(), |body| body.bufs);
@@ -56,7 +57,7 @@ impl<'r> Body<'r> {
     }
 
     /// Where the bytes are, in order.
-    pub(crate) fn slices(&self) -> Vec<&[u8]> {
+    pub(crate) fn slices(&self) -> Few<&[u8]> {
         self.pieces.iter().map(Piece::bytes).collect()
     }
 }

@@ -60,12 +60,18 @@ pub(crate) enum ChannelsPath {
 
 impl ChannelsPath {
     /// The path of this request, not decoded; empty if it has none. `None`: memory is short.
-    pub(crate) fn evaluate(&self, r: NonNull<ngx_http_request_t>) -> Option<Vec<u8>> {
+    ///
+    /// # Safety
+    ///
+    /// As for [`variables::evaluate`].
+    pub(crate) unsafe fn evaluate<'a>(&self, r: NonNull<ngx_http_request_t>) -> Option<&'a [u8]> {
         match self {
-            Self::Directive(value) => variables::evaluate(r, *value),
+            // SAFETY: by this function's own contract.
+            Self::Directive(value) => unsafe { variables::evaluate(r, *value) },
             Self::Variables(indexes) => {
                 let mut values = indexes.iter().flatten();
-                let first = values.find_map(|index| variables::indexed(r, *index));
+                // SAFETY: as above.
+                let first = values.find_map(|index| unsafe { variables::indexed(r, *index) });
                 Some(first.unwrap_or_default())
             }
         }

@@ -6,7 +6,8 @@
 //!   on_body  path ─ checks ─ publish or delete ─ answer
 //! ```
 //!
-//! Channels are looked up after the body has arrived, because that can take minutes.
+//! Channels are looked up after the body has arrived, because that can take minutes. Nearly always it is
+//! there at once; then path and checks are those of `handle`.
 
 use core::cell::Cell;
 use core::ptr::NonNull;
@@ -14,6 +15,7 @@ use core::ptr::NonNull;
 use ngx::ffi::{ngx_http_finalize_request, ngx_http_request_t, ngx_int_t};
 
 use crate::hub::Post;
+use crate::model::Few;
 use crate::nginx::answer::{self, FAILED, Sent};
 use crate::nginx::body::{self, Body};
 use crate::nginx::location::{Location, Mode};
@@ -22,9 +24,12 @@ use crate::nginx::{faults, ffi, headers, log, settings, statistics, worker};
 use crate::wire::path;
 
 thread_local! {
-    /// The decoded path of the request whose body nginx is reading just now.
-    static AT_HAND: Cell<Option<(NonNull<ngx_http_request_t>, Vec<u8>)>> = const { Cell::new(None) };
+    /// The request whose body nginx is reading just now, and its channels, which `begin` has checked.
+    /// `begin` keeps them until `body::read` has returned; then they are here no more.
+    static AT_HAND: Cell<Option<(NonNull<ngx_http_request_t>, AtHand)>> = const { Cell::new(None) };
 }
+
+type AtHand = NonNull<[&'static [u8]]>;
 
 const METHODS: &str = "GET, POST, PUT";
 const ADMIN_METHODS: &str = "GET, POST, PUT, DELETE";
@@ -57,8 +62,9 @@ fn begin(request: &mut Request) -> Sent {
         }
         _ => return unread(request, |request| answer::not_allowed(request, methods)),
     };
-    let path = request.channels_path(location)?;
-    let channels = ids(&path);
+    // SAFETY: used in this handler only, and before it returns in `on_body`.
+    let path = unsafe { request.channels_path(location) }?;
+    let channels = ids(path);
     let checked = worker::with(|worker| {
         let (mut hub, rules) = (worker.hub(), worker.rules());
         hub.check_publisher(&channels, task.changes(), task.creates(), rules)
@@ -70,7 +76,7 @@ fn begin(request: &mut Request) -> Sent {
             unread(request, |request| inform(request, &channels))
         }
         Some(Ok(())) => {
-            AT_HAND.set(Some((request.as_non_null(), path)));
+            AT_HAND.set(Some((request.as_non_null(), NonNull::from(&*channels))));
             let code = body::read(request, Some(on_body));
             AT_HAND.set(None);
             Ok(code)
@@ -111,20 +117,40 @@ unsafe extern "C" fn on_body(r: *mut ngx_http_request_t) {
 fn act(request: &mut Request) -> Sent {
     // The request keeps the configuration with which it began.
     let Some((location, _)) = publisher_location(request) else { return Ok(FAILED) };
-    // Nearly always the body is there at once, and then the path is still at hand.
-    let path = match AT_HAND.take() {
-        Some((r, path)) if r == request.as_non_null() => path,
-        _ => request.channels_path(location)?,
-    };
-    let channels = ids(&path);
-    if request.method() == Method::Delete {
-        delete(request, &channels)
-    } else {
-        publish(request, location, &channels)
+    match AT_HAND.take() {
+        Some((r, channels)) if r == request.as_non_null() => {
+            // SAFETY: `begin` waits for `body::read`, which has called us, and keeps them as long.
+            let channels = unsafe { channels.as_ref() };
+            change(request, location, channels, true)
+        }
+        _ => {
+            // SAFETY: used in this handler only.
+            let path = unsafe { request.channels_path(location) }?;
+            change(request, location, &ids(path), false)
+        }
     }
 }
 
-fn publish(request: &mut Request, location: &Location, channels: &[&[u8]]) -> Sent {
+fn change(
+    request: &mut Request,
+    location: &Location,
+    channels: &[&[u8]],
+    are_checked: bool,
+) -> Sent {
+    if request.method() == Method::Delete {
+        delete(request, channels)
+    } else {
+        publish(request, location, channels, are_checked)
+    }
+}
+
+/// `are_checked`: the channels were checked just now.
+fn publish(
+    request: &mut Request,
+    location: &Location,
+    channels: &[&[u8]],
+    are_checked: bool,
+) -> Sent {
     let published = {
         faults::point("publish");
         let Some(body) = body_of(request) else { return Ok(FAILED) };
@@ -137,11 +163,10 @@ fn publish(request: &mut Request, location: &Location, channels: &[&[u8]]) -> Se
             store: location.store_messages,
         };
         worker::operate(|hub, rules, now| {
-            if location.channel_info_on_publish {
-                hub.publish_and_tell(channels, &post, rules, now)
-            } else {
-                hub.publish(channels, &post, rules, now).map(|()| Vec::new())
+            if !are_checked {
+                hub.check_publisher(channels, true, true, rules)?;
             }
+            hub.publish_checked(channels, &post, rules, now)
         })
     };
     let told = match published {
@@ -215,6 +240,6 @@ fn publisher_location<'a>(request: &Request) -> Option<(&'a Location, bool)> {
 }
 
 /// The channels of a decoded path. A publisher ignores backtracks.
-fn ids(path: &[u8]) -> Vec<&[u8]> {
-    path::parse(path).into_iter().map(|requested| requested.id).collect()
+fn ids(path: &[u8]) -> Few<&[u8]> {
+    path::parse(path).iter().map(|requested| requested.id).collect()
 }

@@ -116,6 +116,7 @@ fn count(level: Level, status: u16, text: &'static str) -> Option<u64> {
 /// The configuration gives an empty path for this request.
 fn has_no_path(request: &Request) -> bool {
     settings::location(request.as_non_null())
-        .and_then(|location| request.channels_path(location).ok())
+        // SAFETY: looked at here only.
+        .and_then(|location| unsafe { request.channels_path(location) }.ok())
         .is_some_and(|path| path.is_empty())
 }

@@ -1,11 +1,12 @@
 //! A request: nginx's fields as plain values.
 
 use core::ptr::NonNull;
+use std::borrow::Cow;
 
 use ngx::ffi::{
     NGX_HTTP_DELETE, NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_OPTIONS, NGX_HTTP_POST, NGX_HTTP_PUT,
     ngx_http_complex_value_t, ngx_http_discard_request_body, ngx_http_request_t, ngx_int_t,
-    ngx_pool_t, ngx_table_elt_t, ngx_uint_t,
+    ngx_pnalloc, ngx_pool_t, ngx_table_elt_t, ngx_uint_t,
 };
 
 use crate::nginx::location::Location;
@@ -113,12 +114,7 @@ impl Request {
 
     /// The first header with this name, without regard to case. For headers that are no lists.
     pub(crate) fn header(&self, name: &'static [u8]) -> Option<&[u8]> {
-        let is_it = |header: &&ngx_table_elt_t| header.key.as_bytes().eq_ignore_ascii_case(name);
-        // SAFETY: nginx's list of request headers, complete before any handler runs.
-        let mut parts =
-            unsafe { ffi::list_parts::<ngx_table_elt_t>(&self.fields().headers_in.headers) };
-        let header = parts.find_map(|headers| headers.iter().find(is_it))?;
-        Some(header.value.as_bytes())
+        self.header_lines(name).next()
     }
 
     /// `If-Modified-Since`, which nginx has found already.
@@ -158,14 +154,44 @@ impl Request {
         &self,
         value: NonNull<ngx_http_complex_value_t>,
     ) -> Result<Vec<u8>, NoMemory> {
-        let text = variables::evaluate(self.r, value).ok_or(NoMemory)?;
-        Ok(path::decode(&text).into_owned())
+        // SAFETY: the request is live, and the result is copied at once.
+        let text = unsafe { variables::evaluate(self.r, value) }.ok_or(NoMemory)?;
+        Ok(path::decode(text).into_owned())
     }
 
     /// The decoded channel path; empty if there is none.
-    pub(crate) fn channels_path(&self, location: &Location) -> Result<Vec<u8>, NoMemory> {
-        let text = location.channels_path.evaluate(self.r).ok_or(NoMemory)?;
-        Ok(path::decode(&text).into_owned())
+    ///
+    /// # Safety
+    ///
+    /// The result is not used after the request's end. A handler may use it: the request outlives it.
+    pub(crate) unsafe fn channels_path<'a>(
+        &self,
+        location: &Location,
+    ) -> Result<&'a [u8], NoMemory> {
+        // SAFETY: the request is live, and the caller uses the result no longer.
+        let text = unsafe { location.channels_path.evaluate(self.r) }.ok_or(NoMemory)?;
+        match path::decode(text) {
+            Cow::Borrowed(text) => Ok(text),
+            // SAFETY: as above.
+            Cow::Owned(text) => unsafe { self.keep(&text) },
+        }
+    }
+
+    /// A copy in the request's pool.
+    ///
+    /// # Safety
+    ///
+    /// It is not used after the request's end.
+    unsafe fn keep<'a>(&self, text: &[u8]) -> Result<&'a [u8], NoMemory> {
+        // SAFETY: the pool is the request's.
+        let copy = unsafe { ngx_pnalloc(self.pool().as_ptr(), text.len().max(1)) }.cast::<u8>();
+        if copy.is_null() {
+            return Err(NoMemory);
+        }
+        // SAFETY: room for the text, which nobody else knows yet.
+        unsafe { copy.copy_from_nonoverlapping(text.as_ptr(), text.len()) };
+        // SAFETY: the copy that was just made; it lives as long as the request.
+        Ok(unsafe { core::slice::from_raw_parts(copy, text.len()) })
     }
 
     /// Lets nginx read and throw away a body that is not used, so that it is not taken for the next

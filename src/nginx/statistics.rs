@@ -36,8 +36,9 @@ fn reply(request: &mut Request) -> Sent {
     }
     headers::add(request, headers::TAG, env!("CARGO_PKG_VERSION").as_bytes())?;
     headers::add(request, headers::COMMIT, env!("PUSH_STREAM_COMMIT").as_bytes())?;
-    let path = request.channels_path(location)?;
-    match question(&path) {
+    // SAFETY: used in this handler only.
+    let path = unsafe { request.channels_path(location) }?;
+    match question(path) {
         None => Ok(FAILED),
         Some(Err(refusal)) => answer::refused(request, refusal),
         Some(Ok(Question::Summary)) => send_summary(request),
@@ -73,7 +74,7 @@ fn question(path: &[u8]) -> Option<Result<Question<'_>, Refusal>> {
         return Some(Ok(Question::Summary));
     }
     let mut ids = Vec::with_capacity(requested.len());
-    for channel in requested {
+    for channel in &*requested {
         if len_max.is_some_and(|max| channel.id.len() > max) {
             return Some(Err(Refusal::ChannelIdTooLarge));
         }
@@ -96,9 +97,9 @@ pub(super) fn look_up(channels: &[&[u8]]) -> Vec<ChannelInfo> {
 
 /// 200 with the numbers of these channels, in the format that the client accepts: all as a list, or
 /// only the first.
-pub(super) fn send_channels(
+pub(super) fn send_channels<Id: AsRef<[u8]>>(
     request: &mut Request,
-    channels: &[ChannelInfo],
+    channels: &[ChannelInfo<Id>],
     as_list: bool,
 ) -> Sent {
     let format = Format::choose(request.header_lines(b"Accept"));

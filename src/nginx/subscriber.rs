@@ -28,7 +28,7 @@ use crate::nginx::answer::{self, FAILED, Sent};
 use crate::nginx::client;
 use crate::nginx::location::{Delivery, Location, Mode};
 use crate::nginx::request::{Method, Request};
-use crate::nginx::subscriber::asking::{Asked, Channels, Received};
+use crate::nginx::subscriber::asking::{Asked, Received, channels_of};
 use crate::nginx::worker;
 use crate::nginx::{ffi, headers, journal, refusals, settings};
 use crate::session::departure::Entry;
@@ -94,14 +94,14 @@ fn serve(request: &mut Request, location: &'static Location) -> Sent {
     if method != Method::Get {
         return answer::not_allowed(request, "GET");
     }
-    let path = request.channels_path(location)?;
-    let channels = Channels::of(&path);
-    let requested = channels.as_slice();
+    // SAFETY: used in this handler only.
+    let path = unsafe { request.channels_path(location) }?;
+    let requested = channels_of(path);
     if requested.is_empty() {
         return answer::refused(request, Refusal::NoChannelId);
     }
     let received = Received::of(request, location)?;
-    let asked = Asked { requested, since: received.since() };
+    let asked = Asked { requested: &requested, since: received.since() };
     let Some(worker) = worker::this() else { return Ok(FAILED) };
     match effective(delivery, request) {
         Delivery::Polling => polling::start(worker, request, location, &asked, false),

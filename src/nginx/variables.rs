@@ -83,24 +83,48 @@ pub(super) fn resolve(parse: &Parse) -> Result<(), Refused> {
 
 /// The value of a directive with variables, for this request; not decoded. A second call may give
 /// another value. `None`: memory is short.
-pub(crate) fn evaluate(
+///
+/// # Safety
+///
+/// The request is live, and the result is not used after its end.
+pub(crate) unsafe fn evaluate<'a>(
     r: NonNull<ngx_http_request_t>,
     value: NonNull<ngx_http_complex_value_t>,
-) -> Option<Vec<u8>> {
+) -> Option<&'a [u8]> {
     let mut text = ngx_str_t::empty();
     // SAFETY: the request is live; the value is part of its configuration, and nginx only reads it.
     let outcome = unsafe { ngx_http_complex_value(r.as_ptr(), value.as_ptr(), &raw mut text) };
-    (outcome == NGX_OK as ngx_int_t).then(|| text.as_bytes().to_vec())
+    if outcome != NGX_OK as ngx_int_t {
+        return None;
+    }
+    // SAFETY: memory of the request's pool or of its configuration; the caller looks at it no longer.
+    Some(unsafe { bytes(text.data, text.len) })
 }
 
 /// The value of a variable, not decoded. `None`: it is empty, or not set in this request.
-pub(crate) fn indexed(r: NonNull<ngx_http_request_t>, index: usize) -> Option<Vec<u8>> {
+///
+/// # Safety
+///
+/// As for [`evaluate`].
+pub(crate) unsafe fn indexed<'a>(r: NonNull<ngx_http_request_t>, index: usize) -> Option<&'a [u8]> {
     // SAFETY: the request is live, and the index is one that its configuration has given out.
     let value = unsafe { ngx_http_get_indexed_variable(r.as_ptr(), index) };
     // SAFETY: null, or the request's own copy of the value.
     let value = unsafe { value.as_ref() }?;
-    let found = value.valid() == 1 && value.not_found() == 0;
-    Some(value.as_bytes()).filter(|bytes| found && !bytes.is_empty()).map(<[u8]>::to_vec)
+    let found = value.valid() == 1 && value.not_found() == 0 && value.len() > 0;
+    // SAFETY: what a variable points to lives as long as the request; the caller looks at it no longer.
+    found.then(|| unsafe { bytes(value.data, value.len() as usize) })
+}
+
+/// # Safety
+///
+/// `data` begins `len` bytes that nobody changes as long as the result is used; null if there are none.
+unsafe fn bytes<'a>(data: *const u8, len: usize) -> &'a [u8] {
+    if len == 0 {
+        return &[];
+    }
+    // SAFETY: see above.
+    unsafe { core::slice::from_raw_parts(data, len) }
 }
 
 fn add(parse: &Parse, which: Legacy) -> Result<NonNull<ngx_http_variable_t>, Refused> {

@@ -247,6 +247,11 @@ impl<'s> Section<'s> {
         self.seat
     }
 
+    /// May the section change so many words more?
+    pub(crate) fn has_room_for(&self, words: usize) -> bool {
+        self.seat.log_len.get() as usize + words <= UNDO_MAX
+    }
+
     /// The record behind a handle.
     pub(crate) fn get<T: Record>(&self, handle: Handle<T>) -> &'s T {
         self.store.arena.get(handle)

@@ -9,6 +9,9 @@ const REPLACEMENT: &str = "\u{fffd}";
 
 /// Appends the inside of a JSON string (RFC 8259, section 7).
 pub fn json(text: &[u8], out: &mut Vec<u8>) {
+    if text.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
+        return out.extend_from_slice(text);
+    }
     escape(text, out, |c, out| match c {
         '"' => out.extend_from_slice(b"\\\""),
         '\\' => out.extend_from_slice(b"\\\\"),

@@ -24,7 +24,11 @@ pub struct Origin<'a> {
 }
 
 /// Appends the form for one channel.
-pub fn render_channel(format: Format, channel: &ChannelInfo, out: &mut Vec<u8>) {
+pub fn render_channel<Id: AsRef<[u8]>>(
+    format: Format,
+    channel: &ChannelInfo<Id>,
+    out: &mut Vec<u8>,
+) {
     if format == Format::Xml {
         out.extend_from_slice(XML_HEAD);
     }
@@ -66,7 +70,7 @@ impl List {
     }
 
     /// Appends one channel, and before it what separates it from the one before.
-    pub fn item(&mut self, channel: &ChannelInfo, out: &mut Vec<u8>) {
+    pub fn item<Id: AsRef<[u8]>>(&mut self, channel: &ChannelInfo<Id>, out: &mut Vec<u8>) {
         if self.has_items {
             out.extend_from_slice(match self.format {
                 Format::Plain | Format::Json | Format::XJson => b",\r\n",
@@ -187,8 +191,9 @@ impl Fields<'_> {
 }
 
 /// One channel, without the last line end; in XML with it, because nothing separates items there.
-fn render_item(format: Format, channel: &ChannelInfo, out: &mut Vec<u8>) {
+fn render_item<Id: AsRef<[u8]>>(format: Format, channel: &ChannelInfo<Id>, out: &mut Vec<u8>) {
     let ChannelInfo { id, published, stored, subscribers, .. } = channel;
+    let id = id.as_ref();
     let numbers = [*published, *stored, *subscribers];
     match format {
         Format::Plain => {

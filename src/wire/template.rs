@@ -151,18 +151,22 @@ fn push_literal(pieces: &mut Vec<Piece>, literal: &mut Vec<u8>) {
 
 /// Appends `number` in decimal, without allocating.
 pub(crate) fn push_decimal(number: u64, out: &mut Vec<u8>) {
+    let digit = |number: u64| b'0' + u8::try_from(number % 10).unwrap_or(0);
+    if number < 10 {
+        return out.push(digit(number));
+    }
     let mut buffer = [0_u8; 20];
     let mut rest = number;
-    let mut used = 0;
-    for slot in buffer.iter_mut().rev() {
-        *slot = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-        used += 1;
+    let mut from = buffer.len();
+    for (place, slot) in buffer.iter_mut().enumerate().rev() {
+        *slot = digit(rest);
+        from = place;
         rest /= 10;
         if rest == 0 {
             break;
         }
     }
-    out.extend(buffer.iter().skip(buffer.len() - used));
+    out.extend_from_slice(buffer.get(from..).unwrap_or_default());
 }
 
 fn digits(number: u64) -> usize {

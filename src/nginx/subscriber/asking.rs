@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use ngx::ffi::ngx_http_complex_value_t;
 
 use crate::hub::{Refusal, Replayed, Stay, Subscribe, Subscribed};
-use crate::model::{Message, Seconds, Since, Token};
+use crate::model::{Few, Message, Seconds, Since, Token};
 use crate::nginx::faults;
 use crate::nginx::location::Location;
 use crate::nginx::request::{NoMemory, Request};
@@ -64,27 +64,9 @@ pub(super) fn read_backlog(
 /// A channel's id, and how many of its old messages are wanted.
 type Requested<'a> = (&'a [u8], Option<u64>);
 
-/// The channels that a path names. Nearly always there is one, which takes no memory of its own.
-pub(super) enum Channels<'a> {
-    One([Requested<'a>; 1]),
-    Many(Vec<Requested<'a>>),
-}
-
-impl<'a> Channels<'a> {
-    pub(super) fn of(path: &'a [u8]) -> Self {
-        let both = |channel: path::Requested<'a>| (channel.id, channel.backtrack);
-        match path::only(path) {
-            Some(channel) => Self::One([both(channel)]),
-            None => Self::Many(path::parse(path).into_iter().map(both).collect()),
-        }
-    }
-
-    pub(super) fn as_slice(&self) -> &[Requested<'a>] {
-        match self {
-            Self::One(one) => one,
-            Self::Many(many) => many,
-        }
-    }
+/// The channels that a path names.
+pub(super) fn channels_of(path: &[u8]) -> Few<Requested<'_>> {
+    path::parse(path).iter().map(|channel| (channel.id, channel.backtrack)).collect()
 }
 
 /// What a client asks for.

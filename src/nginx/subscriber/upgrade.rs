@@ -17,7 +17,7 @@ use crate::nginx::answer::{self, FAILED, Sent};
 use crate::nginx::location::Location;
 use crate::nginx::request::{Method, NoMemory, Request};
 use crate::nginx::subscriber::admission::{admit, conclude};
-use crate::nginx::subscriber::asking::{Asked, Channels, Received};
+use crate::nginx::subscriber::asking::{Asked, Received, channels_of};
 use crate::nginx::subscriber::forgetting::forget_header;
 use crate::nginx::subscriber::{events, streaming};
 use crate::nginx::worker::{self, Worker};
@@ -57,13 +57,13 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
         return Ok(answer::refused_silently(request, 400, "a handshake has no body"));
     }
     let Some(worker) = worker::this() else { return Ok(FAILED) };
-    let path = request.channels_path(location)?;
-    let channels = Channels::of(&path);
-    let requested = channels.as_slice();
+    // SAFETY: used in this handler only, and before the request's header is forgotten.
+    let path = unsafe { request.channels_path(location) }?;
+    let requested = channels_of(path);
     let received = Received::of(request, location)?;
     // Last, because a map with a regular expression changes the captures that other values use.
     let protocol = protocol(request, location)?;
-    let asked = Asked { requested, since: received.since() };
+    let asked = Asked { requested: &requested, since: received.since() };
 
     let input = take_input(request);
     let audience = &worker.audience;
@@ -102,9 +102,10 @@ fn protocol(request: &Request, location: &Location) -> Result<Option<Vec<u8>>, N
     }
     let mut known = Vec::with_capacity(location.websocket_protocols.len());
     for value in &location.websocket_protocols {
-        known.push(variables::evaluate(request.as_non_null(), *value).ok_or(NoMemory)?);
+        // SAFETY: the request is live, and the texts are used in this function only.
+        let text = unsafe { variables::evaluate(request.as_non_null(), *value) };
+        known.push(text.ok_or(NoMemory)?);
     }
-    let known: Vec<&[u8]> = known.iter().map(Vec::as_slice).collect();
     Ok(handshake::choose_protocol(&offered, &known).map(<[u8]>::to_vec))
 }
 
