@@ -11,7 +11,7 @@ fuzz_target!(|data: &[u8]| {
     assert!(decoded.len() <= data.len(), "decoding never makes a value longer");
     let requested = path::parse(&decoded);
     let mut ids = HashSet::new();
-    for one in &requested {
+    for one in requested.iter() {
         assert!(!one.id.is_empty() && !one.id.contains(&b'/'), "an id has no slash and some bytes");
         assert!(ids.insert(one.id), "each channel comes once");
         assert_ne!(one.backtrack, Some(0), "no backtrack is none");
