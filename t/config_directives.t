@@ -22,6 +22,9 @@ my $var  = { good => ['a', '$arg_id', '"$1/b"', '""'], bad => ['$no_such_variabl
 my $blank = { good => [qw(drop keep "keep" Keep)], bad => [qw(on maybe), '""'],
     error => qr/"push_stream_eventsource_blank_lines" directive must be "drop" or "keep"/ };
 
+my $format = { good => [qw(template json "json" JSON)], bad => [qw(on xml), '""'],
+    error => qr/"push_stream_message_format" directive must be "template" or "json"/ };
+
 my $prefix = 'push_stream_wildcard_channel_prefix "p_";';
 my %all = (
     push_stream_channel_deleted_message_text        => [$str,  'H'],
@@ -42,6 +45,7 @@ my %all = (
     push_stream_authorized_channels_only            => [$flag, 'HSL'],
     push_stream_header_template                     => [$str,  'HSL'],
     push_stream_message_template                    => [{ %$str, good => ['"<~text~>"', '$x'] }, 'HSL'],
+    push_stream_message_format                      => [$format, 'HSL'],
     push_stream_footer_template                     => [$str,  'HSL'],
     push_stream_eventsource_blank_lines             => [$blank, 'HSL'],
     push_stream_wildcard_channel_max_qtd            => [$num,  'HSL', $prefix],

@@ -9,6 +9,9 @@ fuzz_target!(|input: (&[u8], &[u8], &[u8], Option<&[u8]>, i64, i64, u64)| {
     let (text, template, channel, event, id, time, tag) = input;
     let message =
         Message { id, channel, time, tag, event_id: event, event_type: event, text, binary: false };
+    if let Some(word) = Template::unknown_word(template) {
+        assert!(word.to_ascii_lowercase().starts_with(b"~json:"));
+    }
     let template = Template::compile(template);
     let mut out = Vec::new();
     template.render(&message, &mut out);
@@ -19,4 +22,29 @@ fuzz_target!(|input: (&[u8], &[u8], &[u8], Option<&[u8]>, i64, i64, u64)| {
     out.clear();
     plain.render(&message, &mut out);
     assert_eq!(out, text);
+
+    // JSON is one line of UTF-8 that no text can leave, whatever it holds.
+    for json in [
+        Template::compile(b"~json:text~"),
+        Template::compile(b"~json:channel~"),
+        Template::compile(b"~json:event-id~"),
+        Template::envelope(b"", b""),
+    ] {
+        out.clear();
+        json.render(&message, &mut out);
+        assert_eq!(out.len(), json.rendered_len(&message));
+        let json = std::str::from_utf8(&out).expect("JSON is UTF-8");
+        assert!(!json.contains(|c: char| c < ' ' || matches!(c, '<' | '\u{2028}' | '\u{2029}')));
+        let mut inside = false;
+        let mut escaped = false;
+        for c in json.chars() {
+            match c {
+                _ if escaped => escaped = false,
+                '\\' => escaped = true,
+                '"' => inside = !inside,
+                _ => {}
+            }
+        }
+        assert!(!inside && !escaped, "each string ends");
+    }
 });

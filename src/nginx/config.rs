@@ -212,6 +212,15 @@ impl MainConf {
     }
 }
 
+/// What a message looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MessageFormat {
+    /// As the template says.
+    Template,
+    /// One JSON object.
+    Json,
+}
+
 /// Settings of `http`, `server`, `location`, an `if` in a location, or `limit_except`.
 #[repr(C)]
 pub(crate) struct LocationConf {
@@ -222,6 +231,7 @@ pub(crate) struct LocationConf {
     /// Holds the content of `push_stream_header_template_file` as well.
     pub(super) header_template: ngx_str_t,
     pub(super) message_template: ngx_str_t,
+    pub(super) message_format: Option<MessageFormat>,
     pub(super) footer_template: ngx_str_t,
     pub(super) blank_lines: Option<BlankLines>,
     pub(super) wildcard_channel_max_qtd: ngx_int_t,
@@ -273,6 +283,7 @@ impl Default for LocationConf {
             authorized_channels_only: UNSET,
             header_template: ngx_str_t::empty(),
             message_template: ngx_str_t::empty(),
+            message_format: None,
             footer_template: ngx_str_t::empty(),
             blank_lines: None,
             wildcard_channel_max_qtd: UNSET,
@@ -319,6 +330,11 @@ impl LocationConf {
         }
     }
 
+    /// Messages are JSON objects, whatever the template says.
+    pub(super) fn sends_json(&self) -> bool {
+        self.message_format == Some(MessageFormat::Json)
+    }
+
     /// A subscriber location that can send its messages as server-sent events.
     pub(super) fn is_subscriber_with_text(&self) -> bool {
         matches!(self.mode, Some(Mode::Subscriber(delivery)) if delivery != Delivery::WebSocket)
@@ -348,6 +364,7 @@ impl LocationConf {
             self.footer_template.as_bytes(),
         )
         .with_blank_lines(self.blank_lines.unwrap_or_default());
+        let layout = if self.sends_json() { layout.with_json_messages() } else { layout };
         let msec = |value: ngx_msec_t| (value != UNSET_MSEC).then_some(value);
         Location {
             mode,
@@ -387,6 +404,10 @@ impl LocationConf {
         inherit(&mut self.channel_info_on_publish, outer.channel_info_on_publish, UNSET, 1);
         inherit(&mut self.authorized_channels_only, outer.authorized_channels_only, UNSET, 0);
         inherit_str(&mut self.header_template, &outer.header_template, "");
+        // A level with a template of its own does not take the format of an outer one.
+        if self.message_format.is_none() && self.message_template.data.is_null() {
+            self.message_format = outer.message_format;
+        }
         inherit_str(&mut self.message_template, &outer.message_template, "~text~");
         inherit_str(&mut self.footer_template, &outer.footer_template, "");
         self.blank_lines = self.blank_lines.or(outer.blank_lines);

@@ -73,7 +73,7 @@ pub(super) const fn table() -> *mut ngx_command_t {
     (&raw const TABLE).cast_mut().cast()
 }
 
-const ROWS: usize = 62;
+const ROWS: usize = 63;
 
 /// The rows, in the order of the manual; names of old configurations come last.
 static TABLE: Table = Table([
@@ -265,8 +265,16 @@ static TABLE: Table = Table([
         ngx_string!("push_stream_message_template"),
         ANYWHERE,
         NGX_CONF_TAKE1,
-        ngx_conf_set_str_slot,
-        Field::Location(offset_of!(LocationConf, message_template)),
+        setters::set_message_template,
+        Field::None,
+    ),
+    // push_stream_message_format template | json;   http, server, location   default: template
+    row(
+        ngx_string!("push_stream_message_format"),
+        ANYWHERE,
+        NGX_CONF_TAKE1,
+        setters::set_message_format,
+        Field::None,
     ),
     // push_stream_footer_template <text>;   http, server, location   default: empty
     row(

@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use ngx::ffi::{ngx_command_t, ngx_conf_t, ngx_flag_t, ngx_str_t};
 
-use crate::nginx::config::{Publisher, UNSET, UNSET_SIZE};
+use crate::nginx::config::{MessageFormat, Publisher, UNSET, UNSET_SIZE};
 use crate::nginx::handlers;
 use crate::nginx::location::{Delivery, Mode};
 use crate::nginx::log::Level;
@@ -15,10 +15,16 @@ use crate::nginx::parse::{self, DUPLICATE, Parse, Refused};
 use crate::wire::allow::Allowed;
 use crate::wire::handshake;
 use crate::wire::sse::BlankLines;
+use crate::wire::template::{JSON_WORDS, Template};
 
 /// Header template and header template file set the same thing.
 const HEADER_GIVEN: Refused =
     Refused::Because(c"is duplicate or template set by 'push_stream_header_template'");
+
+/// With messages as JSON, a template of the same level would never be used.
+const TEMPLATE_AND_JSON: Refused = Refused::Because(
+    c"cannot be used: push_stream_message_template and push_stream_message_format json exclude each other",
+);
 
 /// `push_stream_channels_statistics;`
 ///
@@ -216,6 +222,73 @@ pub(super) unsafe extern "C" fn set_blank_lines(
     };
     // SAFETY: nginx calls us with its parser's state, inside `http`.
     unsafe { parse::setter("set_blank_lines", cf, body) }
+}
+
+/// `push_stream_message_template <text>;`
+///
+/// # Safety
+///
+/// nginx calls it for a directive that it has found in our table.
+pub(super) unsafe extern "C" fn set_message_template(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    _conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx calls us with its parser's state, inside `http`.
+    unsafe { parse::setter("set_message_template", cf, read_message_template) }
+}
+
+fn read_message_template(parse: &Parse) -> Result<(), Refused> {
+    let conf = parse.location_conf();
+    if !conf.message_template.data.is_null() {
+        return Err(DUPLICATE);
+    }
+    if conf.sends_json() {
+        return Err(TEMPLATE_AND_JSON);
+    }
+    if let Some(word) = Template::unknown_word(parse.argument(0)) {
+        parse.say(
+            Level::Error,
+            format_args!(
+                "push stream module: invalid push_stream_message_template value: {}, accepted words ({JSON_WORDS})",
+                String::from_utf8_lossy(word)
+            ),
+        );
+        return Err(Refused::Logged);
+    }
+    conf.message_template = *parse.arguments().first().ok_or(Refused::Because(c"invalid value"))?;
+    Ok(())
+}
+
+/// `push_stream_message_format template | json;`
+///
+/// # Safety
+///
+/// nginx calls it for a directive that it has found in our table.
+pub(super) unsafe extern "C" fn set_message_format(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    _conf: *mut c_void,
+) -> *mut c_char {
+    let body = |parse: &Parse| {
+        let conf = parse.location_conf();
+        if conf.message_format.is_some() {
+            return Err(DUPLICATE);
+        }
+        let word = parse.argument(0);
+        conf.message_format = if word.eq_ignore_ascii_case(b"template") {
+            Some(MessageFormat::Template)
+        } else if !word.eq_ignore_ascii_case(b"json") {
+            return Err(Refused::Because(c"must be \"template\" or \"json\""));
+        } else if !conf.message_template.data.is_null() {
+            return Err(TEMPLATE_AND_JSON);
+        } else {
+            Some(MessageFormat::Json)
+        };
+        Ok(())
+    };
+    // SAFETY: nginx calls us with its parser's state, inside `http`.
+    unsafe { parse::setter("set_message_format", cf, body) }
 }
 
 /// `push_stream_websocket_protocols <name> ... | off;`

@@ -183,7 +183,8 @@ fn check_location(parse: &Parse, conf: &LocationConf, mode: Mode) -> Result<(), 
     if let Some((_, text)) = times.iter().find(|(value, _)| *value == 0) {
         return refuse(text);
     }
-    if conf.message_template.is_empty() && conf.framing(mode) != Framing::EventSource {
+    let needs_template = conf.framing(mode) != Framing::EventSource && !conf.sends_json();
+    if conf.message_template.is_empty() && needs_template {
         return refuse("push_stream_message_template cannot be blank.");
     }
     if conf.wildcard_channel_max_qtd == 0 {

@@ -41,7 +41,9 @@ pub struct Padding {
 pub struct Form {
     framing: Framing,
     template: Template,
-    /// The default wherever the framing has no lines, so that forms which look alike are equal.
+    /// Each message is one JSON object, also a ping.
+    is_json: bool,
+    /// The default wherever a message has no lines, so that forms which look alike are equal.
     blank_lines: BlankLines,
     /// `None` whenever no message can be padded, so that forms which look alike are equal.
     padding: Option<MessagePadding>,
@@ -60,15 +62,32 @@ impl Form {
             Framing::Plain | Framing::WebSocket => Template::compile(message_template),
             Framing::EventSource => sse::prepare_message(message_template),
         };
-        Self { framing, template, blank_lines: BlankLines::default(), padding: None }
+        Self {
+            framing,
+            template,
+            is_json: false,
+            blank_lines: BlankLines::default(),
+            padding: None,
+        }
+    }
+
+    /// A form in which each message is one JSON object on a line of its own.
+    fn json(framing: Framing) -> Self {
+        let template = match framing {
+            Framing::Plain => Template::envelope(b"", b"\n"),
+            Framing::EventSource => sse::prepare_envelope(),
+            // A frame says where it ends.
+            Framing::WebSocket => Template::envelope(b"", b""),
+        };
+        Self { framing, template, is_json: true, blank_lines: BlankLines::default(), padding: None }
     }
 
     /// The same form with another treatment of a message's empty lines; only server-sent events have
     /// lines.
     fn with_blank_lines(self, blank_lines: BlankLines) -> Self {
         match self.framing {
-            Framing::EventSource => Self { blank_lines, ..self },
-            Framing::Plain | Framing::WebSocket => self,
+            Framing::EventSource if !self.template.has_json_text() => Self { blank_lines, ..self },
+            Framing::EventSource | Framing::Plain | Framing::WebSocket => self,
         }
     }
 
@@ -103,7 +122,8 @@ impl Form {
                 padding::push_comment(self.padding_len(len), out);
             }
             Framing::WebSocket => {
-                let opcode = if message.binary { Opcode::Binary } else { Opcode::Text };
+                let opcode =
+                    if message.binary && !self.is_json { Opcode::Binary } else { Opcode::Text };
                 let len = self.template.rendered_len(message);
                 out.reserve(frame::HEAD_MAX + len);
                 frame::encode_head(opcode, len, out);
@@ -116,6 +136,7 @@ impl Form {
     /// all, and then nothing is to be sent.
     pub fn ping(&self, text: &[u8], out: &mut Vec<u8>) {
         match self.framing {
+            _ if self.is_json => self.render(&Message::ping(text), out),
             Framing::Plain => self.render(&Message::ping(text), out),
             Framing::EventSource => out.extend_from_slice(sse::PING),
             Framing::WebSocket => out.extend_from_slice(frame::PING),
@@ -151,6 +172,11 @@ impl Layout {
     /// The same layout, with this done to a message's empty lines in server-sent events.
     pub fn with_blank_lines(self, blank_lines: BlankLines) -> Self {
         Self { form: self.form.with_blank_lines(blank_lines), ..self }
+    }
+
+    /// The same layout, with each message as one JSON object instead of the message template.
+    pub fn with_json_messages(self) -> Self {
+        Self { form: Form::json(self.form.framing), ..self }
     }
 
     /// How messages look.
@@ -339,5 +365,41 @@ mod tests {
         out.clear();
         form.ping(b" ", &mut out);
         assert_eq!(out, b": -1\n");
+    }
+
+    #[test]
+    fn json_messages_are_a_line_an_event_or_a_text_frame() {
+        let layout = |framing| Layout::new(framing, b"H", b"~text~", b"F").with_json_messages();
+        let object = |id: &str, channel: &str, tag: &str, content: &str| {
+            format!(
+                "{{\"id\":{id},\"channel\":\"{channel}\",\"cursor\":null,\"time\":0,\"tag\":{tag},\
+                 \"event_id\":null,\"event_type\":null,{content}}}"
+            )
+        };
+        let ola = object("7", "news", "1", "\"text\":\"Ola\"");
+        let ping = object("-1", "", "0", "\"text\":\" \"");
+
+        let plain = layout(Framing::Plain);
+        assert_eq!(bytes(|out| plain.open(None, out)), b"H");
+        assert_eq!(bytes(|out| plain.form().render(&NEWS, out)), format!("{ola}\n").as_bytes());
+        assert_eq!(bytes(|out| plain.form().ping(b" ", out)), format!("{ping}\n").as_bytes());
+        assert_eq!(bytes(|out| plain.close(out)), b"F");
+
+        let events = layout(Framing::EventSource);
+        let event = |object: &str| format!("data: {object}\n\n").into_bytes();
+        assert_eq!(bytes(|out| events.form().render(&NEWS, out)), event(&ola));
+        assert_eq!(bytes(|out| events.form().ping(b" ", out)), event(&ping));
+        assert_eq!(events.clone().with_blank_lines(BlankLines::Keep), events);
+
+        let socket = layout(Framing::WebSocket);
+        let binary = Message { binary: true, text: b"\xff", ..NEWS };
+        let in_base64 = object("7", "news", "1", "\"base64\":\"/w==\"");
+        for (message, object) in [(NEWS, &ola), (binary, &in_base64)] {
+            let frame = bytes(|out| socket.form().render(&message, out));
+            assert_eq!(frame.split_at(2), (&[0x81, object.len() as u8][..], object.as_bytes()));
+        }
+        let frame = bytes(|out| socket.form().ping(b" ", out));
+        assert_eq!(frame.split_at(2), (&[0x81, ping.len() as u8][..], ping.as_bytes()));
+        assert_eq!(bytes(|out| socket.close(out)), b"\x81\x01F\x88\x00");
     }
 }

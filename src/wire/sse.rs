@@ -11,7 +11,8 @@
 //!
 //! A line ends with `\n`, `\r\n` or `\r`. [`BlankLines`] says what happens to empty ones. Line
 //! breaks and NUL in the event id, the event type and the channel id become spaces. So no bytes of
-//! a publisher can forge a field. The time is linear in the length of the text.
+//! a publisher can forge a field. A template with the whole text as JSON is used once, not for each
+//! line, and a plain `~text~` in it is one line in the same way. The time is linear in the length of the text.
 
 use std::borrow::Cow;
 
@@ -57,6 +58,11 @@ pub fn prepare_message(template: &[u8]) -> Template {
     }
 }
 
+/// Prepares messages that are one JSON object each.
+pub fn prepare_envelope() -> Template {
+    Template::envelope(b"data: ", b"\n")
+}
+
 /// Appends one event block. `template` comes from [`prepare_message`]. Returns how many of the
 /// appended bytes are data lines and the blank line: padding is measured by these.
 pub fn render(
@@ -68,23 +74,22 @@ pub fn render(
     let event_id = message.event_id.map(one_line);
     let event_type = message.event_type.map(one_line);
     let channel = one_line(message.channel);
+    let whole = message;
     let message = Message {
         event_id: event_id.as_deref(),
         event_type: event_type.as_deref(),
         channel: &channel,
-        ..*message
+        ..*whole
     };
 
     field(b"id: ", message.event_id, out);
     field(b"event: ", message.event_type, out);
     let before = out.len();
+    let mut data = |line: &[u8]| template.render_line(&message, line, whole, out);
     match blank_lines {
-        BlankLines::Drop => {
-            lines(message.text).for_each(|line| template.render_line(&message, line, out));
-        }
-        BlankLines::Keep => {
-            all_lines(message.text).for_each(|line| template.render_line(&message, line, out));
-        }
+        _ if template.has_json_text() => data(&one_line(message.text)),
+        BlankLines::Drop => lines(message.text).for_each(data),
+        BlankLines::Keep => all_lines(message.text).for_each(data),
     }
     out.push(b'\n');
     out.len() - before
@@ -346,5 +351,44 @@ mod tests {
         let mut out = Vec::new();
         render(&prepare_message(DEFAULT), BlankLines::Drop, &message(&text, None, None), &mut out);
         assert_eq!(out.len(), "data: a\n".len() * 1_000_000 + 1);
+    }
+
+    #[test]
+    fn a_template_with_the_text_as_json_is_one_line() {
+        let cases: &[(&[u8], &[u8], &str)] = &[
+            (b"{\"t\":~json:text~}", b"a\r\n\nb", r#"data: {"t":"a\r\n\nb"}"#),
+            (b"{\"t\":~json:text~}", b"", r#"data: {"t":""}"#),
+            (b"~json:text~ ~text~ ~size~", b"a\nb", r#"data: "a\nb" a b 3"#),
+            (b"data: ~json:text~\ndata: ~id~\n", b"a\nb", "data: \"a\\nb\"\ndata: 3"),
+        ];
+        for (template, text, expected) in cases {
+            for blank_lines in [BlankLines::Drop, BlankLines::Keep] {
+                let mut out = Vec::new();
+                let len = render(
+                    &prepare_message(template),
+                    blank_lines,
+                    &message(text, None, None),
+                    &mut out,
+                );
+                assert_eq!(String::from_utf8_lossy(&out), format!("{expected}\n\n"));
+                assert_eq!(len, out.len());
+            }
+        }
+    }
+
+    #[test]
+    fn fields_are_one_line_but_json_words_show_what_was_published() {
+        let sly = Message { channel: b"a\nb", ..message(b"x", Some(b"e\n1"), Some(b"t\r")) };
+        assert_eq!(
+            rendered(b"~channel~ ~json:channel~ ~json:event-id~ ~json:event-type~", &sly),
+            "id: e 1\nevent: t \ndata: a b \"a\\nb\" \"e\\n1\" \"t\\r\"\n\n"
+        );
+        let mut out = Vec::new();
+        render(&prepare_envelope(), BlankLines::Drop, &sly, &mut out);
+        assert_eq!(
+            String::from_utf8_lossy(&out),
+            "id: e 1\nevent: t \ndata: {\"id\":3,\"channel\":\"a\\nb\",\"cursor\":null,\"time\":0,\
+             \"tag\":1,\"event_id\":\"e\\n1\",\"event_type\":\"t\\r\",\"text\":\"x\"}\n\n"
+        );
     }
 }

@@ -2,7 +2,11 @@
 //!
 //! ```text
 //!   ~id~ ~text~ ~size~ ~channel~ ~tag~ ~time~ ~event-id~ ~event-type~
+//!   ~json:text~ ~json:channel~ ~json:event-id~ ~json:event-type~
 //! ```
+//!
+//! The words with `json:` give a JSON string with its quotes, or `null` for an event id or type that
+//! the message does not have.
 //!
 //! Keywords are matched without regard to case. Everything else is literal, also a single `~`. A
 //! template is compiled once. Rendering is one pass over its pieces, so inserted text is not
@@ -12,12 +16,14 @@
 //! renderings.
 
 use crate::model::Message;
-use crate::wire::date;
+use crate::wire::{date, escape};
 
 /// A compiled template.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Template {
     pieces: Box<[Piece]>,
+    /// One of the pieces gives the whole text as JSON.
+    has_json_text: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -36,9 +42,27 @@ enum Keyword {
     Time,
     EventId,
     EventType,
+    JsonText,
+    JsonChannel,
+    JsonEventId,
+    JsonEventType,
+    /// The time in seconds; only in envelopes.
+    Seconds,
+    /// `"text":"..."`, or `"base64":"..."` if the text is not UTF-8; only in envelopes.
+    JsonContent,
 }
 
-const KEYWORDS: [(&[u8], Keyword); 8] = [
+/// The beginning of the words that give JSON.
+const JSON: &[u8] = b"~json:";
+
+/// The words that give JSON, for people.
+pub const JSON_WORDS: &str = "~json:text~, ~json:channel~, ~json:event-id~, ~json:event-type~";
+
+const NULL: &[u8] = b"null";
+const TEXT_NAME: &[u8] = b"\"text\":";
+const BASE64_NAME: &[u8] = b"\"base64\":";
+
+const KEYWORDS: [(&[u8], Keyword); 12] = [
     (b"~id~", Keyword::Id),
     (b"~text~", Keyword::Text),
     (b"~size~", Keyword::Size),
@@ -47,10 +71,15 @@ const KEYWORDS: [(&[u8], Keyword); 8] = [
     (b"~time~", Keyword::Time),
     (b"~event-id~", Keyword::EventId),
     (b"~event-type~", Keyword::EventType),
+    (b"~json:text~", Keyword::JsonText),
+    (b"~json:channel~", Keyword::JsonChannel),
+    (b"~json:event-id~", Keyword::JsonEventId),
+    (b"~json:event-type~", Keyword::JsonEventType),
 ];
 
 impl Template {
-    /// Finds the keywords. Any text is a template.
+    /// Finds the keywords. Any text is a template; [`Template::unknown_word`] finds what is probably
+    /// a mistake.
     pub fn compile(source: &[u8]) -> Self {
         let mut pieces = Vec::new();
         let mut literal = Vec::new();
@@ -74,7 +103,65 @@ impl Template {
         }
         literal.extend_from_slice(rest);
         push_literal(&mut pieces, &mut literal);
-        Self { pieces: pieces.into_boxed_slice() }
+        Self::of(pieces)
+    }
+
+    /// One JSON object for each message, between these two texts.
+    pub fn envelope(before: &[u8], after: &[u8]) -> Self {
+        let parts: [(&[u8], Keyword); 7] = [
+            (b"{\"id\":", Keyword::Id),
+            (b",\"channel\":", Keyword::JsonChannel),
+            // The cursor of the message will stand here.
+            (b",\"cursor\":null,\"time\":", Keyword::Seconds),
+            (b",\"tag\":", Keyword::Tag),
+            (b",\"event_id\":", Keyword::JsonEventId),
+            (b",\"event_type\":", Keyword::JsonEventType),
+            (b",", Keyword::JsonContent),
+        ];
+        let mut pieces = Vec::new();
+        let mut literal = before.to_vec();
+        for (text, keyword) in parts {
+            literal.extend_from_slice(text);
+            push_literal(&mut pieces, &mut literal);
+            pieces.push(Piece::Keyword(keyword));
+        }
+        literal.extend_from_slice(b"}");
+        literal.extend_from_slice(after);
+        push_literal(&mut pieces, &mut literal);
+        Self::of(pieces)
+    }
+
+    fn of(pieces: Vec<Piece>) -> Self {
+        let is_json_text = |piece: &Piece| {
+            matches!(piece, Piece::Keyword(Keyword::JsonText | Keyword::JsonContent))
+        };
+        let has_json_text = pieces.iter().any(is_json_text);
+        Self { pieces: pieces.into_boxed_slice(), has_json_text }
+    }
+
+    /// The first word after `~json:` that does not exist.
+    pub fn unknown_word(source: &[u8]) -> Option<&[u8]> {
+        let mut rest = source;
+        while let Some(at) = memchr::memchr(b'~', rest) {
+            let candidate = rest.get(at..).unwrap_or_default();
+            let taken = match keyword_at(candidate) {
+                Some((len, _)) => len,
+                None if has_prefix(candidate, JSON) => {
+                    let word = candidate.get(1..).unwrap_or_default();
+                    let end = memchr::memchr(b'~', word).map_or(candidate.len(), |at| at + 2);
+                    return candidate.get(..end);
+                }
+                None => 1,
+            };
+            rest = candidate.get(taken..).unwrap_or_default();
+        }
+        None
+    }
+
+    /// Does it hold the whole text as JSON? Then nothing that it renders for a message has to be
+    /// split into lines.
+    pub fn has_json_text(&self) -> bool {
+        self.has_json_text
     }
 
     /// Does it render nothing?
@@ -96,6 +183,14 @@ impl Template {
             Piece::Keyword(Keyword::Time) => date::HTTP_DATE_LEN,
             Piece::Keyword(Keyword::EventId) => message.event_id.map_or(0, <[u8]>::len),
             Piece::Keyword(Keyword::EventType) => message.event_type.map_or(0, <[u8]>::len),
+            Piece::Keyword(Keyword::JsonText) => escape::json_string_len(message.text),
+            Piece::Keyword(Keyword::JsonChannel) => escape::json_string_len(message.channel),
+            Piece::Keyword(Keyword::JsonEventId) => json_or_null_len(message.event_id),
+            Piece::Keyword(Keyword::JsonEventType) => json_or_null_len(message.event_type),
+            Piece::Keyword(Keyword::Seconds) => {
+                usize::from(message.time < 0) + digits(message.time.unsigned_abs())
+            }
+            Piece::Keyword(Keyword::JsonContent) => content_len(message.text),
         });
         lens.fold(0, usize::saturating_add)
     }
@@ -103,15 +198,15 @@ impl Template {
     /// Appends the text for one message.
     pub fn render(&self, message: &Message<'_>, out: &mut Vec<u8>) {
         out.reserve(self.rendered_len(message));
+        self.write(message, message, out);
+    }
+
+    /// `whole` is what the words for JSON show.
+    fn write(&self, message: &Message<'_>, whole: &Message<'_>, out: &mut Vec<u8>) {
         for piece in &self.pieces {
             match piece {
                 Piece::Literal(text) => out.extend_from_slice(text),
-                Piece::Keyword(Keyword::Id) => {
-                    if message.id < 0 {
-                        out.push(b'-');
-                    }
-                    push_decimal(message.id.unsigned_abs(), out);
-                }
+                Piece::Keyword(Keyword::Id) => push_signed(message.id, out),
                 Piece::Keyword(Keyword::Text) => out.extend_from_slice(message.text),
                 Piece::Keyword(Keyword::Size) => push_decimal(message.text.len() as u64, out),
                 Piece::Keyword(Keyword::Channel) => out.extend_from_slice(message.channel),
@@ -125,15 +220,74 @@ impl Template {
                 Piece::Keyword(Keyword::EventType) => {
                     out.extend_from_slice(message.event_type.unwrap_or_default());
                 }
+                Piece::Keyword(Keyword::JsonText) => escape::json_string(whole.text, out),
+                Piece::Keyword(Keyword::JsonChannel) => escape::json_string(whole.channel, out),
+                Piece::Keyword(Keyword::JsonEventId) => push_json_or_null(whole.event_id, out),
+                Piece::Keyword(Keyword::JsonEventType) => {
+                    push_json_or_null(whole.event_type, out);
+                }
+                Piece::Keyword(Keyword::Seconds) => push_signed(message.time, out),
+                Piece::Keyword(Keyword::JsonContent) => push_content(whole.text, out),
             }
         }
     }
 
     /// Appends the text for one line of a message. `~text~` is the line and `~size~` its length;
-    /// all other keywords describe the whole message.
-    pub fn render_line(&self, message: &Message<'_>, line: &[u8], out: &mut Vec<u8>) {
-        self.render(&Message { text: line, ..*message }, out);
+    /// all other keywords describe the whole message. The words for JSON show it as it is in
+    /// `whole`.
+    pub fn render_line(
+        &self,
+        message: &Message<'_>,
+        line: &[u8],
+        whole: &Message<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        let message = Message { text: line, ..*message };
+        out.reserve(self.rendered_len(&message));
+        self.write(&message, whole, out);
     }
+}
+
+fn has_prefix(text: &[u8], prefix: &[u8]) -> bool {
+    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+fn json_or_null_len(value: Option<&[u8]>) -> usize {
+    value.map_or(NULL.len(), escape::json_string_len)
+}
+
+fn push_json_or_null(value: Option<&[u8]>, out: &mut Vec<u8>) {
+    match value {
+        Some(value) => escape::json_string(value, out),
+        None => out.extend_from_slice(NULL),
+    }
+}
+
+fn content_len(text: &[u8]) -> usize {
+    if std::str::from_utf8(text).is_ok() {
+        TEXT_NAME.len().saturating_add(escape::json_string_len(text))
+    } else {
+        (BASE64_NAME.len() + 2).saturating_add(escape::base64_len(text.len()))
+    }
+}
+
+fn push_content(text: &[u8], out: &mut Vec<u8>) {
+    if std::str::from_utf8(text).is_ok() {
+        out.extend_from_slice(TEXT_NAME);
+        escape::json_string(text, out);
+    } else {
+        out.extend_from_slice(BASE64_NAME);
+        out.push(b'"');
+        escape::base64(text, out);
+        out.push(b'"');
+    }
+}
+
+fn push_signed(number: i64, out: &mut Vec<u8>) {
+    if number < 0 {
+        out.push(b'-');
+    }
+    push_decimal(number.unsigned_abs(), out);
 }
 
 fn keyword_at(text: &[u8]) -> Option<(usize, Keyword)> {
@@ -262,7 +416,12 @@ mod tests {
     #[test]
     fn a_line_stands_for_the_text() {
         let mut out = Vec::new();
-        Template::compile(b"~id~:~text~:~size~").render_line(&message(b"a\nbcd"), b"bcd", &mut out);
+        Template::compile(b"~id~:~text~:~size~").render_line(
+            &message(b"a\nbcd"),
+            b"bcd",
+            &message(b"a\nbcd"),
+            &mut out,
+        );
         assert_eq!(out, b"3:bcd:3");
     }
 
@@ -293,5 +452,78 @@ mod tests {
         assert_eq!(template.rendered_len(&message(b"")), source.len());
         let source = b"~id~".repeat(500_000);
         assert_eq!(Template::compile(&source).rendered_len(&message(b"")), 500_000);
+    }
+
+    #[test]
+    fn json_words_are_json_whatever_a_message_holds() {
+        // Proves protocol.md: templates (the words for JSON).
+        const JSON: &[u8] = b"[~json:text~,~JSON:Channel~,~json:event-id~,~json:event-type~]";
+        let cases: &[(&[u8], &str)] = &[
+            (b"Ola", "\"Ola\""),
+            (b"", "\"\""),
+            (b"\"\\\r\n", r#""\"\\\r\n""#),
+            (b"~id~", "\"~id~\""),
+            (b"a\xff", "\"a\u{fffd}\""),
+            (b"</script>", r#""\u003c/script>""#),
+        ];
+        for (text, string) in cases {
+            let plain = rendered(JSON, &message(text));
+            assert_eq!(plain, format!("[{string},\"news\",null,null]"));
+            let all = Message {
+                channel: text,
+                event_id: Some(text),
+                event_type: Some(text),
+                ..message(text)
+            };
+            assert_eq!(rendered(JSON, &all), format!("[{string},{string},{string},{string}]"));
+        }
+        assert_eq!(rendered(JSON, &Message::ping(b" ")), r#"[" ","",null,null]"#);
+    }
+
+    #[test]
+    fn finds_words_for_json_that_do_not_exist() {
+        let cases: &[(&[u8], Option<&[u8]>)] = &[
+            (b"~json:text~ ~JSON:EVENT-ID~ ~~json:channel~ ~json:event-type~", None),
+            (b"~text~json:x~ json:x~ ~ json:x~ ~json~", None),
+            (b"<~json:id~>", Some(b"~json:id~")),
+            (b"~json:text~~Json:texts~", Some(b"~Json:texts~")),
+            (b"~json:~", Some(b"~json:~")),
+            (b"a~json:text", Some(b"~json:text")),
+            (b"~json: text~", Some(b"~json: text~")),
+        ];
+        for (source, expected) in cases {
+            assert_eq!(Template::unknown_word(source), *expected);
+        }
+    }
+
+    #[test]
+    fn an_envelope_is_one_json_object() {
+        // Proves protocol.md: messages-as-json (the object).
+        let envelope = |message: &Message<'_>| {
+            let template = Template::envelope(b"<", b">");
+            let mut out = Vec::new();
+            template.render(message, &mut out);
+            assert_eq!(out.len(), template.rendered_len(message));
+            String::from_utf8(out).expect("UTF-8")
+        };
+        let head = r#"<{"id":3,"channel":"news","cursor":null,"time":1777972087,"tag":2,"#;
+        assert_eq!(
+            envelope(&message(b"O\"la\n")),
+            format!(r#"{head}"event_id":null,"event_type":null,"text":"O\"la\n"}}>"#)
+        );
+        let binary = Message {
+            event_id: Some(b"e\n9"),
+            event_type: Some(b""),
+            binary: true,
+            ..message(b"\xff\0")
+        };
+        assert_eq!(
+            envelope(&binary),
+            format!(r#"{head}"event_id":"e\n9","event_type":"","base64":"/wA="}}>"#)
+        );
+        assert_eq!(
+            envelope(&Message::timed_out()),
+            r#"<{"id":-3,"channel":"","cursor":null,"time":0,"tag":0,"event_id":null,"event_type":null,"text":"Timed out"}>"#
+        );
     }
 }
