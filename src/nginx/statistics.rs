@@ -106,7 +106,7 @@ pub(super) fn send_channels(
     match channels.first() {
         Some(channel) if !as_list => stats::render_channel(format, channel, &mut text),
         _ => {
-            let now = clock::now();
+            let now = clock::both();
             let totals = worker::with(|worker| worker.hub().totals(now)).unwrap_or_default();
             text.reserve(channels.len().saturating_mul(ITEM_LEN));
             let mut list = stats::List::begin(format, origin(), &totals, &mut text);
@@ -121,7 +121,7 @@ pub(super) fn send_channels(
 
 fn send_summary(request: &mut Request) -> Sent {
     let format = Format::choose(request.header_lines(b"Accept"));
-    let now = clock::now();
+    let now = clock::both();
     let Some(summary) = worker::with(|worker| worker.hub().summary(now)) else {
         return Ok(FAILED);
     };
