@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::model::{Seconds, Token};
+use crate::model::{Now, Seconds, Token};
 use crate::store::Store;
 use crate::store::arena::Handle;
 use crate::store::channel::Channel;
@@ -163,11 +163,7 @@ impl Hub {
     ///
     /// The portions of room grow, because each attempt at a large message takes all free memory first.
     /// The loop ends because each portion frees something that was discarded or has expired.
-    fn with_room<R>(
-        &mut self,
-        now: Seconds,
-        mut attempt: impl FnMut(&Self) -> Option<R>,
-    ) -> Option<R> {
+    fn with_room<R>(&mut self, now: Now, mut attempt: impl FnMut(&Self) -> Option<R>) -> Option<R> {
         let mut portion = 1;
         loop {
             if let Some(result) = attempt(self) {
@@ -183,9 +179,9 @@ impl Hub {
 }
 
 /// Sets the zone's time forward to `now`, unless it is there already. Answers its time and newest tag.
-fn set_time_forward(section: &Section<'_>, now: Seconds) -> (Seconds, u64) {
+fn set_time_forward(section: &Section<'_>, now: Now) -> (Seconds, u64) {
     let commons = section.commons();
-    let now = section.store.in_range(now);
+    let now = section.store.in_range(now.wall);
     if commons.time.time() < now {
         section.set64(&commons.time, now.cast_unsigned());
         section.set64(&commons.tag, 0);

@@ -2,8 +2,44 @@
 
 use core::ops::{Deref, DerefMut};
 
-/// Whole seconds since the epoch, UTC, as nginx's cached clock gives them.
+/// Whole seconds. A time of day is one since 1970, UTC.
 pub type Seconds = i64;
+
+/// The two clocks of an operation, in seconds.
+///
+/// Somebody may set the system's clock at any time, forward and back. So it only says when a message was
+/// published. How old something is says the other clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// The system's clock: seconds since 1970, UTC.
+    pub wall: Seconds,
+    /// The clock that nobody sets, the same in all processes. It counts from any moment.
+    pub steady: Seconds,
+}
+
+#[cfg(any(test, fuzzing))]
+impl Now {
+    /// Both clocks say this.
+    pub const fn both(time: Seconds) -> Self {
+        Self { wall: time, steady: time }
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl core::ops::Add<Seconds> for Now {
+    type Output = Self;
+
+    fn add(self, seconds: Seconds) -> Self {
+        Self { wall: self.wall + seconds, steady: self.steady + seconds }
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl core::ops::AddAssign<Seconds> for Now {
+    fn add_assign(&mut self, seconds: Seconds) {
+        *self = *self + seconds;
+    }
+}
 
 /// `~id~` of a ping.
 pub const PING_ID: i64 = -1;

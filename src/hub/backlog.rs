@@ -16,7 +16,7 @@
 
 use crate::hub::backlog::start::{Entry, Start};
 use crate::hub::{Hub, Reader, Subscribed};
-use crate::model::{Message, Seconds, Since, Token};
+use crate::model::{Message, Now, Seconds, Since, Token};
 use crate::store::arena::Handle;
 use crate::store::channel::Channel;
 use crate::store::message::{Message as Record, REPLAYABLE, Readout};
@@ -166,7 +166,7 @@ impl Hub {
     pub fn read_backlog(
         &mut self,
         subscribed: &mut Subscribed,
-        now: Seconds,
+        now: Now,
         each: &mut dyn FnMut(&Message<'_>) -> bool,
     ) -> Replayed {
         let mut replayed = Replayed::default();
@@ -200,7 +200,7 @@ impl Hub {
     pub fn read_on(
         &mut self,
         mut rest: Rest,
-        now: Seconds,
+        now: Now,
         each: &mut dyn FnMut(&Message<'_>) -> bool,
     ) -> Result<Reading, Lagged> {
         let mut gone = Vec::new();
@@ -234,14 +234,14 @@ impl Hub {
     }
 
     /// Keeps the place, and stops pinning the messages.
-    pub fn park(&mut self, rest: &mut Rest, now: Seconds) {
+    pub fn park(&mut self, rest: &mut Rest, now: Now) {
         for reader in rest.channels.iter_mut().filter_map(|channel| channel.reader.take()) {
             self.close_reader(rest.token, reader, now);
         }
     }
 
     /// Closes all readers of a subscriber, wherever their places are kept.
-    pub(super) fn close_readers(&mut self, token: Token, now: Seconds) {
+    pub(super) fn close_readers(&mut self, token: Token, now: Now) {
         while let Some((_, reader)) =
             self.readers.get_mut().iter().copied().find(|(owner, _)| *owner == token)
         {
@@ -251,10 +251,10 @@ impl Hub {
 
     /// Drops a reader. If that panics, the reader is still there, and the next tick tries again. One that is
     /// closed already is left alone: its record may be somebody else's by now.
-    pub(super) fn close_reader(&mut self, token: Token, reader: Reader, now: Seconds) {
+    pub(super) fn close_reader(&mut self, token: Token, reader: Reader, now: Now) {
         let is_it = |open: &(Token, Reader)| *open == (token, reader);
         if self.readers.get_mut().iter().any(is_it) {
-            self.store.retire(reader.shard, reader.interest, now);
+            self.store.retire(reader.shard, reader.interest, now.steady);
             self.readers.get_mut().retain(|open| !is_it(open));
         }
     }
@@ -263,7 +263,7 @@ impl Hub {
         &mut self,
         backlog: &Backlog,
         bound: Option<(Seconds, u64)>,
-        now: Seconds,
+        now: Now,
         replayed: &mut Replayed,
         has_room: &mut bool,
         each: &mut dyn FnMut(&Message<'_>) -> bool,
@@ -288,7 +288,7 @@ impl Hub {
             };
             let wanted = selection.wants(time, tag, event_id, index, backlog.stored);
             index += 1;
-            if !wanted || store.seconds(&record.expires) <= now {
+            if !wanted || store.steady(&record.expires) <= now.steady {
                 return true;
             }
             if bound.is_some_and(|bound| (time, tag) > bound) {
@@ -309,7 +309,7 @@ impl Hub {
         reader: Reader,
         channel: &Remaining,
         bound: Option<(Seconds, u64)>,
-        now: Seconds,
+        now: Now,
         has_room: &mut bool,
         each: &mut dyn FnMut(&Message<'_>) -> bool,
     ) -> Result<Stop, Lagged> {
@@ -321,7 +321,7 @@ impl Hub {
                 return true;
             }
             // An expired message is not handed out, even if no tick has discarded it yet.
-            let is_gone = store.seconds(&record.expires) <= now
+            let is_gone = store.steady(&record.expires) <= now.steady
                 || (!core::mem::replace(&mut found, true) && record.id() != channel.next);
             if is_gone {
                 lagged = Err(Lagged);
@@ -342,7 +342,7 @@ impl Hub {
         &mut self,
         reader: Reader,
         until: u64,
-        now: Seconds,
+        now: Now,
         each: &mut dyn FnMut(&Store, Handle<Record>, &Record) -> bool,
     ) -> Stop {
         let store = &self.store;
@@ -363,7 +363,7 @@ impl Hub {
             }
             loop {
                 let section = store.section(reader.shard);
-                let passed = section.pass_some(reader.interest, to, now);
+                let passed = section.pass_some(reader.interest, to, now.steady);
                 section.commit();
                 if passed == 0 {
                     break;
@@ -380,7 +380,7 @@ impl Hub {
         &mut self,
         remaining: &Remaining,
         token: Token,
-        now: Seconds,
+        now: Now,
     ) -> Result<Option<Reader>, Lagged> {
         let hash = self.store.hash(&remaining.id);
         let shard = self.store.shard_of(hash);
@@ -568,7 +568,7 @@ mod tests {
             assert_eq!(numbers(texts), [1, 2, 3, 4]);
             let mut rest = rest.expect("more is left");
             // As if the last ten of b had come while the answer's first channel was looked at.
-            rest.bound = Some((world.now, 4 + 20));
+            rest.bound = Some((world.now.wall, 4 + 20));
             let (mut all, mut rest) = (Vec::new(), Some(rest));
             while let Some(left) = rest {
                 let (texts, more) = world.read_on(0, left, room).expect("it is there");

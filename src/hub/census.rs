@@ -1,7 +1,7 @@
 //! Census: which channels, messages and subscribers there are.
 
 use crate::hub::Hub;
-use crate::model::{Audit, ChannelInfo, Seconds, Summary, Totals, WorkerInfo};
+use crate::model::{Audit, ChannelInfo, Now, Seconds, Summary, Totals, WorkerInfo};
 use crate::store::Inspection;
 use crate::store::arena::Handle;
 use crate::store::channel::{CHANNEL_ID_LEN_MAX, Channel};
@@ -82,7 +82,7 @@ impl Hub {
     }
 
     /// The figures at the head of a list.
-    pub fn totals(&self, now: Seconds) -> Totals {
+    pub fn totals(&self, now: Now) -> Totals {
         let commons = &self.store.header().commons;
         Totals {
             channels: commons.channels.get(),
@@ -102,7 +102,7 @@ impl Hub {
     }
 
     /// The figures of the summary.
-    pub fn summary(&self, now: Seconds) -> Summary {
+    pub fn summary(&self, now: Now) -> Summary {
         let header = self.store.header();
         let mut summary = Summary {
             totals: self.totals(now),
@@ -128,8 +128,8 @@ impl Hub {
     }
 }
 
-fn since(then: Seconds, now: Seconds) -> u64 {
-    u64::try_from(now.saturating_sub(then)).unwrap_or(0)
+fn since(then: Seconds, now: Now) -> u64 {
+    u64::try_from(now.steady.saturating_sub(then)).unwrap_or(0)
 }
 
 /// The figures of a channel in a list.

@@ -1,7 +1,7 @@
 //! Deleting channels.
 
 use crate::hub::{Hub, Rules, set_time_forward};
-use crate::model::Seconds;
+use crate::model::Now;
 use crate::store::arena::Handle;
 use crate::store::channel::DELETED;
 use crate::store::message::{Content, Message, NOTICE};
@@ -9,17 +9,11 @@ use crate::store::message::{Content, Message, NOTICE};
 impl Hub {
     /// Deletes the channels that exist, and answers how many did. It never fails for want of memory: if
     /// `text` does not fit, subscribers get the configured text.
-    pub fn delete(
-        &mut self,
-        channels: &[&[u8]],
-        text: &[u8],
-        rules: &Rules,
-        now: Seconds,
-    ) -> usize {
+    pub fn delete(&mut self, channels: &[&[u8]], text: &[u8], rules: &Rules, now: Now) -> usize {
         channels.iter().filter(|id| self.delete_one(id, text, rules, now)).count()
     }
 
-    fn delete_one(&mut self, id: &[u8], text: &[u8], rules: &Rules, now: Seconds) -> bool {
+    fn delete_one(&mut self, id: &[u8], text: &[u8], rules: &Rules, now: Now) -> bool {
         if rules.is_events(id) {
             return false;
         }
@@ -72,7 +66,7 @@ impl Hub {
         id: &[u8],
         text: &[u8],
         rules: &Rules,
-        now: Seconds,
+        now: Now,
     ) -> Option<Handle<Message>> {
         if text == rules.deleted_text || !self.is_wanted(id) {
             return None;

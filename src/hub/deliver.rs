@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::hub::roster::Ending;
 use crate::hub::{Hub, Reader, Rules, set_time_forward};
-use crate::model::{DELETED_ID, Group, Message, Seconds, Token};
+use crate::model::{DELETED_ID, Group, Message, Now, Seconds, Token};
 use crate::store::arena::Handle;
 use crate::store::channel::DELETED;
 use crate::store::interest::{Interest, PASS_PER_SECTION};
@@ -72,7 +72,7 @@ impl Hub {
     /// in `each` or in the hub, call again as well. It is not known then which listeners of the channel
     /// have received the batch. So the next calls end their subscriptions ([`News::Broken`]), and other
     /// channels have their turn in between.
-    pub fn deliver(&mut self, rules: &Rules, now: Seconds, each: &mut dyn FnMut(News<'_>)) -> bool {
+    pub fn deliver(&mut self, rules: &Rules, now: Now, each: &mut dyn FnMut(News<'_>)) -> bool {
         let Some((shard, interest)) = self.first_of_an_inbox() else { return false };
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             if let Some(batch) = self.look_into(shard, interest) {
@@ -86,13 +86,7 @@ impl Hub {
         self.has_news()
     }
 
-    fn hand_out(
-        &mut self,
-        batch: &Batch,
-        rules: &Rules,
-        now: Seconds,
-        each: &mut dyn FnMut(News<'_>),
-    ) {
+    fn hand_out(&mut self, batch: &Batch, rules: &Rules, now: Now, each: &mut dyn FnMut(News<'_>)) {
         let is_ended = batch.deleted_at.is_some() && !batch.more;
         match self.roster.local(batch.token, batch.interest).map(|local| local.ending) {
             Some(None) => {
@@ -186,15 +180,15 @@ impl Hub {
     /// Messages that are published later are not older, even if the clock of their worker is behind: this
     /// sets the zone's time forward first. The lock makes it wait for a message that is being published
     /// right now.
-    pub fn resume_from(&mut self, token: Token, now: Seconds) -> Seconds {
+    pub fn resume_from(&mut self, token: Token, now: Now) -> Seconds {
         let section = self.store.commons_section();
-        let (now, _) = set_time_forward(&section, now);
+        let (second, _) = set_time_forward(&section, now);
         section.commit();
         let older = self.roster.interests_of(token).filter_map(|(shard, interest)| {
             let section = self.store.section(shard);
             oldest_unread(&section, interest).map(|(time, _)| time)
         });
-        older.fold(now, Seconds::min)
+        older.fold(second, Seconds::min)
     }
 
     /// Is there anything in this worker's inbox?
@@ -248,12 +242,12 @@ impl Hub {
 
     /// The batch was handed out: lets go of its messages. The interest leaves the inbox; if there is
     /// more, it goes to its end.
-    fn finish(&self, batch: &Batch, now: Seconds) {
+    fn finish(&self, batch: &Batch, now: Now) {
         let to = batch.records.last().map_or(0, |last| self.store.arena.get(*last).id());
         loop {
             let section = self.store.section(batch.shard);
             // Nearly always one section passes all of them, and has room for the rest as well.
-            let is_last = section.pass_some(batch.interest, to, now) < PASS_PER_SECTION;
+            let is_last = section.pass_some(batch.interest, to, now.steady) < PASS_PER_SECTION;
             if is_last {
                 let interest = section.get(batch.interest);
                 let channel = interest.channel.get().map(|channel| section.get(channel));
@@ -279,7 +273,7 @@ impl Hub {
         batch: &Batch,
         ending: Ending,
         rules: &Rules,
-        now: Seconds,
+        now: Now,
         each: &mut dyn FnMut(News<'_>),
     ) {
         let Some(local) = self.roster.local(batch.token, batch.interest) else { return };
@@ -339,15 +333,15 @@ mod tests {
         let mut world = World::new(256 * 1024, 2);
         world.subscribe(0, &[(b"a", None), (b"b", None)], 1).expect("room");
         let now = world.now;
-        assert_eq!(world.hub(0).resume_from(token(1), now), now);
+        assert_eq!(world.hub(0).resume_from(token(1), now), now.wall);
         world.publish(1, &[b"b"], b"one", true).expect("room");
         world.now += 5;
-        assert_eq!(world.hub(0).resume_from(token(1), now + 5), now);
+        assert_eq!(world.hub(0).resume_from(token(1), now + 5), now.wall);
         world.deliver(0);
-        assert_eq!(world.hub(0).resume_from(token(1), now + 9), now + 9);
+        assert_eq!(world.hub(0).resume_from(token(1), now + 9), now.wall + 9);
         // Another worker publishes, whose clock is behind.
         world.publish(1, &[b"a"], b"two", true).expect("room");
-        assert_eq!(world.hub(0).resume_from(token(1), now + 11), now + 9);
+        assert_eq!(world.hub(0).resume_from(token(1), now + 11), now.wall + 9);
     }
 
     #[test]
@@ -365,10 +359,10 @@ mod tests {
                     deleted = deleted_at;
                 }
             });
-            assert_eq!(deleted, Some((now, 0)));
+            assert_eq!(deleted, Some((now.wall, 0)));
             world.publish(1, &[b"a"], b"in a channel of that name", true).expect("room");
             let (_, texts) =
-                world.subscribe_since(0, &[(b"a", None)], since(now), 2).expect("room");
+                world.subscribe_since(0, &[(b"a", None)], since(now.wall), 2).expect("room");
             assert_eq!(texts.len(), 1, "a client that was told of the deletion gets it");
         }
     }
@@ -386,7 +380,7 @@ mod tests {
             world.now += 10;
             let now = world.now;
             world.delete(1, b"a", text);
-            assert_eq!(world.hub(0).resume_from(token(1), now + 5), now);
+            assert_eq!(world.hub(0).resume_from(token(1), now + 5), now.wall);
         }
     }
 
@@ -398,7 +392,7 @@ mod tests {
         world.publish(1, &[b"a"], b"one", true).expect("room");
         world.deliver(0);
         let now = world.now;
-        assert_eq!(world.hub(0).resume_from(token(1), now - 1), now);
+        assert_eq!(world.hub(0).resume_from(token(1), now + -1), now.wall);
     }
 
     /// Two channels of different shards. (Publishing to a shard also finishes what others left untold in
@@ -434,12 +428,12 @@ mod tests {
             if is_there && !is_told {
                 cut_off += 1;
                 let later = world.now + 1;
-                assert_eq!(world.hub(0).resume_from(token(1), later), now);
-                assert!(world.hub(0).has_older(token(1), (now + 1, 1)), "dead at {stores}");
+                assert_eq!(world.hub(0).resume_from(token(1), later), now.wall);
+                assert!(world.hub(0).has_older(token(1), (now.wall + 1, 1)), "dead at {stores}");
                 assert!(world.hub(0).has_news(), "it can be had at once");
                 assert_eq!(world.deliver(0).len(), 1);
             }
-            assert!(!world.hub(0).has_older(token(1), (now + 1, 1)), "all is handed out");
+            assert!(!world.hub(0).has_older(token(1), (now.wall + 1, 1)), "all is handed out");
             if survived.is_some() {
                 break;
             }
@@ -502,11 +496,11 @@ mod tests {
             world.publish(1, &[b"b"], b"before", false).expect("room");
             world.deliver(0);
             world.delete(1, b"a", text);
-            assert!(!world.hub(0).has_older(token(1), (now, 1)), "the message came before it");
-            assert!(world.hub(0).has_older(token(1), (now, 2)), "the next one comes after it");
-            assert_eq!(world.hub(0).resume_from(token(1), now), now);
+            assert!(!world.hub(0).has_older(token(1), (now.wall, 1)), "the message came before it");
+            assert!(world.hub(0).has_older(token(1), (now.wall, 2)), "the next one comes after it");
+            assert_eq!(world.hub(0).resume_from(token(1), now), now.wall);
             world.deliver(0);
-            assert!(!world.hub(0).has_older(token(1), (now, 2)));
+            assert!(!world.hub(0).has_older(token(1), (now.wall, 2)));
         }
     }
 

@@ -1,7 +1,7 @@
 //! The events channel: the module itself publishes notices about channels and subscribers there.
 
 use crate::hub::{Hub, Post, Rules};
-use crate::model::Seconds;
+use crate::model::Now;
 use crate::store::arena::Handle;
 use crate::store::channel::{Channel, EVENTS};
 use crate::wire::escape;
@@ -9,7 +9,7 @@ use crate::wire::escape;
 impl Hub {
     /// Creates and marks the configured events channel. A former one becomes an ordinary channel. Each
     /// worker calls this when it starts; after the first one there is nothing to do.
-    pub fn configure(&mut self, rules: &Rules, now: Seconds) {
+    pub fn configure(&mut self, rules: &Rules, now: Now) {
         let former = self.store.header().commons.events.get();
         let id = (!rules.events_channel.is_empty()).then_some(rules.events_channel.as_slice());
         if let Some(former) = former {
@@ -26,7 +26,7 @@ impl Hub {
         }
     }
 
-    fn mark_events(&self, handle: Handle<Channel>, on: bool, now: Seconds) {
+    fn mark_events(&self, handle: Handle<Channel>, on: bool, now: Now) {
         let shard = self.store.shard_of(self.store.arena.get(handle).hash());
         let section = self.store.section(shard);
         let channel = section.get(handle);
@@ -43,7 +43,7 @@ impl Hub {
         if on {
             section.unlink_idle(handle);
         } else {
-            section.touch(handle, now);
+            section.touch(handle, now.steady);
         }
         section.link(&section.commons().events, on.then_some(handle));
         section.commit();
@@ -51,7 +51,7 @@ impl Hub {
 
     /// Publishes a notice about a channel, but not about the events channel itself. A notice that does
     /// not fit is left out: it must not make the operation fail that it is about.
-    pub(super) fn notify(&mut self, kind: &str, channel: &[u8], rules: &Rules, now: Seconds) {
+    pub(super) fn notify(&mut self, kind: &str, channel: &[u8], rules: &Rules, now: Now) {
         let events = &rules.events_channel;
         if events.is_empty() || channel == events {
             return;

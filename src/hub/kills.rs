@@ -87,7 +87,7 @@ impl Drop for Worker {
 #[test]
 fn killed_workers_leave_nothing_behind() {
     let kills: u32 = env("PUSH_STREAM_KILLS").unwrap_or(KILLS);
-    let seed = env(ENV_SEED).unwrap_or_else(|| now() as u64);
+    let seed = env(ENV_SEED).unwrap_or_else(|| now().steady as u64);
     let mut rng = Rng::seeded(seed);
     eprintln!("{kills} kills, {ENV_SEED}={seed}");
     let zone = ZoneFile::new("kills");

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::hub::sim::rng::Rng;
 use crate::hub::{Hub, News, Post, Rules, Stay, Subscribe, Tick};
-use crate::model::{Message, Seconds, Since, Token};
+use crate::model::{Message, Now, Seconds, Since, Token};
 use crate::store::check::Inventory;
 use crate::store::memory::SharedFile;
 use crate::store::{Inspection, Store};
@@ -51,9 +51,9 @@ impl Drop for ZoneFile {
 }
 
 /// The zone's clock, which runs fifty times as fast.
-pub(super) fn now() -> Seconds {
+pub(super) fn now() -> Now {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    (since.as_millis() / 20) as Seconds
+    Now::both((since.as_millis() / 20) as Seconds)
 }
 
 pub(super) fn rules() -> Rules {
@@ -183,7 +183,7 @@ impl Life {
         format!("channel {}", self.rng.below(6)).into_bytes()
     }
 
-    fn publish(&mut self, rules: &Rules, now: Seconds) {
+    fn publish(&mut self, rules: &Rules, now: Now) {
         let (one, other) = (self.some_channel(), self.some_channel());
         let both = [one.as_slice(), other.as_slice()];
         let channels = if one == other { &both[..1] } else { &both[..1 + self.rng.below(2)] };
@@ -201,7 +201,7 @@ impl Life {
         let _ = self.hub.publish(channels, &post, rules, now);
     }
 
-    fn subscribe(&mut self, rules: &Rules, now: Seconds) {
+    fn subscribe(&mut self, rules: &Rules, now: Now) {
         if self.subscribers.len() > 12 {
             return;
         }
@@ -251,7 +251,7 @@ impl Life {
         Token::new(index, self.tokens)
     }
 
-    fn leave(&mut self, rules: &Rules, now: Seconds) {
+    fn leave(&mut self, rules: &Rules, now: Now) {
         if let Some(token) = self.subscribers.keys().next().copied()
             && self.subscribers.remove(&token).is_some()
         {
@@ -259,7 +259,7 @@ impl Life {
         }
     }
 
-    fn deliver(&mut self, rules: &Rules, now: Seconds) {
+    fn deliver(&mut self, rules: &Rules, now: Now) {
         self.hub.woken();
         let subscribers = &mut self.subscribers;
         let mut each = |news: News<'_>| match news {

@@ -2,7 +2,7 @@
 
 use crate::hub::census::Figures;
 use crate::hub::{Found, Hub, Refusal, Rules};
-use crate::model::{ChannelInfo, Few, Seconds};
+use crate::model::{ChannelInfo, Few, Now, Seconds};
 use crate::store::arena::Handle;
 use crate::store::channel::{Channel, EVENTS, WILDCARD};
 use crate::store::message::{BINARY, Content, Message, REPLAYABLE, STORED, TAG_MAX};
@@ -133,7 +133,7 @@ impl Hub {
         channels: &[&[u8]],
         post: &Post<'_>,
         rules: &Rules,
-        now: Seconds,
+        now: Now,
     ) -> Result<(), Refusal> {
         self.check_publisher(channels, true, true, rules)?;
         self.publish_checked(channels, post, rules, now).map(drop)
@@ -151,7 +151,7 @@ impl Hub {
         channels: &[&'a [u8]],
         post: &Post<'_>,
         rules: &Rules,
-        now: Seconds,
+        now: Now,
     ) -> Result<Few<ChannelInfo<&'a [u8]>>, Refusal> {
         let mut told = Few::default();
         let mut each = |id: &'a [u8], figures: Figures| told.push(figures.into_info(id));
@@ -199,7 +199,7 @@ impl Hub {
         channels: &[&'a [u8]],
         post: &Post<'_>,
         rules: &Rules,
-        now: Seconds,
+        now: Now,
         staged: &mut Vec<Option<Handle<Message>>>,
         created: &mut Vec<&'a [u8]>,
     ) -> Result<(), Refusal> {
@@ -216,11 +216,7 @@ impl Hub {
         Ok(())
     }
 
-    pub(super) fn stage(
-        &mut self,
-        post: &Post<'_>,
-        now: Seconds,
-    ) -> Result<Handle<Message>, Refusal> {
+    pub(super) fn stage(&mut self, post: &Post<'_>, now: Now) -> Result<Handle<Message>, Refusal> {
         self.with_room(now, |hub| hub.store.stage(post.content()))
             .ok_or(Refusal::NoMemory { message: true })
     }
@@ -232,7 +228,7 @@ impl Hub {
         post: &Post<'_>,
         mut message: Option<Handle<Message>>,
         rules: &Rules,
-        now: Seconds,
+        now: Now,
     ) -> Result<Figures, Refusal> {
         let hash = self.store.hash(id);
         let shard = self.store.shard_of(hash);
@@ -279,7 +275,7 @@ impl Hub {
         post: &Post<'_>,
         message: Option<Handle<Message>>,
         rules: &Rules,
-        now: Seconds,
+        now: Now,
         wake: &mut Vec<u32>,
     ) -> Attempt {
         let section = self.store.section(self.store.shard_of(hash));
@@ -292,7 +288,7 @@ impl Hub {
         // Under the lock, so that time never goes back and no tag is given twice in one second.
         let commons = section.commons();
         let newest = (commons.time.time(), commons.tag.get());
-        let (time, tag) = next_place(newest, self.store.in_range(now));
+        let (time, tag) = next_place(newest, self.store.in_range(now.wall));
         let number = channel.published.get() + 1;
         section.set64(&commons.time, time.cast_unsigned());
         section.set64(&commons.tag, tag);
@@ -302,7 +298,7 @@ impl Hub {
         if counted {
             section.add(&section.shard().published, 1);
         }
-        section.touch(handle, now);
+        section.touch(handle, now.steady);
         let used = message.filter(|_| post.store || listened);
         if let Some(message) = used {
             let record = section.get(message);
@@ -310,8 +306,8 @@ impl Hub {
             let stored = if post.store { STORED | REPLAYABLE } else { 0 };
             arena.put32(&record.flags, record.flags.get() | stored);
             self.store.stamp(record, number, (time, tag));
-            let expires = time.saturating_add(rules.message_ttl_secs);
-            arena.put32(&record.expires, self.store.short(expires));
+            let expires = now.steady.saturating_add(rules.message_ttl_secs);
+            arena.put32(&record.expires, self.store.short_steady(expires));
             arena.put_link(&record.channel, Some(handle));
             section.unlink_staged(section.seat(), message);
             section.append(channel, message);
@@ -344,7 +340,7 @@ impl Hub {
 
     /// Discards the oldest messages of a channel that stores too many, in at most `sections` sections,
     /// which it counts down. True if some are still over the limit.
-    fn evict(&self, id: &[u8], sections: &mut usize, rules: &Rules, now: Seconds) -> bool {
+    fn evict(&self, id: &[u8], sections: &mut usize, rules: &Rules, now: Now) -> bool {
         let Some(max) = rules.stored_max else { return false };
         let hash = self.store.hash(id);
         while *sections > 0 {
@@ -361,7 +357,7 @@ impl Hub {
     }
 
     /// Discards a bounded part of what publishing has left over the limit. True if there is more.
-    pub(super) fn evict_more(&mut self, rules: &Rules, now: Seconds) -> bool {
+    pub(super) fn evict_more(&mut self, rules: &Rules, now: Now) -> bool {
         let mut left = SECTIONS_PER_TICK;
         while let Some(id) = self.overfull.pop_first() {
             if self.evict(&id, &mut left, rules, now) {
@@ -378,7 +374,7 @@ impl Hub {
         id: &[u8],
         flags: u32,
         rules: &Rules,
-        now: Seconds,
+        now: Now,
     ) -> Result<Found, Refusal> {
         let hash = self.store.hash(id);
         let flags = flags | if rules.is_wildcard(id) { WILDCARD } else { 0 };
@@ -390,7 +386,7 @@ impl Hub {
             if flags & EVENTS == 0 && !is_room_for_channel(&section, flags, rules) {
                 return Some(Err(Refusal::TooManyChannels));
             }
-            let channel = section.make_channel(hash, id, flags, now)?;
+            let channel = section.make_channel(hash, id, flags, now.steady)?;
             section.index_insert(channel);
             if flags & EVENTS != 0 {
                 section.link(&section.commons().events, Some(channel));
@@ -437,14 +433,14 @@ impl Hub {
 
 /// Discards some of the oldest messages of a channel that stores more than `max`. True if more are to be
 /// discarded.
-fn discard_some(section: &Section<'_>, handle: Handle<Channel>, max: u64, now: Seconds) -> bool {
+fn discard_some(section: &Section<'_>, handle: Handle<Channel>, max: u64, now: Now) -> bool {
     let channel = section.get(handle);
     for _ in 0..DISCARDS_PER_SECTION {
         if channel.stored() <= max {
             break;
         }
         let Some(oldest) = section.oldest_stored(channel) else { break };
-        section.discard(channel, oldest, !channel.has(EVENTS), now);
+        section.discard(channel, oldest, !channel.has(EVENTS), now.steady);
     }
     section.may_be_idle(handle);
     channel.stored() > max

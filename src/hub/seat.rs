@@ -6,14 +6,14 @@ use std::collections::{BTreeSet, VecDeque};
 use crate::hub::roster::Roster;
 use crate::hub::sweep::Sweeping;
 use crate::hub::{Hub, Rules};
-use crate::model::Seconds;
+use crate::model::Now;
 use crate::store::Store;
 use crate::store::message::Readout;
 use crate::store::zone::SHARDS;
 
 impl Hub {
     /// Takes this process's seat. First it cleans up what a dead process left there.
-    pub fn attach(store: Store, pid: u32, now: Seconds) -> Self {
+    pub fn attach(store: Store, pid: u32, now: Now) -> Self {
         let mut hub = Self {
             store,
             roster: Roster::default(),
@@ -34,14 +34,14 @@ impl Hub {
         hub.wake_everybody();
         let (store, seat) = (&hub.store, hub.store.my_seat());
         store.arena.put64(&seat.subscribers, 0);
-        store.arena.put64(&seat.started, now.cast_unsigned());
+        store.arena.put64(&seat.started, now.steady.cast_unsigned());
         store.arena.put32(&seat.woken, 0);
         store.arena.put32(&seat.pid, pid);
         hub
     }
 
     /// Leaves the seat: subscriptions and interests go, and the statistics no longer list this worker.
-    pub fn detach(&mut self, rules: &Rules, now: Seconds) {
+    pub fn detach(&mut self, rules: &Rules, now: Now) {
         for token in self.roster.everybody() {
             self.leave(token, rules, now);
         }
@@ -51,7 +51,7 @@ impl Hub {
     }
 
     /// Cleans the seats of dead processes that no other process has taken since.
-    pub fn recover_dead(&mut self, now: Seconds, is_alive: &dyn Fn(u32) -> bool) {
+    pub fn recover_dead(&mut self, now: Now, is_alive: &dyn Fn(u32) -> bool) {
         let taken = self.store.seats().filter(|(number, _)| *number != self.store.seat);
         let suspects: Vec<u32> = taken
             .filter(|(_, seat)| seat.pid.get() != 0 && !is_alive(seat.pid.get()))
@@ -91,7 +91,7 @@ impl Hub {
 
     /// Empties a seat: undoes its open section, and frees its messages under construction and its
     /// interests.
-    fn clean(&mut self, number: u32, now: Seconds) {
+    fn clean(&mut self, number: u32, now: Now) {
         let store = &self.store;
         let Some(seat) = store.seat_at(number) else { return };
         store.repair_seat(seat);
@@ -100,7 +100,7 @@ impl Hub {
         }
         for shard in 0..SHARDS {
             while let Some(interest) = seat.shards[shard].interests.get() {
-                store.retire(shard, interest, now);
+                store.retire(shard, interest, now.steady);
             }
         }
         store.arena.put64(&seat.subscribers, 0);

@@ -7,7 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::hub::{Hub, Rules, Tick};
-use crate::model::Seconds;
+use crate::model::Now;
 #[cfg(test)]
 use crate::model::Token;
 #[cfg(test)]
@@ -72,7 +72,7 @@ pub(super) enum Death {
 pub(crate) struct World {
     pub(crate) workers: Vec<Option<Hub>>,
     pub(crate) rules: Rules,
-    pub(crate) now: Seconds,
+    pub(crate) now: Now,
     memory: Memory,
 }
 
@@ -87,8 +87,8 @@ impl World {
             deleted_text: b"Channel deleted".to_vec(),
             ..Rules::default()
         };
-        let memory = Memory::format(len, SEATS, 1000).expect("a zone");
-        let mut world = Self { workers: Vec::new(), rules, now: 1000, memory };
+        let memory = Memory::format(len, SEATS, Now::both(1000)).expect("a zone");
+        let mut world = Self { workers: Vec::new(), rules, now: Now::both(1000), memory };
         for _ in 0..workers {
             world.workers.push(None);
             world.spawn(world.workers.len() - 1);

@@ -7,7 +7,7 @@
 use crate::hub::backlog::Backlog;
 use crate::hub::roster::Local;
 use crate::hub::{Hub, Reader, Refusal, Rules};
-use crate::model::{Listener, Seconds, Since, Token};
+use crate::model::{Listener, Now, Seconds, Since, Token};
 use crate::store::arena::Handle;
 use crate::store::channel::Channel;
 use crate::store::interest::{Interest, LIVE};
@@ -86,7 +86,7 @@ impl Hub {
         &mut self,
         request: &Subscribe<'_>,
         rules: &Rules,
-        now: Seconds,
+        now: Now,
     ) -> Result<Subscribed, Refusal> {
         let mut created = Vec::new();
         if let [(id, _)] = request.requested
@@ -136,7 +136,7 @@ impl Hub {
         &mut self,
         request: &Subscribe<'a>,
         rules: &Rules,
-        now: Seconds,
+        now: Now,
     ) -> Result<Vec<&'a [u8]>, Refusal> {
         let mut created = Vec::new();
         for (id, _) in request.requested {
@@ -161,7 +161,7 @@ impl Hub {
 
     /// From here on the subscriber is counted, and the events channel is told. Call it when it is
     /// certain that the subscriber stays, and after its backlog.
-    pub fn announce(&mut self, token: Token, rules: &Rules, now: Seconds) {
+    pub fn announce(&mut self, token: Token, rules: &Rules, now: Now) {
         if self.roster.announce(token) {
             self.count_subscribers(1);
             if !rules.events_channel.is_empty() {
@@ -174,7 +174,7 @@ impl Hub {
 
     /// Removes a subscriber that has gone, for whatever reason, and what is left of its backlog. A token
     /// that is not registered is ignored.
-    pub fn leave(&mut self, token: Token, rules: &Rules, now: Seconds) {
+    pub fn leave(&mut self, token: Token, rules: &Rules, now: Now) {
         let announced = self.roster.is_announced(token);
         let tell = announced && !rules.events_channel.is_empty();
         let channels = if tell { self.roster.channels_of(token) } else { Vec::new() };
@@ -192,7 +192,7 @@ impl Hub {
 
     /// Ends all subscriptions of a subscriber, and the subscriber. If that panics, the next tick tries
     /// again.
-    pub(super) fn drop_subscriber(&mut self, token: Token, now: Seconds) {
+    pub(super) fn drop_subscriber(&mut self, token: Token, now: Now) {
         let announced = self.roster.is_announced(token);
         self.leaving.push(token);
         while let Some(place) = self.roster.last_place(token) {
@@ -224,7 +224,7 @@ impl Hub {
     }
 
     /// Drops an interest without listeners. If that panics, the next tick tries again.
-    pub(super) fn drop_interest(&mut self, reader: Reader, now: Seconds) {
+    pub(super) fn drop_interest(&mut self, reader: Reader, now: Now) {
         self.readers.get_mut().push((NOBODY, reader));
         self.close_reader(NOBODY, reader, now);
     }
@@ -239,7 +239,7 @@ impl Hub {
         &mut self,
         request: &Subscribe<'_>,
         rules: &Rules,
-        now: Seconds,
+        now: Now,
     ) -> Result<(), Refusal> {
         if request.requested.is_empty() {
             return Err(Refusal::NoChannelId);
@@ -290,7 +290,7 @@ impl Hub {
         subscribed: &mut Subscribed,
         created: &mut Vec<&'a [u8]>,
         rules: &Rules,
-        now: Seconds,
+        now: Now,
     ) -> Result<(), Refusal> {
         loop {
             let done = self.with_room(now, |hub| {
@@ -323,7 +323,7 @@ impl Hub {
         request: &Subscribe<'_>,
         subscribed: &mut Subscribed,
         rules: &Rules,
-        now: Seconds,
+        now: Now,
     ) -> Option<Result<Option<Attached>, Refusal>> {
         let hash = self.store.hash(id);
         let shard = self.store.shard_of(hash);
@@ -359,7 +359,7 @@ impl Hub {
             };
             let record = section.get(interest);
             section.set32(&record.subscribers, record.subscribers.get() + 1);
-            section.touch(handle, now);
+            section.touch(handle, now.steady);
             attached.interest = Some(interest);
         }
         let selection = Selection::new(backtrack, request.since);
@@ -403,7 +403,7 @@ impl Hub {
     }
 
     /// Undoes a subscription that failed halfway.
-    fn give_up(&mut self, request: &Subscribe<'_>, subscribed: Subscribed, now: Seconds) {
+    fn give_up(&mut self, request: &Subscribe<'_>, subscribed: Subscribed, now: Now) {
         for backlog in &subscribed.backlogs {
             self.close_reader(request.token, backlog.reader, now);
         }
@@ -433,7 +433,7 @@ fn is_full(section: &Section<'_>, channel: &Channel, rules: &Rules) -> bool {
 ///
 /// It gives up behind many messages that do not count, because they have expired and were not swept
 /// yet, or are kept for readers only. The answer is then as old as the last tick.
-fn has_unexpired(section: &Section<'_>, channel: &Channel, now: Seconds) -> bool {
+fn has_unexpired(section: &Section<'_>, channel: &Channel, now: Now) -> bool {
     if channel.stored() == 0 {
         return false;
     }
@@ -441,7 +441,7 @@ fn has_unexpired(section: &Section<'_>, channel: &Channel, now: Seconds) -> bool
     for _ in 0..STEPS_BACK_MAX {
         let Some(handle) = at else { return false };
         let message = section.get(handle);
-        if message.has(STORED) && section.store.seconds(&message.expires) > now {
+        if message.has(STORED) && section.store.steady(&message.expires) > now.steady {
             return true;
         }
         at = message.prev.get();

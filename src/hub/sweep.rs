@@ -4,7 +4,7 @@
 //! expires waits in a queue, in the order of expiry.
 
 use crate::hub::{Hub, Rules};
-use crate::model::Seconds;
+use crate::model::Now;
 use crate::store::channel::EVENTS;
 use crate::store::lock::Acquired;
 use crate::store::message::STORED;
@@ -38,7 +38,7 @@ enum Step {
 impl Hub {
     /// Does a bounded part of a tick. True if there is more to do right now. One worker at a time does
     /// it; the others have nothing to do meanwhile.
-    pub fn tick(&mut self, tick: Tick, rules: &Rules, now: Seconds) -> bool {
+    pub fn tick(&mut self, tick: Tick, rules: &Rules, now: Now) -> bool {
         self.tidy_up(now);
         let is_overfull = self.evict_more(rules, now);
         let locking = self.store.locking;
@@ -53,7 +53,7 @@ impl Hub {
     }
 
     /// Publishes on the events channel which channels have gone.
-    pub(super) fn tell_of_destroyed(&mut self, rules: &Rules, now: Seconds) {
+    pub(super) fn tell_of_destroyed(&mut self, rules: &Rules, now: Now) {
         while let Some(id) = self.destroyed.pop_front() {
             self.notify("channel_destroyed", &id, rules, now);
         }
@@ -62,12 +62,12 @@ impl Hub {
     /// Gives back what an operation had taken in the zone when it panicked: readers, messages under
     /// construction, and subscribers that were leaving. Without a panic there is none of that between
     /// two operations.
-    fn tidy_up(&mut self, now: Seconds) {
+    fn tidy_up(&mut self, now: Now) {
         for token in core::mem::take(&mut self.leaving) {
             self.drop_subscriber(token, now);
         }
         while let Some((_, reader)) = self.readers.get_mut().pop() {
-            self.store.retire(reader.shard, reader.interest, now);
+            self.store.retire(reader.shard, reader.interest, now.steady);
         }
         while let Some(staged) = self.store.my_seat().staging.get() {
             self.store.unstage(staged);
@@ -76,7 +76,7 @@ impl Hub {
 
     /// Frees some memory that is needed now: trash first, then what the next tick would make trash.
     /// False if there is none.
-    pub(super) fn make_room(&mut self, now: Seconds) -> bool {
+    pub(super) fn make_room(&mut self, now: Now) -> bool {
         if self.store.empty_trash_step(None) {
             return true;
         }
@@ -96,7 +96,7 @@ impl Hub {
         false
     }
 
-    fn sweep(&mut self, tick: Tick, rules: &Rules, now: Seconds) -> bool {
+    fn sweep(&mut self, tick: Tick, rules: &Rules, now: Now) -> bool {
         let mut steps = 0;
         for shard in 0..SHARDS {
             if tick == Tick::Full {
@@ -119,7 +119,7 @@ impl Hub {
             }
         }
         if tick == Tick::Full {
-            while self.store.empty_trash_step(Some(now - TRASH_SECS)) {
+            while self.store.empty_trash_step(Some(now.steady - TRASH_SECS)) {
                 if steps >= STEPS_MAX {
                     return true;
                 }
@@ -129,7 +129,7 @@ impl Hub {
         false
     }
 
-    fn any_step(&self, shard: usize, rules: &Rules, now: Seconds) -> Step {
+    fn any_step(&self, shard: usize, rules: &Rules, now: Now) -> Step {
         let step = self.drain_step(shard, now);
         if !matches!(step, Step::Nothing) {
             return step;
@@ -142,17 +142,17 @@ impl Hub {
     }
 
     /// Drains a deleted channel that nobody reads: some messages a section, and at last the channel.
-    fn drain_step(&self, shard: usize, now: Seconds) -> Step {
+    fn drain_step(&self, shard: usize, now: Now) -> Step {
         let section = self.store.section(shard);
         let Some(handle) = section.shard().deleted.get() else { return Step::Nothing };
         let channel = section.get(handle);
         for _ in 0..MESSAGES_PER_SECTION {
             let Some(first) = channel.first.get() else { break };
             if section.get(first).has(STORED) {
-                section.discard(channel, first, !channel.has(EVENTS), now);
+                section.discard(channel, first, !channel.has(EVENTS), now.steady);
             } else {
                 section.unlink_message(channel, first);
-                section.trash_message(first, now);
+                section.trash_message(first, now.steady);
             }
         }
         if channel.first.get().is_some() {
@@ -162,7 +162,7 @@ impl Hub {
         section.link(&section.shard().deleted, channel.hash_next.get());
         section.sub(&section.shard().channels_in_delete, 1);
         section.unlink_untold(handle);
-        section.trash_channel(handle, now);
+        section.trash_channel(handle, now.steady);
         let mut id = Vec::new();
         self.store.read_channel_id(handle, &mut id);
         section.commit();
@@ -170,20 +170,21 @@ impl Hub {
     }
 
     /// Discards stored messages that have expired.
-    fn expire_step(&self, shard: usize, now: Seconds) -> Step {
+    fn expire_step(&self, shard: usize, now: Now) -> Step {
         let section = self.store.section(shard);
         let mut done = 0;
         for queue in &section.shard().expiry {
             while let Some(first) = queue.first.get() {
                 let message = section.get(first);
-                if done == MESSAGES_PER_SECTION || self.store.seconds(&message.expires) > now {
+                if done == MESSAGES_PER_SECTION || self.store.steady(&message.expires) > now.steady
+                {
                     break;
                 }
                 let Some(handle) = message.channel.get() else {
                     panic!("push stream: a stored message without a channel");
                 };
                 let channel = section.get(handle);
-                section.discard(channel, first, !channel.has(EVENTS), now);
+                section.discard(channel, first, !channel.has(EVENTS), now.steady);
                 section.may_be_idle(handle);
                 done += 1;
             }
@@ -196,14 +197,14 @@ impl Hub {
     }
 
     /// Looks at the channel that was active least recently.
-    fn idle_step(&self, shard: usize, rules: &Rules, now: Seconds) -> Step {
+    fn idle_step(&self, shard: usize, rules: &Rules, now: Now) -> Step {
         let section = self.store.section(shard);
         let mut busy = 0;
         while let Some(handle) = section.shard().idle_first.get() {
             let channel = section.get(handle);
             let due =
-                self.store.seconds(&channel.active).saturating_add(rules.channel_inactivity_secs)
-                    < now;
+                self.store.steady(&channel.active).saturating_add(rules.channel_inactivity_secs)
+                    < now.steady;
             if !due || busy == BUSY_PER_SECTION {
                 break;
             }
@@ -220,7 +221,7 @@ impl Hub {
             section.unlink_idle(handle);
             section.unlink_untold(handle);
             section.uncount_channel(channel);
-            section.trash_channel(handle, now);
+            section.trash_channel(handle, now.steady);
             let mut id = Vec::new();
             self.store.read_channel_id(handle, &mut id);
             section.commit();

@@ -54,7 +54,7 @@ pub(super) fn init_master(cycle: NonNull<ngx_cycle_t>, conf: &MainConf) -> Resul
     let prepared = prepare_wake(slots.max(4 * workers)).and_then(|()| {
         // A reload runs both generations for a while.
         let seats = slots.max(2 * workers + HELPERS).min(SLOTS_MAX);
-        zone::prepare(conf, u32::try_from(seats).unwrap_or(u32::MAX), clock::now())
+        zone::prepare(conf, u32::try_from(seats).unwrap_or(u32::MAX), clock::both())
     });
     if slots_in_use == 0 { prepared } else { Ok(()) }
 }
@@ -109,8 +109,8 @@ pub(super) fn start(conf: &MainConf) {
     };
     let Some(store) = seat(&memory, slot) else { return };
     let rules = conf.rules();
-    let mut hub = Hub::attach(store, std::process::id(), clock::now());
-    hub.configure(&rules, clock::now());
+    let mut hub = Hub::attach(store, std::process::id(), clock::both());
+    hub.configure(&rules, clock::both());
     let events = Events {
         delivery: Event::new(on_delivery),
         flush: Event::new(on_flush),
@@ -178,7 +178,7 @@ pub(super) fn stop() {
 
 /// All subscribers have been told: the statistics list this worker no longer.
 fn give_up_seat(worker: &Worker) {
-    worker.hub().detach(worker.rules(), clock::now());
+    worker.hub().detach(worker.rules(), clock::both());
     worker.after_operation();
 }
 
@@ -291,7 +291,7 @@ unsafe extern "C" fn on_full_tick(_: *mut ngx_event_t) {
         for token in worker.staying.take() {
             worker.leave(token);
         }
-        worker.hub().recover_dead(clock::now(), &is_alive);
+        worker.hub().recover_dead(clock::both(), &is_alive);
         // In case that somebody could not wake us (see `wake::wake`).
         on_woken();
         sweep(Tick::Full, worker, worker.events.full_tick_more);

@@ -173,7 +173,7 @@ impl Worker {
         let mut more = true;
         for _ in 0..BATCHES_MAX {
             let mut each = |news: hub::News<'_>| self.take(news);
-            more = self.hub().deliver(self.rules(), clock::now(), &mut each);
+            more = self.hub().deliver(self.rules(), clock::both(), &mut each);
             // Batches of several channels are worth collecting: their subscribers get one write. But
             // those who have something already are not to wait long.
             if !more || self.audience.has_full_turn() {

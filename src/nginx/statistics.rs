@@ -107,7 +107,7 @@ pub(super) fn send_channels<Id: AsRef<[u8]>>(
     match channels.first() {
         Some(channel) if !as_list => stats::render_channel(format, channel, &mut text),
         _ => {
-            let now = clock::now();
+            let now = clock::both();
             let totals = worker::with(|worker| worker.hub().totals(now)).unwrap_or_default();
             text.reserve(channels.len().saturating_mul(ITEM_LEN));
             let mut list = stats::List::begin(format, origin(), &totals, &mut text);
@@ -122,7 +122,7 @@ pub(super) fn send_channels<Id: AsRef<[u8]>>(
 
 fn send_summary(request: &mut Request) -> Sent {
     let format = Format::choose(request.header_lines(b"Accept"));
-    let now = clock::now();
+    let now = clock::both();
     let Some(summary) = worker::with(|worker| worker.hub().summary(now)) else {
         return Ok(FAILED);
     };

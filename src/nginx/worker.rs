@@ -15,7 +15,7 @@ use std::rc::Rc;
 use ngx::ffi::{ngx_exiting, ngx_terminate};
 
 use crate::hub::{Hub, Rules};
-use crate::model::{Seconds, Token};
+use crate::model::{Now, Seconds, Token};
 use crate::nginx::event::Event;
 use crate::nginx::location::Location;
 use crate::nginx::mapping::Mapping;
@@ -103,8 +103,8 @@ impl Worker {
 
     /// Runs one operation of the hub, and then wakes the workers that have something to deliver because
     /// of it.
-    pub(crate) fn operate<R>(&self, body: impl FnOnce(&mut Hub, &Rules, Seconds) -> R) -> R {
-        let outcome = body(&mut self.hub(), &self.rules, clock::now());
+    pub(crate) fn operate<R>(&self, body: impl FnOnce(&mut Hub, &Rules, Now) -> R) -> R {
+        let outcome = body(&mut self.hub(), &self.rules, clock::both());
         self.after_operation();
         outcome
     }
@@ -164,7 +164,7 @@ pub(crate) fn with<R>(body: impl FnOnce(&'static Worker) -> R) -> Option<R> {
 }
 
 /// Runs one operation of the hub, as [`Worker::operate`].
-pub(crate) fn operate<R>(body: impl FnOnce(&mut Hub, &Rules, Seconds) -> R) -> Option<R> {
+pub(crate) fn operate<R>(body: impl FnOnce(&mut Hub, &Rules, Now) -> R) -> Option<R> {
     with(|worker| worker.operate(body))
 }
 

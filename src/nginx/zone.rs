@@ -19,7 +19,7 @@ use ngx::ffi::{
     ngx_shared_memory_add, ngx_shm_zone_t,
 };
 
-use crate::model::Seconds;
+use crate::model::Now;
 use crate::nginx::config::MainConf;
 use crate::nginx::log::{self, Level};
 use crate::nginx::mapping::Mapping;
@@ -164,7 +164,7 @@ fn take_memory(zone: &ngx_shm_zone_t, before: Option<Rc<Mapping>>) -> Result<(),
 /// processes as there can be now.
 ///
 /// Only the first can fail: more workers than there are seats is no reason to lose those that serve.
-pub(super) fn prepare(conf: &MainConf, seats: u32, now: Seconds) -> Result<(), Failed> {
+pub(super) fn prepare(conf: &MainConf, seats: u32, now: Now) -> Result<(), Failed> {
     let (Some(zone), Some(mapping)) = (conf.zone, conf.mapping()) else { return Ok(()) };
     let (base, len) = mapping.arena();
     // SAFETY: the record is the cycle's.

@@ -169,7 +169,7 @@ impl Section<'_> {
             (&channel.hash_next.0, 0),
             (&channel.hash, (hash & HASH_BITS) as u32),
             (&channel.stored, 0),
-            (&channel.active, self.store.short(now)),
+            (&channel.active, self.store.short_steady(now)),
             (&channel.time, 0),
             (&channel.tag, 0),
             (&channel.first.0, 0),
@@ -267,8 +267,8 @@ impl Section<'_> {
     /// The channel was used, so it is the last one to become idle. Does this at most once a second.
     pub(crate) fn touch(&self, handle: Handle<Channel>, now: Seconds) {
         let channel = self.get(handle);
-        if self.store.seconds(&channel.active) < now || !channel.has(IN_IDLE) {
-            self.set32(&channel.active, self.store.short(now));
+        if self.store.steady(&channel.active) < now || !channel.has(IN_IDLE) {
+            self.set32(&channel.active, self.store.short_steady(now));
             if !channel.has(EVENTS) {
                 self.unlink_idle(handle);
                 self.push_idle_last(handle);

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 
-use crate::model::Seconds;
+use crate::model::Now;
 use crate::store::arena::PAGE;
 use crate::store::lock::Locking;
 use crate::store::zone::{ImageError, Store};
@@ -20,7 +20,7 @@ pub(crate) struct Memory {
 
 impl Memory {
     /// `len` bytes, formatted as an empty zone.
-    pub(crate) fn format(len: usize, seats: u32, now: Seconds) -> Result<Self, ImageError> {
+    pub(crate) fn format(len: usize, seats: u32, now: Now) -> Result<Self, ImageError> {
         let layout = Layout::from_size_align(len, PAGE).expect("a valid layout");
         // SAFETY: no caller asks for 0 bytes.
         let base = NonNull::new(unsafe { alloc_zeroed(layout) }).expect("memory");
@@ -88,7 +88,7 @@ impl SharedFile {
     }
 
     /// Formats it as an empty zone.
-    pub(crate) fn format(&self, seats: u32, now: Seconds) -> Result<(), ImageError> {
+    pub(crate) fn format(&self, seats: u32, now: Now) -> Result<(), ImageError> {
         // SAFETY: page aligned, mapped for ever, and nobody uses it yet.
         unsafe { Store::create(self.base, self.len, seats, [3; 16], now) }
     }

@@ -562,11 +562,12 @@ impl Section<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Now;
     use crate::store::arena::PAGE;
     use crate::store::memory::Memory;
 
     fn zone() -> (Memory, Store) {
-        let memory = Memory::format(256 * 1024, 2, 0).expect("a zone");
+        let memory = Memory::format(256 * 1024, 2, Now::both(0)).expect("a zone");
         let store = memory.open(1).expect("a seat");
         (memory, store)
     }

@@ -147,6 +147,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::model::Now;
     use crate::store::memory::Memory;
 
     #[test]
@@ -162,7 +163,7 @@ mod tests {
     #[test]
     fn a_walk_meets_what_is_marked_and_nothing_else() {
         // 4,096 buckets, 512 to a shard: two levels.
-        let memory = Memory::format(2 << 20, 2, 0).expect("a zone");
+        let memory = Memory::format(2 << 20, 2, Now::both(0)).expect("a zone");
         let store = memory.open(1).expect("a seat");
         let per_shard = store.buckets_per_shard();
         let walk = || {

@@ -27,7 +27,7 @@ impl Store {
         let commons = section.commons();
         let Some(handle) = commons.trash_first.get() else { return false };
         let message = section.get(handle);
-        if before.is_some_and(|before| self.seconds(&message.expires) >= before) {
+        if before.is_some_and(|before| self.steady(&message.expires) >= before) {
             return false;
         }
         if !section.shrink(handle) {
@@ -50,7 +50,7 @@ impl Store {
         let commons = section.commons();
         let Some(handle) = commons.trash_channel_first.get() else { return false };
         let channel = section.get(handle);
-        if before.is_some_and(|before| self.seconds(&channel.active) >= before) {
+        if before.is_some_and(|before| self.steady(&channel.active) >= before) {
             return false;
         }
         let next = channel.hash_next.get();
@@ -98,7 +98,7 @@ impl Section<'_> {
     pub(crate) fn trash_message(&self, handle: Handle<Message>, now: Seconds) {
         let commons = self.commons();
         let message = self.get(handle);
-        self.set32(&message.expires, self.store.short(now));
+        self.set32(&message.expires, self.store.short_steady(now));
         self.flag(&message.flags, TRASHED, true);
         self.link(&message.next, None);
         match commons.trash_last.get() {
@@ -112,7 +112,7 @@ impl Section<'_> {
     pub(crate) fn trash_channel(&self, handle: Handle<Channel>, now: Seconds) {
         let commons = self.commons();
         let channel = self.get(handle);
-        self.set32(&channel.active, self.store.short(now));
+        self.set32(&channel.active, self.store.short_steady(now));
         self.flag(&channel.flags, CHANNEL_TRASHED, true);
         self.link(&channel.hash_next, None);
         match commons.trash_channel_last.get() {

@@ -392,6 +392,7 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
+    use crate::model::Now;
     use crate::store::memory::Memory;
 
     const LEN: usize = 96 * 1024;
@@ -431,7 +432,7 @@ mod tests {
 
     #[test]
     fn a_section_without_a_commit_has_not_happened() {
-        let memory = Memory::format(LEN, 2, 0).expect("a zone");
+        let memory = Memory::format(LEN, 2, Now::both(0)).expect("a zone");
         let store = memory.open(1).expect("a seat");
         let before = values(&store);
         let section = store.section(1);
@@ -446,7 +447,7 @@ mod tests {
 
     #[test]
     fn a_section_that_changes_too_much_is_undone() {
-        let memory = Memory::format(LEN, 2, 0).expect("a zone");
+        let memory = Memory::format(LEN, 2, Now::both(0)).expect("a zone");
         let store = memory.open(1).expect("a seat");
         let before = values(&store);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -460,7 +461,7 @@ mod tests {
 
     #[test]
     fn a_section_inside_a_section_is_a_bug() {
-        let memory = Memory::format(LEN, 2, 0).expect("a zone");
+        let memory = Memory::format(LEN, 2, Now::both(0)).expect("a zone");
         let store = memory.open(1).expect("a seat");
         let _open = store.section(0);
         assert!(catch_unwind(AssertUnwindSafe(|| store.section(1).commit())).is_err());
@@ -486,7 +487,7 @@ mod tests {
         let done = [11, 12, 13, 14, 15, 16];
         for fuse in 0..200 {
             for (rescue, by_commons) in (0..12).flat_map(|n| [(n * 4, false), (n * 4, true)]) {
-                let memory = Memory::format(LEN, 3, 0).expect("a zone");
+                let memory = Memory::format(LEN, 3, Now::both(0)).expect("a zone");
                 let victim = memory.open(1).expect("a seat");
                 let before = values(&victim);
                 if !dies(&victim, fuse, change) {

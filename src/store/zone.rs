@@ -18,7 +18,7 @@ use core::fmt;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 
-use crate::model::Seconds;
+use crate::model::{Now, Seconds};
 use crate::store::arena::{Arena, Link, PAGE, Record, UNIT, W32, W64};
 use crate::store::channel::Channel;
 use crate::store::lock::{LockCell, Locking};
@@ -45,7 +45,7 @@ const SECONDS_BEFORE: Seconds = 1 << 28;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"pushstrm");
 /// Goes up when the meaning of any byte changes.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// The first bytes of the zone.
 #[repr(C)]
@@ -68,6 +68,8 @@ pub(crate) struct Header {
     pub(crate) reserve: W32,
     hash_key: [W64; 2],
     pub(crate) created: W64,
+    /// When it was made, by the steady clock.
+    created_steady: W64,
     /// Held while a dead worker's log is rolled back.
     pub(crate) recovery: LockCell,
     /// Held by the worker that does the shared part of a tick.
@@ -187,6 +189,8 @@ pub struct Store {
     hash_key: [u64; 2],
     /// The second before the one that the word 1 means: see [`Store::seconds`].
     epoch: Seconds,
+    /// The same for the steady clock: see [`Store::steady`].
+    steady_epoch: Seconds,
     /// For tests: what others do at the end of each section.
     #[cfg(any(test, fuzzing))]
     pub(crate) between: Between,
@@ -242,7 +246,7 @@ impl Store {
         len: usize,
         seats: u32,
         hash_key: [u8; 16],
-        now: Seconds,
+        now: Now,
     ) -> Result<(), ImageError> {
         // SAFETY: the caller's promise.
         unsafe { Self::create_with(base, len, seats, hash_key, now, Locking::Robust) }
@@ -288,7 +292,7 @@ impl Store {
         len: usize,
         seats: u32,
         hash_key: [u8; 16],
-        now: Seconds,
+        now: Now,
         locking: Locking,
     ) -> Result<(), ImageError> {
         let len = len & !(PAGE - 1);
@@ -321,7 +325,8 @@ impl Store {
         for (word, value) in [
             (&header.layout, layout()),
             (&header.len, len as u64),
-            (&header.created, now.cast_unsigned()),
+            (&header.created, now.wall.cast_unsigned()),
+            (&header.created_steady, now.steady.cast_unsigned()),
             (&header.hash_key[0], key[0]),
             (&header.hash_key[1], key[1]),
         ] {
@@ -375,7 +380,7 @@ impl Store {
             return Err(ImageError::NotAZone);
         }
         let hash_key = [header.hash_key[0].get(), header.hash_key[1].get()];
-        let created = header.created.time();
+        let created = Now { wall: header.created.time(), steady: header.created_steady.time() };
         let store = Self::new(arena, locking, seat, hash_key, created);
         if store.seat_at(seat).is_none() {
             return Err(ImageError::NoSeat);
@@ -407,20 +412,15 @@ impl Store {
         }
     }
 
-    fn new(
-        arena: Arena,
-        locking: Locking,
-        seat: u32,
-        hash_key: [u64; 2],
-        created: Seconds,
-    ) -> Self {
+    fn new(arena: Arena, locking: Locking, seat: u32, hash_key: [u64; 2], created: Now) -> Self {
         Self {
             arena,
             locking,
             seat,
             in_section: Cell::new(false),
             hash_key,
-            epoch: created.saturating_sub(SECONDS_BEFORE),
+            epoch: created.wall.saturating_sub(SECONDS_BEFORE),
+            steady_epoch: created.steady.saturating_sub(SECONDS_BEFORE),
             #[cfg(any(test, fuzzing))]
             between: Between::default(),
             #[cfg(any(test, fuzzing))]
@@ -450,11 +450,20 @@ impl Store {
         }
     }
 
+    /// The time by the steady clock in such a word.
+    pub(crate) fn steady(&self, word: &W32) -> Seconds {
+        self.steady_epoch.saturating_add(Seconds::from(word.get()))
+    }
+
     /// The word for a time. One that is out of range, 127 years after the zone was made or later, becomes
     /// the last one.
     pub(crate) fn short(&self, time: Seconds) -> u32 {
-        let since = time.saturating_sub(self.epoch).clamp(1, Seconds::from(u32::MAX));
-        u32::try_from(since).unwrap_or(u32::MAX)
+        word_of(time.saturating_sub(self.epoch))
+    }
+
+    /// The same for a time by the steady clock.
+    pub(crate) fn short_steady(&self, time: Seconds) -> u32 {
+        word_of(time.saturating_sub(self.steady_epoch))
     }
 
     /// The time, or the nearest one that a word can hold.
@@ -462,9 +471,9 @@ impl Store {
         self.epoch.saturating_add(Seconds::from(self.short(time)))
     }
 
-    /// When the zone was made.
+    /// When the zone was made, by the steady clock.
     pub(crate) fn created(&self) -> Seconds {
-        self.header().created.time()
+        self.header().created_steady.time()
     }
 
     /// The seat of this process.
@@ -601,6 +610,11 @@ fn layout() -> u64 {
     })
 }
 
+/// The word for so many seconds since an epoch, or the nearest one that there is.
+fn word_of(since: Seconds) -> u32 {
+    u32::try_from(since.max(1)).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -610,7 +624,7 @@ mod tests {
 
     #[test]
     fn an_image_opens_again_and_has_all_seats() {
-        let memory = Memory::format(LEN, 8, 0).expect("a zone");
+        let memory = Memory::format(LEN, 8, Now::both(0)).expect("a zone");
         let store = memory.open(8).expect("the last seat");
         assert_eq!(store.inventory().violations, [""; 0]);
         assert!(store.seats().count() >= 9);
@@ -619,7 +633,7 @@ mod tests {
 
     #[test]
     fn a_full_zone_has_seats_for_more_workers() {
-        let memory = Memory::format(LEN, 2, 0).expect("a zone");
+        let memory = Memory::format(LEN, 2, Now::both(0)).expect("a zone");
         assert_eq!(memory.open(8).err(), Some(ImageError::NoSeat));
         let store = memory.open(MASTER).expect("the master's seat");
         loop {
@@ -635,7 +649,8 @@ mod tests {
     #[test]
     fn times_fit_a_word_for_more_than_a_century() {
         let created = 1_800_000_000;
-        let memory = Memory::format(LEN, 2, created).expect("a zone");
+        let now = Now { wall: created, steady: 77 };
+        let memory = Memory::format(LEN, 2, now).expect("a zone");
         let store = memory.open(1).expect("a seat");
         let year = 365 * 86_400;
         let word = &store.header().sweeper;
@@ -653,7 +668,7 @@ mod tests {
 
     #[test]
     fn too_little_memory_is_refused() {
-        assert_eq!(Memory::format(4096, 1, 0).err(), Some(ImageError::Size));
+        assert_eq!(Memory::format(4096, 1, Now::both(0)).err(), Some(ImageError::Size));
     }
 
     #[test]
@@ -666,7 +681,7 @@ mod tests {
             (offset_of!(Header, first_page), ImageError::NotAZone),
         ];
         for (offset, error) in fields {
-            let memory = Memory::format(LEN, 1, 0).expect("a zone");
+            let memory = Memory::format(LEN, 1, Now::both(0)).expect("a zone");
             memory.poke(offset, 0xa5);
             assert_eq!(memory.open(1).err(), Some(error), "byte {offset}");
         }

@@ -13,7 +13,7 @@
 
 use crate::hub::backlog::Backlog;
 use crate::hub::{Hub, Reader};
-use crate::model::Seconds;
+use crate::model::Now;
 use crate::store::arena::Handle;
 use crate::store::channel::Channel;
 use crate::store::message::{Message as Record, REPLAYABLE, STORED};
@@ -87,7 +87,7 @@ impl Hub {
         &self,
         backlog: &Backlog,
         selection: &Selection<'_>,
-        now: Seconds,
+        now: Now,
     ) -> bool {
         let reader = backlog.reader;
         let found = match backlog.start {
@@ -104,7 +104,7 @@ impl Hub {
             let section = self.store.section(reader.shard);
             let is_there = section.leap(reader.interest, handle)
                 || !section.skip_stored(reader.interest, id)
-                    && section.pass_some(reader.interest, id.saturating_sub(1), now) == 0;
+                    && section.pass_some(reader.interest, id.saturating_sub(1), now.steady) == 0;
             section.commit();
             if is_there {
                 return true;
@@ -224,7 +224,7 @@ fn newest_stored(section: &Section<'_>, channel: &Channel, count: u64) -> Option
 mod tests {
     use crate::hub::sim::World;
     use crate::hub::{Hub, Post, Rules, Stay, Subscribe};
-    use crate::model::{Seconds, Since, Token};
+    use crate::model::{Now, Seconds, Since, Token};
     use crate::wire::resume::Selection;
 
     /// Two messages a second; one event id for every three messages, and all of them again after 100.
@@ -239,7 +239,7 @@ mod tests {
             store,
             may_be_empty: false,
         };
-        hub.publish(&[b"a"], &post, rules, time_of(n)).expect("room");
+        hub.publish(&[b"a"], &post, rules, Now::both(time_of(n))).expect("room");
     }
 
     const fn time_of(n: u64) -> Seconds {
@@ -253,7 +253,7 @@ mod tests {
         for n in 1..=count {
             publish(world.hub(1), n, is_stored(n), &rules);
         }
-        world.now = time_of(count);
+        world.now = Now::both(time_of(count));
         world
     }
 

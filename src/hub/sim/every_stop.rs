@@ -3,6 +3,7 @@
 
 use super::World;
 use super::acts::Received;
+use crate::model::Now;
 
 /// The worker that dies, and one that lives on.
 pub(super) const VICTIM: usize = 0;
@@ -16,7 +17,7 @@ pub(super) fn furnished() -> World {
     world.rules.stored_max = Some(4);
     world.rules.events_channel = b"events".to_vec();
     let rules = world.rules.clone();
-    world.hub(WITNESS).configure(&rules, 1000);
+    world.hub(WITNESS).configure(&rules, Now::both(1000));
     let large = vec![b'L'; 9000];
     for n in 0..5 {
         world.publish(WITNESS, &[b"a", b"b"], &[b'0' + n; 40], true).expect("room");

@@ -2,7 +2,7 @@
 //! and names each rule that is broken.
 
 use super::{SEATS, World};
-use crate::model::Audit;
+use crate::model::{Audit, Now};
 use crate::store::arena::{Handle, W32, W64};
 use crate::store::channel::Channel;
 use crate::store::message::{Content, Message};
@@ -52,7 +52,7 @@ fn it_counts_what_there_is() {
     let in_pages = u64::from(audit.free_pages + audit.seat_pages) * audit.page_bytes;
     let all = in_slots + in_pages + audit.page_overhead_bytes + audit.table_bytes;
     assert_eq!(all, audit.bytes, "every byte is accounted for");
-    let stored = world.hub(0).summary(1000).stored;
+    let stored = world.hub(0).summary(Now::both(1000)).stored;
     assert_eq!(amount("messages_stored").count, stored);
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::hub::Rules;
 use crate::hub::publish::EVICTED_PER_PUBLISH;
-use crate::model::{Seconds, Since};
+use crate::model::{Now, Seconds, Since};
 use crate::store::Store;
 use crate::store::channel::EVENTS;
 use crate::store::message::{Readout, STORED};
@@ -59,7 +59,7 @@ pub(super) fn look(store: &Store) -> BTreeMap<Id, Real> {
                             id: record.id(),
                             time: seen.time,
                             tag: seen.tag,
-                            expires: store.seconds(&record.expires),
+                            expires: store.steady(&record.expires),
                             event_id: seen.event_id.map(<[u8]>::to_vec),
                             text: seen.text.to_vec(),
                         });
@@ -159,7 +159,7 @@ impl Model {
         real: &BTreeMap<Id, Real>,
         effects: &Effects,
         rules: &Rules,
-        now: Seconds,
+        now: Now,
     ) {
         for id in &effects.created {
             assert!(real.contains_key(id), "a channel was not created");
@@ -173,8 +173,8 @@ impl Model {
             let number = self.live.remove(&id).expect("it was live");
             let channel = &mut self.channels[number];
             channel.deleted = effects.may_delete.get(&id).cloned();
-            let idle = channel.stored.iter().all(|message| message.expires <= now)
-                && channel.active + rules.channel_inactivity_secs < now;
+            let idle = channel.stored.iter().all(|message| message.expires <= now.steady)
+                && channel.active + rules.channel_inactivity_secs < now.steady;
             let collected = effects.swept && (idle || id == b"events");
             assert!(channel.deleted.is_some() || collected, "a channel has vanished");
         }
@@ -187,8 +187,8 @@ impl Model {
                     created: real.created,
                     log: Vec::new(),
                     stored: Vec::new(),
-                    active: now,
-                    tried: now,
+                    active: now.steady,
+                    tried: now.steady,
                     deleted: None,
                 });
                 self.channels.len() - 1
@@ -197,14 +197,7 @@ impl Model {
         }
     }
 
-    fn compare(
-        &mut self,
-        number: usize,
-        real: &Real,
-        effects: &Effects,
-        rules: &Rules,
-        now: Seconds,
-    ) {
+    fn compare(&mut self, number: usize, real: &Real, effects: &Effects, rules: &Rules, now: Now) {
         let channel = &mut self.channels[number];
         let id = channel.id.clone();
         assert_eq!(real.created, channel.created, "a channel was swapped");
@@ -237,9 +230,9 @@ impl Model {
                 lying.map_or((0, 0), |message| (message.time, message.tag))
             };
             channel.log.push(Published { time: stamp.0, tag: stamp.1, content });
-            channel.active = now;
+            channel.active = now.steady;
             if stamp != (0, 0) {
-                assert!(stamp.0 >= now.min(self.newest.0), "time goes back");
+                assert!(stamp.0 >= now.wall.min(self.newest.0), "time goes back");
             }
         }
         // Each stored message was published, with this content.
@@ -261,7 +254,7 @@ impl Model {
         let there: BTreeSet<u64> = real.stored.iter().map(|message| message.id).collect();
         let evicts = notices || effects.swept || posts.iter().any(|post| post.1.store);
         let has_expired = |id: &u64| {
-            channel.stored.iter().any(|message| message.id == *id && message.expires <= now)
+            channel.stored.iter().any(|message| message.id == *id && message.expires <= now.steady)
         };
         let lost: Vec<u64> = may_be_stored.into_iter().filter(|id| !there.contains(id)).collect();
         // Some that have expired may still have been there when others had to make way.
@@ -293,7 +286,7 @@ pub(super) fn selected(
     stored: &[Lying],
     backtrack: Option<u64>,
     since: &Since<'_>,
-    now: Seconds,
+    now: Now,
 ) -> Vec<u64> {
     let first = match backtrack {
         Some(count) if count > 0 => {
@@ -321,6 +314,6 @@ pub(super) fn selected(
             first
         }
     };
-    let left = stored.iter().skip(first).filter(|message| message.expires > now);
+    let left = stored.iter().skip(first).filter(|message| message.expires > now.steady);
     left.map(|message| message.id).collect()
 }

@@ -12,7 +12,7 @@ use super::model::{Effects, Id, Model, Posted, Real, look, selected};
 use super::rng::Rng;
 use super::{Death, SEATS, World};
 use crate::hub::{Hub, News, Post, Refusal, Rules, Stay, Subscribe, Tick};
-use crate::model::{Seconds, Since, Token};
+use crate::model::{Now, Seconds, Since, Token};
 
 mod backlog;
 
@@ -156,7 +156,8 @@ impl Sim {
             62..66 => self.delete(worker, death),
             66..80 => self.deliver(death),
             80..85 => self.tick(worker, death),
-            85..90 => self.world.now += self.rng.below(8) as Seconds,
+            85..89 => self.world.now += self.rng.below(8) as Seconds,
+            89 => self.set_clock(),
             90..92 => self.change_rules(),
             92..94 => {
                 let place = self.rng.below(WORKERS);
@@ -191,7 +192,7 @@ impl Sim {
         &mut self,
         worker: usize,
         death: Option<Death>,
-        operation: impl FnOnce(&mut Hub, &Rules, Seconds) -> R,
+        operation: impl FnOnce(&mut Hub, &Rules, Now) -> R,
     ) -> Option<R> {
         let (rules, now) = (self.world.rules.clone(), self.world.now);
         let result = match death {
@@ -257,6 +258,12 @@ impl Sim {
         for worker in self.living() {
             self.configure(worker);
         }
+    }
+
+    /// Somebody sets the system's clock, or sets it right again.
+    fn set_clock(&mut self) {
+        let now = &mut self.world.now;
+        now.wall = now.steady + *self.rng.pick(&[-3600, -5, 0, 0, 5, 3600]);
     }
 
     fn change_rules(&mut self) {
@@ -415,7 +422,7 @@ impl Sim {
         let now = self.world.now;
         for id in &ids {
             if let Some(number) = self.model.live.get(id) {
-                self.model.channels[*number].tried = now;
+                self.model.channels[*number].tried = now.steady;
             }
         }
         match outcome {
@@ -429,8 +436,11 @@ impl Sim {
                 self.effects.created.extend(ids.iter().cloned());
                 self.sync();
                 let expected = ids.iter().zip(&before).map(|(id, stored)| {
-                    let fresh: Vec<_> =
-                        stored.iter().filter(|message| message.expires > now).cloned().collect();
+                    let fresh: Vec<_> = stored
+                        .iter()
+                        .filter(|message| message.expires > now.steady)
+                        .cloned()
+                        .collect();
                     let both = [stored, &fresh].map(|all| selected(all, backtrack, &since, now));
                     (self.model.live[id], both)
                 });
@@ -438,7 +448,7 @@ impl Sim {
                 if stay == Stay::Live {
                     let subscriptions = ids.iter().map(|id| {
                         let channel = self.model.live[id];
-                        self.model.channels[channel].active = now;
+                        self.model.channels[channel].active = now.steady;
                         let mut next = self.model.channels[channel].log.len() as u64 + 1;
                         if id == b"events" {
                             // The notices about this request come when it is attached.
@@ -452,7 +462,7 @@ impl Sim {
                     self.subscribers.insert(token, subscriber);
                 }
                 let backtracked = backtrack.is_some();
-                let (by_event, then) = (since.event_id.is_some(), now);
+                let (by_event, then) = (since.event_id.is_some(), now.steady);
                 self.pending.push(Pending {
                     worker,
                     token,
@@ -611,7 +621,7 @@ impl Sim {
         if done.is_some() {
             self.sync();
             self.effects.swept = true;
-            let (now, rules) = (self.world.now, &self.world.rules);
+            let (now, rules) = (self.world.now.steady, &self.world.rules);
             for (id, real) in look(&self.world.open(SEATS)) {
                 assert!(real.stored.iter().all(|m| m.expires > now), "swept all that has expired");
                 let channel = self.model.channel(&id);

@@ -4,7 +4,7 @@
 use super::acts::{self, Received};
 use super::{World, token};
 use crate::hub::{News, Post, Refusal, Stay, Subscribe, Subscribed, Tick};
-use crate::model::{Seconds, Token};
+use crate::model::{Now, Seconds, Since, Token};
 
 const ZONE: usize = 512 * 1024;
 
@@ -193,24 +193,76 @@ fn trash_counts_for_more_than_ten_seconds() {
         let summary = world.hub(0).summary(now);
         (summary.published, summary.stored, summary.messages_in_trash)
     };
-    world.now = 1009;
+    world.now = Now::both(1009);
     world.tick(0);
     assert_eq!(figures(&mut world), (1, 1, 0), "one second is left");
-    world.now = 1010;
+    world.now = Now::both(1010);
     let asks: &[(&[u8], _)] = &[(b"a", Some(1))];
     let mut subscribed = subscribe(&mut world, &request(asks)).expect("room");
-    let replayed = world.hub(0).read_backlog(&mut subscribed, 1010, &mut |_| true);
+    let replayed = world.hub(0).read_backlog(&mut subscribed, Now::both(1010), &mut |_| true);
     assert_eq!(replayed.messages, 0, "not replayed past its time, even before a tick");
     assert_eq!(figures(&mut world), (1, 1, 0), "no tick has come");
     let rules = world.rules.clone();
-    world.hub(0).tick(Tick::Messages, &rules, 1010);
+    world.hub(0).tick(Tick::Messages, &rules, Now::both(1010));
     assert_eq!(figures(&mut world), (1, 0, 1));
-    world.now = 1020;
+    world.now = Now::both(1020);
     world.tick(0);
     assert_eq!(figures(&mut world), (1, 0, 1), "ten seconds are not more than ten");
-    world.now = 1021;
+    world.now = Now::both(1021);
     world.tick(0);
     assert_eq!(figures(&mut world), (1, 0, 0));
+}
+
+/// The clock is set an hour forward and back, twice, and once an hour back.
+#[test]
+fn a_clock_that_is_set_neither_keeps_messages_nor_ends_them() {
+    for hours in [1, -1] {
+        let mut world = World::new(ZONE, 1);
+        world.rules.message_ttl_secs = 10;
+        let mut numbers = Vec::new();
+        let mut places = Vec::new();
+        for second in 0..40 {
+            world.now = Now { wall: 10_000 + second, steady: 77 + second };
+            if second % 10 >= 5 && second < 20 {
+                world.now.wall += 3600 * hours;
+            }
+            world.publish(0, &[b"a"], b"x", true).expect("room");
+            let asks: &[(&[u8], _)] = &[(b"a", Some(99))];
+            let mut subscribed =
+                subscribe(&mut world, &Subscribe { stay: Stay::No, ..request(asks) })
+                    .expect("room");
+            let (mut stored, now) = (0, world.now);
+            world.hub(0).read_backlog(&mut subscribed, now, &mut |message| {
+                stored += 1;
+                if message.id == second + 1 {
+                    numbers.push(message.id);
+                    places.push((message.time, message.tag));
+                }
+                true
+            });
+            assert_eq!(stored, 10.min(second + 1), "in second {second}");
+            let by_place = |n: usize| Since {
+                time: Some(places[n].0),
+                tag: Some(places[n].1),
+                event_id: None,
+            };
+            let from = places.len().saturating_sub(4);
+            let since =
+                Subscribe { since: by_place(from), stay: Stay::No, ..request(&[(b"a", None)]) };
+            let mut subscribed = subscribe(&mut world, &since).expect("room");
+            let mut got = Vec::new();
+            world.hub(0).read_backlog(&mut subscribed, now, &mut |message| {
+                got.push(message.id);
+                true
+            });
+            assert_eq!(got, numbers[from + 1..], "who resumes in second {second}");
+        }
+        assert!(places.is_sorted_by(|a, b| a < b), "{places:?}");
+        world.now += 10;
+        world.tick(0);
+        let now = world.now;
+        assert_eq!(world.hub(0).summary(now).stored, 0, "all have expired");
+    }
 }
 
 #[test]
@@ -254,31 +306,31 @@ fn idle_channels_go_after_their_time() {
     world.publish(0, &[b"idle", b"published"], b"x", false).expect("room");
     let reader = join(&mut world, b"read", 1);
     world.publish(0, &[b"stored"], b"x", true).expect("room");
-    world.now = 1020;
+    world.now = Now::both(1020);
     world.publish(0, &[b"published"], b"x", false).expect("room");
-    world.now = 1030;
+    world.now = Now::both(1030);
     world.tick(0);
     assert!(lives(&mut world, b"idle"), "30 are not more than 30");
     world.hub(0).info(b"idle");
-    world.now = 1031;
+    world.now = Now::both(1031);
     world.tick(0);
     assert!(!lives(&mut world, b"idle"), "asking is not activity");
     for id in [&b"published"[..], b"read", b"stored"] {
         assert!(lives(&mut world, id), "{id:?}");
     }
-    let summary = world.hub(0).summary(1031);
+    let summary = world.hub(0).summary(Now::both(1031));
     assert_eq!((summary.totals.channels, summary.channels_in_trash), (3, 1));
-    world.now = 1042;
+    world.now = Now::both(1042);
     world.tick(0);
-    assert_eq!(world.hub(0).summary(1042).channels_in_trash, 0, "freed");
-    world.now = 1051;
+    assert_eq!(world.hub(0).summary(Now::both(1042)).channels_in_trash, 0, "freed");
+    world.now = Now::both(1051);
     world.tick(0);
     assert!(!lives(&mut world, b"published"));
     leave(&mut world, reader);
     assert!(lives(&mut world, b"read"), "leaving is no tick");
     world.tick(0);
     assert!(!lives(&mut world, b"read"), "it has waited long enough already");
-    world.now = 1061;
+    world.now = Now::both(1061);
     world.tick(0);
     assert!(!lives(&mut world, b"stored"), "message expired and channel idle in one tick");
     world.publish(0, &[b"stored"], b"x", true).expect("room");
@@ -374,11 +426,11 @@ fn tags_order_the_messages_of_all_channels() {
     };
     world.publish(0, &[b"a", b"b"], b"x", true).expect("room");
     world.publish(1, &[b"a"], b"x", true).expect("room");
-    world.now = 1001;
+    world.now = Now::both(1001);
     world.publish(1, &[b"b"], b"x", true).expect("room");
-    world.now = 990; // The clock goes back. The time of messages does not.
+    world.now.wall = 990; // The clock is set back. The time of messages does not.
     world.publish(0, &[b"a"], b"x", true).expect("room");
-    world.now = 1002;
+    world.now = Now::both(1002);
     world.publish(0, &[b"a"], b"x", true).expect("room");
     assert_eq!(stamps(&mut world, &[b"a"]), [(1000, 1), (1000, 3), (1001, 2), (1002, 1)]);
     assert_eq!(stamps(&mut world, &[b"b"]), [(1000, 2), (1001, 1)]);

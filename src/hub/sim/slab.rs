@@ -9,6 +9,7 @@
 use super::rng::Rng;
 use super::{World, look};
 use crate::hub::Hub;
+use crate::model::Now;
 use crate::store::Store;
 use crate::store::arena::PAGE;
 use crate::store::message::{Content, MESSAGE_HEAD, Message};
@@ -217,7 +218,7 @@ fn a_small_zone_takes_any_number_of_messages() {
 fn a_large_message_gets_the_room_of_many_small_ones() {
     let mut world = World::new(4 * 1024 * 1024, 2);
     world.rules.stored_max = Some(1);
-    while world.hub(0).summary(1000).messages_in_trash < 25_000 {
+    while world.hub(0).summary(Now::both(1000)).messages_in_trash < 25_000 {
         world.publish(0, &[b"a"], b"small", true).expect("room");
     }
     let large = vec![b'L'; 2 * 1024 * 1024];

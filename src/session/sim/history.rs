@@ -8,7 +8,7 @@ use super::client::{Client, Kind};
 use super::link::{End, fail_rendering};
 use super::worker::{Ground, Worker};
 use crate::hub::sim::World;
-use crate::model::{Since, Token};
+use crate::model::{Now, Since, Token};
 use crate::session::audience::{Mode, State};
 
 thread_local! {
@@ -67,7 +67,7 @@ impl History {
     pub(super) fn advance(&self, msec: usize) {
         let now_msec = self.ground.now_msec.get() + msec;
         self.ground.now_msec.set(now_msec);
-        self.ground.world.borrow_mut().now = now_msec as i64 / 1000;
+        self.ground.world.borrow_mut().now = Now::both(now_msec as i64 / 1000);
     }
 
     /// What the loops of all workers have to do.

@@ -14,7 +14,7 @@ use super::link::{End, Fault, fail_rendering, set_portion};
 use super::worker::Worker;
 use crate::hub::Tick;
 use crate::hub::sim::rng::Rng;
-use crate::model::{Seconds, Since};
+use crate::model::{Now, Since};
 use crate::session::link::Way;
 use crate::wire::frame::Opcode;
 use crate::wire::resume::Announced;
@@ -278,7 +278,7 @@ impl Random {
     }
 
     fn tick(&self) {
-        let operate = |hub: &mut crate::hub::Hub, rules: &crate::hub::Rules, now: Seconds| {
+        let operate = |hub: &mut crate::hub::Hub, rules: &crate::hub::Rules, now: Now| {
             while hub.tick(Tick::Full, rules, now) {}
         };
         self.history.ground.operate(self.worker(), operate);

@@ -13,7 +13,7 @@ use super::link::{End, Injected, SimLink};
 use super::solo::depart;
 use crate::hub::sim::World;
 use crate::hub::{self, Hub, News, Post, Refusal, Rules, Stay, Subscribe, Subscribed};
-use crate::model::{DELETED_ID, Message, Seconds, Since, Token};
+use crate::model::{DELETED_ID, Message, Now, Seconds, Since, Token};
 use crate::session::audience::{Audience, Mode, State};
 use crate::session::departure::{Cut, Departure, Entry, Reason};
 use crate::session::fanout::Fanout;
@@ -46,7 +46,7 @@ impl Ground {
     pub(super) fn new(len: usize, workers: usize) -> Rc<Self> {
         let world = World::new(len, workers);
         Rc::new(Self {
-            now_msec: Cell::new(world.now as usize * 1000),
+            now_msec: Cell::new(world.now.steady as usize * 1000),
             world: RefCell::new(world),
             awake: RefCell::new(vec![false; workers]),
             late: RefCell::new(vec![0; workers]),
@@ -60,10 +60,10 @@ impl Ground {
     pub(super) fn operate<R>(
         &self,
         worker: usize,
-        operation: impl FnOnce(&mut Hub, &Rules, Seconds) -> R,
+        operation: impl FnOnce(&mut Hub, &Rules, Now) -> R,
     ) -> R {
         let world = &mut *self.world.borrow_mut();
-        let (rules, now) = (world.rules.clone(), world.now - self.late.borrow()[worker]);
+        let (rules, now) = (world.rules.clone(), world.now + -self.late.borrow()[worker]);
         let result = operation(world.hub(worker), &rules, now);
         self.wake(world.hub(worker), worker);
         result
@@ -177,7 +177,7 @@ impl Worker {
         }))
     }
 
-    fn operate<R>(&self, operation: impl FnOnce(&mut Hub, &Rules, Seconds) -> R) -> R {
+    fn operate<R>(&self, operation: impl FnOnce(&mut Hub, &Rules, Now) -> R) -> R {
         self.ground.operate(self.number, operation)
     }
 
@@ -270,7 +270,7 @@ impl Worker {
         for _ in 0..self.ground.batches_max.get() {
             let world = &mut *self.ground.world.borrow_mut();
             let late = self.ground.late.borrow()[self.number];
-            let (rules, now) = (world.rules.clone(), world.now - late);
+            let (rules, now) = (world.rules.clone(), world.now + -late);
             more = world.hub(self.number).deliver(&rules, now, &mut |news| self.take(news));
             self.ground.wake(world.hub(self.number), self.number);
             if !more || self.audience.has_full_turn() {

@@ -111,7 +111,7 @@ impl Sim {
             let [all, fresh] = expected;
             let in_order = ids.is_sorted();
             let is_end_of = |all: &Vec<u64>| all.ends_with(&ids);
-            let expired = self.world.now > pending.then;
+            let expired = self.world.now.steady > pending.then;
             let cut = lagged || channel.deleted.is_some();
             // The notices about its own channels come before it is attached.
             let right = (channel.id == b"events" && in_order)
@@ -128,7 +128,8 @@ impl Sim {
             if count > at_first && channel.id != b"events" && !pending.by_event {
                 let lives = |id: &u64| {
                     let mut stored = channel.stored.iter();
-                    stored.any(|message| message.id == *id && message.expires > self.world.now)
+                    stored
+                        .any(|message| message.id == *id && message.expires > self.world.now.steady)
                 };
                 let in_one = |all: &Vec<u64>| {
                     let due = all.iter().filter(|id| run.contains(id) || lives(id));

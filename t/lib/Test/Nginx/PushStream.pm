@@ -107,7 +107,7 @@ sub new {
         main => $o{main} // '', events => $o{events} // '', connections => $o{connections} // 4096,
         http_main => $o{http_main} // '',
         gzip => $o{gzip} // 0, module => $o{module} // 1, daemon => $o{daemon} // 0,
-        faults => $o{faults} // 0,
+        faults => $o{faults} // 0, clock => $o{clock} // 0,
         ports => {}, http => '', expected => [], killed => {}, tries => 0,
     }, $class;
 }
@@ -174,6 +174,7 @@ sub run {
     $self->write_file('nginx.conf', $self->_configuration);
     mkdir "$self->{dir}/client_body_temp";
     $self->write_file('faults', "\0" x 4096) if $self->{faults};
+    $self->_prepare_clock if $self->{clock};
     $self->{pid} = $self->_spawn($self->{dir});
     $self->_follow_daemon if $self->{daemon};
     my $answered = $CLIENT->until(sub { !$self->_alive || $self->_answers && $self->_all_there },
@@ -183,6 +184,23 @@ sub run {
         $self->_end_hard;
         croak "nginx did not start:\n$said";
     }
+    return $self;
+}
+
+sub _prepare_clock {
+    my ($self) = @_;
+    my $source = __FILE__ =~ s{Test/Nginx/PushStream\.pm\z}{set_clock.c}r;
+    system('gcc', '-shared', '-fPIC', '-o', "$self->{dir}/set_clock.so", $source) == 0
+        or croak "cannot build $source";
+    $self->set_clock(0);
+    return;
+}
+
+# Sets the system's clock for nginx alone, so many seconds before or behind the true time. Needs the option
+# `clock` of new. In one step, so that no process reads half of it.
+sub set_clock {
+    my ($self, $seconds) = @_;
+    rename $self->write_file('clock.new', "$seconds\n"), "$self->{dir}/clock" or croak "clock: $!";
     return $self;
 }
 
@@ -196,6 +214,7 @@ sub _spawn {
     open STDERR, '>&', \*STDOUT;
     $SIG{PIPE} = 'DEFAULT';
     $ENV{PUSH_STREAM_FAULTS} = "$self->{dir}/faults" if $self->{faults};
+    @ENV{qw(LD_PRELOAD TEST_SET_CLOCK)} = ("$self->{dir}/set_clock.so", "$self->{dir}/clock") if $self->{clock};
     chdir $dir;
     exec @command or POSIX::_exit(127);
 }
