@@ -4,7 +4,7 @@
 //! expires waits in a queue, in the order of expiry.
 
 use crate::hub::{Hub, Rules};
-use crate::model::Seconds;
+use crate::model::{Gap, Seconds};
 use crate::store::channel::EVENTS;
 use crate::store::lock::Acquired;
 use crate::store::message::STORED;
@@ -183,6 +183,7 @@ impl Hub {
                     panic!("push stream: a stored message without a channel");
                 };
                 let channel = section.get(handle);
+                section.lose(channel, self.store.place(message), Gap::Expired);
                 section.discard(channel, first, !channel.has(EVENTS), now);
                 section.may_be_idle(handle);
                 done += 1;
@@ -216,6 +217,7 @@ impl Hub {
             if busy > 0 {
                 break;
             }
+            section.remember(channel);
             section.index_remove(handle);
             section.unlink_idle(handle);
             section.unlink_untold(handle);
