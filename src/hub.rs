@@ -21,6 +21,7 @@ mod census;
 mod delete;
 mod deliver;
 mod events;
+mod gap;
 #[cfg(all(test, not(miri)))]
 mod kills;
 #[cfg(all(test, not(miri)))]

@@ -233,6 +233,31 @@ pub struct Since<'a> {
     pub event_id: Option<&'a [u8]>,
 }
 
+/// Why a subscriber that asks for old messages cannot get all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gap {
+    /// Newer messages have pushed some out.
+    Evicted,
+    /// Their time to live was over.
+    Expired,
+    /// They were published without being stored.
+    Unstored,
+    /// Nobody knows: the event id is not there, or the channel was removed and made again.
+    Unknown,
+}
+
+impl Gap {
+    /// What clients and logs are told.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Evicted => "evicted",
+            Self::Expired => "expired",
+            Self::Unstored => "unstored",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// The figures of one channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelInfo<Id = Vec<u8>> {

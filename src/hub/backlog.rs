@@ -26,6 +26,8 @@ use crate::wire::resume::Selection;
 
 mod start;
 
+pub(super) use start::Begun;
+
 /// At most so many messages are looked at in one section.
 const BATCH: usize = 32;
 /// The old messages of one channel that are still to be read.
@@ -274,7 +276,7 @@ impl Hub {
             event_id: backlog.since.event_id.as_deref(),
         };
         let mut selection = Selection::new(backlog.backtrack, since);
-        if !self.find_start(backlog, &selection, now) {
+        if matches!(self.find_start(backlog, &selection, now), Begun::Nowhere) {
             return Stop::End;
         }
         let mut index = backlog.skipped;

@@ -3,7 +3,6 @@
 use crate::hub::{Hub, Rules, set_time_forward};
 use crate::model::Now;
 use crate::store::arena::Handle;
-use crate::store::channel::DELETED;
 use crate::store::message::{Content, Message, NOTICE};
 
 impl Hub {
@@ -26,13 +25,13 @@ impl Hub {
         let mut used = false;
         if let Some(handle) = found {
             let channel = section.get(handle);
+            section.remember(channel);
             section.index_remove(handle);
             section.unlink_idle(handle);
             section.uncount_channel(channel);
-            section.flag(&channel.flags, DELETED, true);
             // What is published from now on, in a channel of this name or others, comes after it.
             let place = set_time_forward(&section, now);
-            section.set_last_place(channel, place);
+            section.mark_deleted(channel, place);
             section.add(&section.shard().channels_in_delete, 1);
             if channel.interests.get().is_none() {
                 section.unlink_untold(handle);

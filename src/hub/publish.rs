@@ -2,13 +2,13 @@
 
 use crate::hub::census::Figures;
 use crate::hub::{Found, Hub, Refusal, Rules};
-use crate::model::{ChannelInfo, Few, Now, Seconds};
+use crate::model::{ChannelInfo, Few, Gap, Now, Seconds};
 use crate::store::arena::Handle;
 use crate::store::channel::{Channel, EVENTS, WILDCARD};
 use crate::store::message::{BINARY, Content, Message, REPLAYABLE, STORED, TAG_MAX};
 use crate::store::undo::Section;
 
-/// Messages that one section discards: bounds its undo log, fifteen words each.
+/// Messages that one section discards: bounds its undo log, fifteen words each and two in all.
 const DISCARDS_PER_SECTION: usize = 3;
 /// Words that discarding one message changes at most, with some to spare.
 const DISCARD_WORDS: usize = 24;
@@ -293,7 +293,9 @@ impl Hub {
         section.set64(&commons.time, time.cast_unsigned());
         section.set64(&commons.tag, tag);
         section.set64(&channel.published, number);
-        section.set_last_place(channel, (time, tag));
+        if !post.store {
+            section.lose(channel, (time, tag), Gap::Unstored);
+        }
         let counted = !channel.has(EVENTS);
         if counted {
             section.add(&section.shard().published, 1);
@@ -435,12 +437,17 @@ impl Hub {
 /// discarded.
 fn discard_some(section: &Section<'_>, handle: Handle<Channel>, max: u64, now: Now) -> bool {
     let channel = section.get(handle);
+    let mut newest = None;
     for _ in 0..DISCARDS_PER_SECTION {
         if channel.stored() <= max {
             break;
         }
         let Some(oldest) = section.oldest_stored(channel) else { break };
+        newest = Some(section.store.place(section.get(oldest)));
         section.discard(channel, oldest, !channel.has(EVENTS), now.steady);
+    }
+    if let Some(newest) = newest {
+        section.lose(channel, newest, Gap::Evicted);
     }
     section.may_be_idle(handle);
     channel.stored() > max

@@ -5,9 +5,10 @@
 //! twice.
 
 use crate::hub::backlog::Backlog;
+use crate::hub::gap::{Findings, Lacks};
 use crate::hub::roster::Local;
 use crate::hub::{Hub, Reader, Refusal, Rules};
-use crate::model::{Listener, Now, Seconds, Since, Token};
+use crate::model::{Gap, Listener, Now, Seconds, Since, Token};
 use crate::store::arena::Handle;
 use crate::store::channel::Channel;
 use crate::store::interest::{Interest, LIVE};
@@ -61,9 +62,15 @@ pub struct Subscribed {
     pub(super) backlogs: Vec<Backlog>,
     /// Time and tag of the zone's newest message when the first channel was looked at, if `bounded`.
     pub(super) bound: Option<(Seconds, u64)>,
+    findings: Findings,
 }
 
 impl Subscribed {
+    /// Why the subscriber cannot get all old messages that it asks for, if so.
+    pub fn gap(&self) -> Option<Gap> {
+        self.findings.gap()
+    }
+
     /// The second until which the subscriber has what is stored, if it was `bounded` and nothing was
     /// held back.
     pub fn second(&self) -> Seconds {
@@ -107,7 +114,12 @@ impl Hub {
             }
             self.roster.add(request.token);
         }
-        let mut subscribed = Subscribed { token: request.token, backlogs: Vec::new(), bound: None };
+        let mut subscribed = Subscribed {
+            token: request.token,
+            backlogs: Vec::new(),
+            bound: None,
+            findings: Findings::default(),
+        };
         for (channel, backtrack) in request.requested {
             let attached = self.attach_to(
                 channel,
@@ -307,7 +319,12 @@ impl Hub {
                     }
                 }
                 Some(Ok(Some(attached))) => {
+                    let (lacks, had) = (attached.lacks, subscribed.backlogs.len());
                     self.enrol(id, attached, request, subscribed);
+                    if let Some(lacks) = lacks {
+                        let Subscribed { backlogs, findings, .. } = subscribed;
+                        self.judge(lacks, request.since, backlogs.get_mut(had), now, findings);
+                    }
                     return Ok(());
                 }
             }
@@ -338,7 +355,8 @@ impl Hub {
             return Some(Ok(None)); // Another section goes on searching.
         }
         let newest = channel.published.get();
-        let mut attached = Attached { shard, interest: None, local: None, newest, backlog: None };
+        let mut attached =
+            Attached { shard, interest: None, local: None, newest, backlog: None, lacks: None };
         if request.stay == Stay::Live {
             let interest = match section.my_interest(channel) {
                 Some(interest) => {
@@ -366,6 +384,9 @@ impl Hub {
         if !selection.is_nothing() && channel.stored() > 0 {
             let stored = channel.stored();
             attached.backlog = Backlog::open(&section, handle, shard, id, &selection, stored)?;
+        }
+        if selection.resumes() {
+            attached.lacks = Some(Lacks::of(&section, channel, now));
         }
         let bound = request.bounded && subscribed.bound.is_none();
         let stamp = bound.then(|| {
@@ -422,6 +443,8 @@ struct Attached {
     /// Id of the newest message.
     newest: u64,
     backlog: Option<Backlog>,
+    /// If it resumes: what the channel lacks.
+    lacks: Option<Lacks>,
 }
 
 fn is_full(section: &Section<'_>, channel: &Channel, rules: &Rules) -> bool {

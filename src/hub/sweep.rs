@@ -4,7 +4,7 @@
 //! expires waits in a queue, in the order of expiry.
 
 use crate::hub::{Hub, Rules};
-use crate::model::Now;
+use crate::model::{Gap, Now};
 use crate::store::channel::EVENTS;
 use crate::store::lock::Acquired;
 use crate::store::message::STORED;
@@ -184,6 +184,7 @@ impl Hub {
                     panic!("push stream: a stored message without a channel");
                 };
                 let channel = section.get(handle);
+                section.lose(channel, self.store.place(message), Gap::Expired);
                 section.discard(channel, first, !channel.has(EVENTS), now.steady);
                 section.may_be_idle(handle);
                 done += 1;
@@ -217,6 +218,7 @@ impl Hub {
             if busy > 0 {
                 break;
             }
+            section.remember(channel);
             section.index_remove(handle);
             section.unlink_idle(handle);
             section.unlink_untold(handle);

@@ -73,7 +73,7 @@ pub(crate) struct MainConf {
     pub(super) occurrences: Occurrences,
     pub(super) legacy_variables: LegacyVariables,
     /// The index in a request of each variable about subscribers that the configuration uses.
-    pub(super) journal: [Option<usize>; 3],
+    pub(super) journal: [Option<usize>; 4],
     /// Lines of level info for the error log, to be written when it is open.
     pub(super) notes: Vec<String>,
     /// The largest minimum length in all padding lists of subscriber locations; 0 without a list.
@@ -105,7 +105,7 @@ impl Default for MainConf {
             enabled: false,
             occurrences: Occurrences::default(),
             legacy_variables: LegacyVariables::default(),
-            journal: [None; 3],
+            journal: [None; 4],
             notes: Vec::new(),
             padding_max: 0,
             has_subscribers: false,

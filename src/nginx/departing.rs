@@ -81,12 +81,15 @@ fn cut_code(link: &Client, cut: Cut) -> ngx_int_t {
 }
 
 fn answer_poll(link: &Client, answer: Answer) -> ngx_int_t {
-    let Answer { announced, has_callback, body } = answer;
+    let Answer { announced, gap, has_callback, body } = answer;
     // SAFETY: its subscriber was there until now, so the request is live.
     let Some(mut request) = (unsafe { Request::new(link.peer().as_ptr()) }) else {
         return NGX_ERROR as ngx_int_t;
     };
     let (request, location) = (&mut request, link.location());
+    if respond::tell_gap(request, location, gap).is_err() {
+        return answer::FAILED;
+    }
     answer::code(match body {
         Some(body) => respond::messages(request, location, has_callback, &announced, body),
         None => respond::not_modified(request, location, has_callback, &announced),

@@ -11,6 +11,10 @@ use crate::nginx::request::{NoMemory, Request};
 
 /// Why a request was refused, or what was done.
 pub(crate) const EXPLAIN: &str = "X-Nginx-PushStream-Explain";
+/// Why a subscriber does not get all old messages that it has asked for.
+pub(crate) const GAP: &str = "X-Nginx-PushStream-Gap";
+/// The headers that pages of another origin may read.
+pub(crate) const EXPOSED: &str = "Access-Control-Expose-Headers";
 /// The version of the module.
 pub(crate) const TAG: &str = "X-Nginx-PushStream-Tag";
 /// The commit that the module was built from.

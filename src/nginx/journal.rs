@@ -18,10 +18,15 @@ use crate::session::departure::{Entry, Reason};
 const MESSAGES_SENT: usize = 0;
 const BYTES_BUFFERED: usize = 1;
 const CLOSE_REASON: usize = 2;
+const GAP: usize = 3;
 
 /// The variables about subscribers; the constants above are their numbers.
-pub(super) const NAMES: [&str; 3] =
-    ["push_stream_messages_sent", "push_stream_bytes_buffered", "push_stream_close_reason"];
+pub(super) const NAMES: [&str; 4] = [
+    "push_stream_messages_sent",
+    "push_stream_bytes_buffered",
+    "push_stream_close_reason",
+    "push_stream_gap",
+];
 
 /// After the last directive: finds out which of them the configuration uses.
 pub(super) fn resolve(parse: &Parse) {
@@ -87,9 +92,14 @@ pub(super) fn set(
         MESSAGES_SENT => u64::from(entry.messages_sent),
         BYTES_BUFFERED => entry.bytes_buffered as u64,
         _ => {
-            debug_assert_eq!(which, CLOSE_REASON);
-            match entry.reason {
-                Some(reason) => fill(value, reason.text()),
+            debug_assert!(which == CLOSE_REASON || which == GAP);
+            let text = if which == GAP {
+                entry.gap.map(|gap| gap.text().as_bytes())
+            } else {
+                entry.reason.map(Reason::text)
+            };
+            match text {
+                Some(text) => fill(value, text),
                 None => value.set_not_found(1),
             }
             return;

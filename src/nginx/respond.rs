@@ -7,6 +7,7 @@ use ngx::ffi::{
     ngx_pnalloc, ngx_uint_t,
 };
 
+use crate::model::Gap;
 use crate::nginx::answer::{self, Sent};
 use crate::nginx::headers;
 use crate::nginx::loans::{self, Loans};
@@ -32,6 +33,21 @@ impl Request {
         // the value, is forgotten when the request's cleanup runs.
         unsafe { Peer::new(self.as_non_null()) }
     }
+}
+
+/// Adds the header for a client that does not get all old messages that it has asked for. Pages of another
+/// origin may read it if they may read the response.
+pub(super) fn tell_gap(
+    request: &mut Request,
+    location: &Location,
+    gap: Option<Gap>,
+) -> Result<(), NoMemory> {
+    let Some(gap) = gap else { return Ok(()) };
+    headers::add(request, headers::GAP, gap.text().as_bytes())?;
+    if location.allowed_origins.is_some() {
+        headers::add(request, headers::EXPOSED, headers::GAP.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// Status and headers of a response that stays open. `Some`: nginx has ended the request, and this is what

@@ -20,7 +20,7 @@ use core::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
-use crate::model::Token;
+use crate::model::{Gap, Token};
 use crate::session::departure::{Cut, Departure, Entry, How, Reason};
 use crate::session::due::{Kind, Place, Places, Wheels};
 use crate::session::fanout::Round;
@@ -82,6 +82,8 @@ pub(super) struct Subscriber<H: Host> {
     pub(super) is_blocked: bool,
     /// Why it will have ended, as far as is known.
     pub(super) reason: Reason,
+    /// Why it does not get all old messages that it has asked for, if so.
+    pub(super) gap: Option<Gap>,
     /// Messages given to it.
     pub(super) messages_sent: u32,
     pub(super) ping: Place,
@@ -168,6 +170,7 @@ impl<H: Host> Audience<H> {
             is_dirty: false,
             is_blocked: false,
             reason: Reason::Refused,
+            gap: None,
             messages_sent: 0,
             ping: Place::NOWHERE,
             end: Place::NOWHERE,
@@ -176,8 +179,12 @@ impl<H: Host> Audience<H> {
     }
 
     /// The subscriber is registered: from now on it ends because of its client, unless we know better.
-    pub fn accept(&self, token: Token) {
-        self.change(token, |subscriber| subscriber.reason = Reason::Client);
+    /// `gap`: it does not get all old messages that it has asked for.
+    pub fn accept(&self, token: Token, gap: Option<Gap>) {
+        self.change(token, |subscriber| {
+            subscriber.reason = Reason::Client;
+            subscriber.gap = gap;
+        });
     }
 
     /// Is the subscriber there?
@@ -344,7 +351,8 @@ impl<H: Host> Subscriber<H> {
             Mode::Stream(stream) => stream.buffered(),
             Mode::Poll(_) => 0,
         };
-        Entry { messages_sent: self.messages_sent, bytes_buffered, reason: None }
+        let Self { messages_sent, gap, .. } = *self;
+        Entry { messages_sent, bytes_buffered, gap, reason: None }
     }
 
     /// An answer to a poll is being written.

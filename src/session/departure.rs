@@ -1,5 +1,6 @@
 //! How a subscriber ends: why, what is said about it, and what becomes of its connection.
 
+use crate::model::Gap;
 use crate::session::poll::Answer;
 
 /// Why a subscriber ended.
@@ -53,6 +54,8 @@ pub struct Entry {
     pub messages_sent: u32,
     /// Bytes that wait for its socket.
     pub bytes_buffered: usize,
+    /// Why it has not got all old messages that it has asked for, if so.
+    pub gap: Option<Gap>,
     /// `None` as long as it is there.
     pub reason: Option<Reason>,
 }

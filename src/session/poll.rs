@@ -12,7 +12,7 @@
 //! next request asks for what is newer: an answer must never announce a place beyond a message that the
 //! client has not had, be it one of a channel that was made again after its deletion.
 
-use crate::model::{Message, Seconds, Token};
+use crate::model::{Gap, Message, Seconds, Token};
 use crate::session::Layout;
 use crate::session::audience::{Audience, Mode, State};
 use crate::session::departure::{Cut, Departure, How, Reason};
@@ -54,6 +54,8 @@ struct Found {
 pub struct Answer {
     /// The place that the client is told.
     pub announced: Announced,
+    /// Why the client does not get all old messages that it has asked for, if so.
+    pub gap: Option<Gap>,
     /// It is JSONP.
     pub has_callback: bool,
     /// `None`: 304, without a body.
@@ -110,7 +112,7 @@ impl Poll {
 
     /// The answer with what it has found, else as for a poll whose time is over. `place`: from where
     /// the client has to ask again if no message says it.
-    fn answer(self, layout: &Layout, place: Seconds) -> Answer {
+    fn answer(self, layout: &Layout, place: Seconds, gap: Option<Gap>) -> Answer {
         let Self { callback, says_timed_out, since, asked_at, found } = self;
         // What the worker has still to hand out may be older than the poll.
         let now = since.now(place.max(asked_at));
@@ -130,7 +132,7 @@ impl Poll {
         };
         let has_callback = callback.is_some();
         let body = message.map(|message| Body::around(layout, callback.as_ref(), message));
-        Answer { announced, has_callback, body }
+        Answer { announced, gap, has_callback, body }
     }
 }
 
@@ -262,7 +264,7 @@ impl<H: Host> Audience<H> {
         self.depart(host, token, |subscriber| match &mut subscriber.mode {
             Mode::Poll(poll) => {
                 let poll = core::mem::take(&mut **poll);
-                How::Answered(poll.answer(subscriber.link.layout(), place))
+                How::Answered(poll.answer(subscriber.link.layout(), place, subscriber.gap))
             }
             Mode::Stream(_) => How::Cut(Cut::Lost),
         })

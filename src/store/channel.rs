@@ -1,9 +1,9 @@
 //! Channels: their logs of messages, and the list of channels that may be idle.
 
-use crate::model::Seconds;
+use crate::model::{Gap, Seconds};
 use crate::store::arena::{Handle, Link, Record, UNIT, W32, W64};
 use crate::store::interest::Interest;
-use crate::store::message::{Message, STORED};
+use crate::store::message::{Message, STORED, TAG_MAX};
 use crate::store::slab::SLOT_MAX;
 use crate::store::undo::Section;
 use crate::store::zone::Store;
@@ -20,6 +20,15 @@ const IN_IDLE: u32 = 8;
 const IN_UNTOLD: u32 = 16;
 /// It is in the trash.
 pub(crate) const CHANNEL_TRASHED: u32 = 32;
+
+/// Why its newest lost message is gone, in two bits: see [`REASONS`].
+const REASON_SHIFT: u32 = 8;
+/// What the bits mean.
+const REASONS: [Gap; 4] = [Gap::Evicted, Gap::Expired, Gap::Unstored, Gap::Unknown];
+const _: () = assert!(REASONS[Gap::Evicted as usize] as u32 == Gap::Evicted as u32);
+const _: () = assert!(REASONS[Gap::Expired as usize] as u32 == Gap::Expired as u32);
+const _: () = assert!(REASONS[Gap::Unstored as usize] as u32 == Gap::Unstored as u32);
+const _: () = assert!(REASONS[Gap::Unknown as usize] as u32 == Gap::Unknown as u32);
 
 /// One search for the oldest stored message passes at most so many messages.
 const SKIP_PER_SECTION: usize = 64;
@@ -50,14 +59,14 @@ pub(crate) struct Channel {
     /// Id of the last published message.
     pub(crate) published: W64,
     pub(crate) created: W64,
+    /// Time and tag of the newest message that it no longer stores, or never did, in one word; 0 = none. If
+    /// it was deleted: of the zone's newest message at that moment, which give the notice its place among
+    /// other channels' messages.
+    lost: W64,
     pub(crate) stored: W32,
     /// When it was last created, published to or subscribed to; in the trash: when it came there. See
     /// [`Store::seconds`].
     pub(crate) active: W32,
-    /// Time and tag of the last message; 0 before the first. If it was deleted: time and tag of the zone's
-    /// newest message at that moment, which give the notice its place among other channels' messages.
-    pub(crate) time: W32,
-    pub(crate) tag: W32,
 }
 
 // SAFETY: `repr(C)`, words and links only, kind first.
@@ -115,9 +124,35 @@ impl Channel {
 }
 
 impl Store {
-    /// Time and tag of a channel's last message: see [`Channel::time`].
+    /// Time and tag of a channel's last message; 0 before the first. The caller has its shard's lock, or
+    /// the channel was deleted: then those of its notice.
     pub(crate) fn last_place(&self, channel: &Channel) -> (Seconds, u64) {
-        (self.seconds(&channel.time), u64::from(channel.tag.get()))
+        let lost = self.lost(channel).map_or((0, 0), |(place, _)| place);
+        if channel.has(DELETED) {
+            return lost;
+        }
+        if channel.published.get() == 0 {
+            return (0, 0);
+        }
+        // The last message is in the log, unless it is lost.
+        let last = channel.last.get().map(|last| self.place(self.arena.get(last)));
+        last.map_or(lost, |last| last.max(lost))
+    }
+
+    /// Time and tag of the newest message that a channel no longer has, and why. `None`: it has all.
+    pub(crate) fn lost(&self, channel: &Channel) -> Option<((Seconds, u64), Gap)> {
+        let lost = channel.lost.get();
+        if lost == 0 {
+            return None;
+        }
+        let reason = (channel.flags.get() >> REASON_SHIFT) as usize % REASONS.len();
+        let time = self.seconds_of((lost >> 32) as u32);
+        Some(((time, lost & TAG_MAX), REASONS[reason]))
+    }
+
+    /// A place in one word. Places compare as their words do.
+    fn packed(&self, (time, tag): (Seconds, u64)) -> u64 {
+        u64::from(self.short(time)) << 32 | tag.min(TAG_MAX)
     }
 
     /// Appends the id of a channel to `out`. The caller has its shard's lock, or an interest in it.
@@ -140,10 +175,34 @@ impl Store {
 }
 
 impl Section<'_> {
-    /// Changes [`Store::last_place`] of a channel.
-    pub(crate) fn set_last_place(&self, channel: &Channel, (time, tag): (Seconds, u64)) {
-        self.set32(&channel.time, self.store.short(time));
-        self.set32(&channel.tag, tag as u32);
+    /// Marks a channel as deleted. `place` is that of its notice, behind all of its messages.
+    pub(crate) fn mark_deleted(&self, channel: &Channel, place: (Seconds, u64)) {
+        self.flag(&channel.flags, DELETED, true);
+        self.set64(&channel.lost, self.store.packed(place));
+    }
+
+    /// The channel does not have the message of this place any more, or never had it.
+    pub(crate) fn lose(&self, channel: &Channel, place: (Seconds, u64), reason: Gap) {
+        let lost = self.store.packed(place);
+        if lost > channel.lost.get() {
+            self.set64(&channel.lost, lost);
+            let bits = (REASONS.len() as u32 - 1) << REASON_SHIFT;
+            let reason = (reason as u32) << REASON_SHIFT;
+            self.set32(&channel.flags, channel.flags.get() & !bits | reason);
+        }
+    }
+
+    /// The channel goes, and all of its messages with it: if one of the same id is made later, its
+    /// subscribers can be told.
+    pub(crate) fn remember(&self, channel: &Channel) {
+        let mut lost = channel.lost.get();
+        if channel.published.get() > 0 {
+            lost = lost.max(self.store.packed(self.store.last_place(channel)));
+        }
+        let former = self.store.former(channel.hash());
+        if lost > former.lost.get() {
+            self.set64(&former.lost, lost);
+        }
     }
 
     /// Makes a channel, which is not in the index yet. `None`: there is no memory.
@@ -164,14 +223,15 @@ impl Section<'_> {
         let count =
             if flags & WILDCARD != 0 { &commons.wildcard_channels } else { &commons.channels };
         self.add(count, 1);
+        // Of the channels that were removed it may have been one.
+        let lost = self.store.former(hash).lost.get();
+        let reason = (Gap::Unknown as u32) << REASON_SHIFT;
         for (word, value) in [
-            (&channel.flags, flags | (id.len() as u32) << ID_LEN_SHIFT),
+            (&channel.flags, flags | reason | (id.len() as u32) << ID_LEN_SHIFT),
             (&channel.hash_next.0, 0),
             (&channel.hash, (hash & HASH_BITS) as u32),
             (&channel.stored, 0),
             (&channel.active, self.store.short_steady(now)),
-            (&channel.time, 0),
-            (&channel.tag, 0),
             (&channel.first.0, 0),
             (&channel.last.0, 0),
             (&channel.interests.0, 0),
@@ -186,6 +246,7 @@ impl Section<'_> {
         }
         arena.put64(&channel.published, 0);
         arena.put64(&channel.created, created);
+        arena.put64(&channel.lost, lost);
         arena.write_bytes(slot.offset() + CHANNEL_HEAD, id);
         if flags & EVENTS == 0 {
             self.push_idle_last(handle);

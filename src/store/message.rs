@@ -112,11 +112,14 @@ const PREFIX_MAX: usize = size_of::<Chain>() + 2 * size_of::<Len>();
 /// Stored messages with one time to live. The next one to expire is the first.
 #[repr(C)]
 pub(crate) struct ExpiryQueue {
-    /// In seconds. It has no meaning while the queue is empty.
+    /// In seconds, and [`MIXED`]. It has no meaning while the queue is empty.
     ttl: W64,
     pub(crate) first: Link<Message>,
     pub(crate) last: Link<Message>,
 }
+
+/// Set if a queue has messages of other times to live as well: they do not expire in its order.
+const MIXED: u64 = 1 << 63;
 
 /// The content of a message that is to be made.
 #[derive(Clone, Copy)]
@@ -222,6 +225,12 @@ impl Head {
             text,
             binary: self.flags & BINARY != 0,
         }
+    }
+}
+
+impl ExpiryQueue {
+    fn ttl(&self) -> u64 {
+        self.ttl.get() & !MIXED
     }
 }
 
@@ -514,7 +523,7 @@ impl Section<'_> {
     pub(crate) fn enqueue_expiry(&self, handle: Handle<Message>, ttl: Seconds) {
         let queues = &self.shard().expiry;
         let ttl = ttl.max(0).cast_unsigned();
-        let same = |queue: &ExpiryQueue| queue.first.get().is_some() && queue.ttl.get() == ttl;
+        let same = |queue: &ExpiryQueue| queue.first.get().is_some() && queue.ttl() == ttl;
         let number = queues
             .iter()
             .position(same)
@@ -523,7 +532,7 @@ impl Section<'_> {
                 let mut numbers = 0..queues.len();
                 numbers.next();
                 numbers.fold(0, |best, number| {
-                    let key = |queue: &ExpiryQueue| queue.ttl.get().abs_diff(ttl);
+                    let key = |queue: &ExpiryQueue| queue.ttl().abs_diff(ttl);
                     if key(&queues[number]) < key(&queues[best]) { number } else { best }
                 })
             });
@@ -534,13 +543,27 @@ impl Section<'_> {
         self.link(&message.expiry_prev, last);
         self.link(&message.expiry_next, None);
         match last {
-            Some(last) => self.link(&self.get(last).expiry_next, Some(handle)),
+            Some(last) => {
+                self.link(&self.get(last).expiry_next, Some(handle));
+                if queue.ttl() != ttl {
+                    self.set64(&queue.ttl, queue.ttl.get() | MIXED);
+                }
+            }
             None => {
                 self.set64(&queue.ttl, ttl);
                 self.link(&queue.first, Some(handle));
             }
         }
         self.link(&queue.last, Some(handle));
+    }
+
+    /// May the shard store messages that have expired, because they were not swept yet?
+    pub(crate) fn may_have_expired(&self, now: Seconds) -> bool {
+        self.shard().expiry.iter().any(|queue| {
+            queue.first.get().is_some_and(|first| {
+                queue.ttl.get() & MIXED != 0 || self.store.steady(&self.get(first).expires) <= now
+            })
+        })
     }
 
     /// Takes a message out of its expiry queue.
@@ -636,7 +659,7 @@ mod tests {
         let content = Content { event_id: None, event_type: None, text: &[], flags: STORED };
         let message = store.stage(content).expect("room");
         let section = store.section(0);
-        store.arena.put32(&section.get(message).expires, store.short(now + ttl));
+        store.arena.put32(&section.get(message).expires, store.short_steady(now + ttl));
         section.enqueue_expiry(message, ttl);
         section.commit();
         message

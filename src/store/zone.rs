@@ -4,6 +4,7 @@
 //!   0            header: magic, version, sizes, commons, shards, directory of seats
 //!   buckets      one link each: the index of channels
 //!   occupied     bits: which buckets are not empty
+//!   former       one word each: what channels that were removed have lost
 //!   descriptors  one a page
 //!   first_page   pages, from here to the end
 //! ```
@@ -37,6 +38,11 @@ const SEAT_PAGES_MAX: usize = 342;
 /// The index has a bucket for each so many bytes of the zone. The smallest channel takes 96 bytes. More
 /// buckets would be shorter, but channels would also touch more pages of the index.
 const BYTES_PER_BUCKET: usize = 1024;
+/// What removed channels have lost is kept in a word for each so many bytes of the zone, and in this many at
+/// least. Channels whose ids share a word share what is known about them.
+const BYTES_PER_FORMER: usize = 64 * 1024;
+const FORMER_MIN: usize = 64;
+const _: () = assert!(FORMER_MIN.is_multiple_of(SHARDS) && FORMER_MIN.is_power_of_two());
 /// The smallest arena: header, seats for a few workers, and some pages of messages.
 const LEN_MIN: usize = 16 * PAGE;
 
@@ -59,6 +65,9 @@ pub(crate) struct Header {
     buckets_at: W32,
     pub(crate) buckets: W32,
     pub(crate) occupied_at: W32,
+    former_at: W32,
+    /// A power of two; each shard has a run of them.
+    pub(crate) former: W32,
     descriptors_at: W32,
     pub(crate) pages: W32,
     /// Number of the first page, counted from the base.
@@ -151,6 +160,18 @@ pub(crate) struct Bucket {
 
 // SAFETY: `repr(transparent)`-like, one word.
 unsafe impl Record for Bucket {
+    const KIND: u32 = 0;
+}
+
+/// What channels that were removed have lost.
+#[repr(C)]
+pub(crate) struct Former {
+    /// Time and tag of the newest message of all of them, as in a channel's record; 0 = none.
+    pub(crate) lost: W64,
+}
+
+// SAFETY: `repr(C)`, one word; it has no kind, it is part of a table.
+unsafe impl Record for Former {
     const KIND: u32 = 0;
 }
 
@@ -314,6 +335,8 @@ impl Store {
             (&header.buckets_at, word(plan.buckets_at)),
             (&header.buckets, word(plan.buckets)),
             (&header.occupied_at, word(plan.occupied_at)),
+            (&header.former_at, word(plan.former_at)),
+            (&header.former, word(plan.former)),
             (&header.descriptors_at, word(plan.descriptors_at)),
             (&header.pages, word(plan.pages)),
             (&header.first_page, word(plan.first_page)),
@@ -373,6 +396,8 @@ impl Store {
             && header.buckets_at.get() == word(plan.buckets_at)
             && header.buckets.get() == word(plan.buckets)
             && header.occupied_at.get() == word(plan.occupied_at)
+            && header.former_at.get() == word(plan.former_at)
+            && header.former.get() == word(plan.former)
             && header.descriptors_at.get() == word(plan.descriptors_at)
             && header.pages.get() == word(plan.pages)
             && header.first_page.get() == word(plan.first_page);
@@ -444,7 +469,12 @@ impl Store {
 
     /// The time in a word of 32 bits, which counts from some years before the zone was made; 0 = none.
     pub(crate) fn seconds(&self, word: &W32) -> Seconds {
-        match word.get() {
+        self.seconds_of(word.get())
+    }
+
+    /// The same for the value of a word.
+    pub(crate) fn seconds_of(&self, value: u32) -> Seconds {
+        match value {
             0 => 0,
             since => self.epoch.saturating_add(Seconds::from(since)),
         }
@@ -509,6 +539,19 @@ impl Store {
         self.arena.at::<Bucket>(self.header().buckets_at.get() as usize + number * 4)
     }
 
+    /// What removed channels of ids with this hash have lost. It belongs to the shard of the hash.
+    pub(crate) fn former(&self, hash: u64) -> &Former {
+        let at = self.header().former_at.get() as usize;
+        self.arena.at::<Former>(at + self.former_number(hash) * size_of::<Former>())
+    }
+
+    /// The number of that entry.
+    pub(crate) fn former_number(&self, hash: u64) -> usize {
+        let per_shard = self.header().former.get() as usize / SHARDS;
+        // The low bits of a bucket's number say where in its shard it is.
+        self.shard_of(hash) * per_shard + self.bucket_number(hash) % per_shard
+    }
+
     /// The descriptor of the page of this number, counted from the first page.
     pub(crate) fn descriptor(&self, page: u32) -> &Descriptor {
         assert!(page < self.header().pages.get(), "push stream: no such page");
@@ -561,6 +604,8 @@ struct Plan {
     buckets_at: usize,
     buckets: usize,
     occupied_at: usize,
+    former_at: usize,
+    former: usize,
     descriptors_at: usize,
     first_page: usize,
     pages: usize,
@@ -573,10 +618,21 @@ impl Plan {
         let buckets_at = size_of::<Header>().next_multiple_of(UNIT);
         let occupied_at = buckets_at + buckets * size_of::<Bucket>();
         let occupied = Shape::bytes(buckets / SHARDS);
-        let descriptors_at = (occupied_at + occupied).next_multiple_of(UNIT);
+        let former = (len / BYTES_PER_FORMER).next_power_of_two().max(FORMER_MIN);
+        let former_at = (occupied_at + occupied).next_multiple_of(UNIT);
+        let descriptors_at = (former_at + former * size_of::<Former>()).next_multiple_of(UNIT);
         let first_page = (descriptors_at + total * DESCRIPTOR_SIZE).div_ceil(PAGE);
         let pages = total - first_page;
-        Self { buckets_at, buckets, occupied_at, descriptors_at, first_page, pages }
+        Self {
+            buckets_at,
+            buckets,
+            occupied_at,
+            former_at,
+            former,
+            descriptors_at,
+            first_page,
+            pages,
+        }
     }
 }
 

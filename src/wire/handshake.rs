@@ -56,8 +56,14 @@ impl<'a> Handshake<'a> {
 /// Appends the whole header block of the 101. The spelling of the fields is part of the protocol;
 /// nginx's own header filter would spell `Connection` in another way.
 ///
-/// `protocol` is the result of [`choose_protocol`]. Without one the field is left out.
-pub fn render_response(key: &[u8], protocol: Option<&[u8]>, out: &mut Vec<u8>) {
+/// `protocol` is the result of [`choose_protocol`]. Without one the field is left out. `more` is one more
+/// field, name and value.
+pub fn render_response(
+    key: &[u8],
+    protocol: Option<&[u8]>,
+    more: Option<(&str, &str)>,
+    out: &mut Vec<u8>,
+) {
     out.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\n\
           Expires: Thu, 01 Jan 1970 00:00:01 GMT\r\n\
@@ -70,6 +76,11 @@ pub fn render_response(key: &[u8], protocol: Option<&[u8]>, out: &mut Vec<u8>) {
     if let Some(protocol) = protocol {
         out.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
         out.extend_from_slice(protocol);
+    }
+    if let Some((name, value)) = more {
+        for part in ["\r\n", name, ": ", value] {
+            out.extend_from_slice(part.as_bytes());
+        }
     }
     out.extend_from_slice(b"\r\n\r\n");
 }
@@ -165,7 +176,7 @@ mod tests {
         // The example of RFC 6455, section 1.3.
         assert_eq!(accept(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         let mut out = Vec::new();
-        render_response(b"YnJpZ2h0LWtleS0wMDAwMQ==", None, &mut out);
+        render_response(b"YnJpZ2h0LWtleS0wMDAwMQ==", None, None, &mut out);
         assert_eq!(
             String::from_utf8_lossy(&out),
             "HTTP/1.1 101 Switching Protocols\r\n\
@@ -176,9 +187,13 @@ mod tests {
              Sec-WebSocket-Accept: 6tNLj64yINBdUOBLM6ZPrS7akkE=\r\n\r\n"
         );
         let mut chosen = Vec::new();
-        render_response(b"YnJpZ2h0LWtleS0wMDAwMQ==", Some(b"chat"), &mut chosen);
+        render_response(b"YnJpZ2h0LWtleS0wMDAwMQ==", Some(b"chat"), None, &mut chosen);
         let expected = [&out[..out.len() - 2], b"Sec-WebSocket-Protocol: chat\r\n\r\n"].concat();
         assert_eq!(String::from_utf8_lossy(&chosen), String::from_utf8_lossy(&expected));
+        let mut more = Vec::new();
+        render_response(b"YnJpZ2h0LWtleS0wMDAwMQ==", None, Some(("Name", "value")), &mut more);
+        let expected = [&out[..out.len() - 2], b"Name: value\r\n\r\n"].concat();
+        assert_eq!(String::from_utf8_lossy(&more), String::from_utf8_lossy(&expected));
     }
 
     #[test]

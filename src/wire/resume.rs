@@ -79,6 +79,11 @@ impl<'a> Selection<'a> {
         self.state == State::Nothing
     }
 
+    /// Does the subscriber go on from a place that it names?
+    pub fn resumes(&self) -> bool {
+        matches!(self.state, State::Since(_))
+    }
+
     /// The backtrack, if that is what selects.
     pub fn last(&self) -> Option<u64> {
         match self.state {

@@ -13,7 +13,7 @@
 
 use crate::hub::backlog::Backlog;
 use crate::hub::{Hub, Reader};
-use crate::model::Now;
+use crate::model::{Now, Seconds};
 use crate::store::arena::Handle;
 use crate::store::channel::Channel;
 use crate::store::message::{Message as Record, REPLAYABLE, STORED};
@@ -37,6 +37,19 @@ pub(super) enum Start {
     Place,
     /// At the oldest message that has the event id, or that the selection reaches.
     EventId,
+    /// A search has found no such message.
+    Nowhere,
+}
+
+/// The result of the search for the start.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::hub) enum Begun {
+    /// The backlog is empty.
+    Nowhere,
+    /// The reader is there.
+    Here,
+    /// The same, and the message there, of this time and tag, has the event id.
+    After((Seconds, u64)),
 }
 
 /// Where a reader is opened.
@@ -82,24 +95,75 @@ impl Entry {
 }
 
 impl Hub {
-    /// Moves the reader to where the backlog begins. False: the backlog is empty.
+    /// Moves the reader to where the backlog begins, ahead of reading.
+    pub(in crate::hub) fn begin(
+        &self,
+        backlog: &mut Backlog,
+        selection: &Selection<'_>,
+        now: Now,
+    ) -> Begun {
+        let begun = self.find_start(backlog, selection, now);
+        backlog.start = match begun {
+            Begun::Nowhere => Start::Nowhere,
+            Begun::Here | Begun::After(_) => Start::Found,
+        };
+        begun
+    }
+
+    /// Is there a message behind this place that has expired? The reader is where the backlog begins.
+    pub(in crate::hub) fn has_expired(
+        &self,
+        backlog: &Backlog,
+        from: (Seconds, u64),
+        now: Now,
+    ) -> bool {
+        let reader = backlog.reader;
+        let mut last: Option<Handle<Record>> = None;
+        loop {
+            let section = self.store.section(reader.shard);
+            let mut at = match last {
+                Some(last) => section.get(last).next.get(),
+                None => section.get(reader.interest).next_link().get(),
+            };
+            for _ in 0..STEPS_PER_SECTION {
+                let Some(handle) = at else { return false };
+                let record = section.get(handle);
+                if record.id() > backlog.until {
+                    return false;
+                }
+                let expired = self.store.steady(&record.expires) <= now.steady;
+                if record.has(REPLAYABLE) && expired && self.store.place(record) > from {
+                    return true;
+                }
+                last = at;
+                at = record.next.get();
+            }
+        }
+    }
+
+    /// Moves the reader to where the backlog begins.
     pub(super) fn find_start(
         &self,
         backlog: &Backlog,
         selection: &Selection<'_>,
         now: Now,
-    ) -> bool {
+    ) -> Begun {
         let reader = backlog.reader;
+        let mut begun = Begun::Here;
         let found = match backlog.start {
-            Start::Found => return true,
+            Start::Found => return Begun::Here,
+            Start::Nowhere => return Begun::Nowhere,
             Start::Id(id) => self.search_back(reader, |record| record.id() >= id),
             Start::Place => self.search_back(reader, |record| {
                 let (time, tag) = self.store.place(record);
                 selection.is_reached(time, tag)
             }),
-            Start::EventId => self.search_event(backlog, selection),
+            Start::EventId => self.search_event(backlog, selection).map(|(handle, id, found)| {
+                begun = found;
+                (handle, id)
+            }),
         };
-        let Some((handle, id)) = found else { return false };
+        let Some((handle, id)) = found else { return Begun::Nowhere };
         loop {
             let section = self.store.section(reader.shard);
             let is_there = section.leap(reader.interest, handle)
@@ -107,7 +171,7 @@ impl Hub {
                     && section.pass_some(reader.interest, id.saturating_sub(1), now.steady) == 0;
             section.commit();
             if is_there {
-                return true;
+                return begun;
             }
         }
     }
@@ -145,7 +209,7 @@ impl Hub {
         &self,
         backlog: &Backlog,
         selection: &Selection<'_>,
-    ) -> Option<(Handle<Record>, u64)> {
+    ) -> Option<(Handle<Record>, u64, Begun)> {
         let event_id = backlog.since.event_id.as_deref()?;
         let reader = backlog.reader;
         let mut last: Option<Handle<Record>> = None;
@@ -161,13 +225,13 @@ impl Hub {
                 if record.id() > backlog.until {
                     return None;
                 }
-                let is_start = || {
+                if record.has(REPLAYABLE) {
                     let is_named = self.store.event_id_is(handle, event_id);
                     let (time, tag) = self.store.place(record);
-                    selection.starts_at(time, tag, is_named)
-                };
-                if record.has(REPLAYABLE) && is_start() {
-                    return Some((handle, record.id()));
+                    if selection.starts_at(time, tag, is_named) {
+                        let begun = if is_named { Begun::After((time, tag)) } else { Begun::Here };
+                        return Some((handle, record.id(), begun));
+                    }
                 }
                 last = at;
                 at = record.next.get();

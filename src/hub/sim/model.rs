@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::hub::Rules;
 use crate::hub::publish::EVICTED_PER_PUBLISH;
-use crate::model::{Now, Seconds, Since};
+use crate::model::{Gap, Now, Seconds, Since};
 use crate::store::Store;
 use crate::store::channel::EVENTS;
 use crate::store::message::{Readout, STORED};
@@ -34,6 +34,8 @@ pub(super) struct Real {
     /// Subscriptions by seat of the store.
     pub(super) subscribers: BTreeMap<u32, u64>,
     pub(super) interests: usize,
+    /// Where the zone remembers what channels of such ids have lost.
+    pub(super) former: usize,
 }
 
 /// Reads all live channels of the zone.
@@ -79,6 +81,7 @@ pub(super) fn look(store: &Store) -> BTreeMap<Id, Real> {
                     stored,
                     subscribers,
                     interests: section.interests(channel).count(),
+                    former: store.former_number(channel.hash()),
                 };
                 found.insert(id, real);
                 at = channel.hash_next.get();
@@ -116,6 +119,9 @@ pub(super) struct Channel {
     pub(super) active: Seconds,
     /// When somebody last tried to subscribe, with success or not.
     pub(super) tried: Seconds,
+    /// Where the zone remembers what it has lost, and what was remembered there when it was made.
+    pub(super) former: usize,
+    pub(super) inherited: (Seconds, u64),
     /// If it was deleted: one of these is the text of the notice.
     pub(super) deleted: Option<Vec<Vec<u8>>>,
 }
@@ -146,6 +152,8 @@ pub(super) struct Model {
     pub(super) published: u64,
     /// Time and tag of the newest message.
     pub(super) newest: (Seconds, u64),
+    /// What channels that have gone had, by the place where the zone remembers it.
+    pub(super) former: BTreeMap<usize, (Seconds, u64)>,
 }
 
 impl Model {
@@ -167,16 +175,25 @@ impl Model {
         for id in &effects.deleted {
             assert!(!real.contains_key(id), "a channel was not deleted");
         }
-        let gone: Vec<Id> =
-            self.live.keys().filter(|id| !real.contains_key(*id)).cloned().collect();
+        // One of the same id may have been made since.
+        let is_there = |(id, number): &(&Id, &usize)| {
+            real.get(*id).is_some_and(|real| real.created == self.channels[**number].created)
+        };
+        let gone = self.live.iter().filter(|channel| !is_there(channel));
+        let gone: Vec<Id> = gone.map(|(id, _)| id.clone()).collect();
         for id in gone {
             let number = self.live.remove(&id).expect("it was live");
             let channel = &mut self.channels[number];
             channel.deleted = effects.may_delete.get(&id).cloned();
-            let idle = channel.stored.iter().all(|message| message.expires <= now.steady)
-                && channel.active + rules.channel_inactivity_secs < now.steady;
+            // With a limit of none, a tick may also discard those that were over it.
+            let is_empty = rules.stored_max == Some(0)
+                || channel.stored.iter().all(|message| message.expires <= now.steady);
+            let idle = is_empty && channel.active + rules.channel_inactivity_secs < now.steady;
             let collected = effects.swept && (idle || id == b"events");
             assert!(channel.deleted.is_some() || collected, "a channel has vanished");
+            let last = channel.log.last().map_or((0, 0), |last| (last.time, last.tag));
+            let lost = self.former.entry(channel.former).or_default();
+            *lost = last.max(channel.inherited).max(*lost);
         }
         for (id, real) in real {
             let number = *self.live.entry(id.clone()).or_insert_with(|| {
@@ -189,6 +206,8 @@ impl Model {
                     stored: Vec::new(),
                     active: now.steady,
                     tried: now.steady,
+                    former: real.former,
+                    inherited: self.former.get(&real.former).copied().unwrap_or_default(),
                     deleted: None,
                 });
                 self.channels.len() - 1
@@ -277,6 +296,77 @@ impl Model {
             assert!(there.len() as u64 <= most, "more is stored than may be");
         }
         channel.stored = real.stored.clone();
+    }
+}
+
+/// What is to be said to a subscriber of one channel about old messages that it does not get.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// None is missing.
+    Whole,
+    /// Some are, for one of these reasons.
+    Gap(Vec<Gap>),
+    /// The event id that it names is not there.
+    NoSuchEvent,
+    /// The model does not know.
+    Open,
+}
+
+/// What a subscriber that resumes is to be told. `stored` is what the channel stored then.
+pub(super) fn judged(channel: &Channel, stored: &[Lying], since: &Since<'_>, now: Now) -> Verdict {
+    let mut from = since.time.map(|time| (time, since.tag.unwrap_or(u64::MAX)));
+    if since.event_id.is_some() {
+        let is_named = |event_id: &Option<Vec<u8>>| event_id.as_deref() == since.event_id;
+        // One that was discarded may be there for a reader, behind those that are stored.
+        let first = stored.first().map_or(u64::MAX, |message| message.id);
+        let may_be_kept = |(n, published): (usize, &Published)| {
+            let content = published.content.as_ref();
+            n as u64 + 1 > first && content.is_some_and(|c| c.store && is_named(&c.event_id))
+        };
+        let is_there = |id: u64| stored.iter().any(|message| message.id == id);
+        let log = channel.log.iter().enumerate();
+        if log.filter(|(n, _)| !is_there(*n as u64 + 1)).any(may_be_kept) {
+            return Verdict::Open;
+        }
+        let is_start = |message: &&Lying| {
+            is_named(&message.event_id)
+                || from.is_some_and(|from| (message.time, message.tag) >= from)
+        };
+        if let Some(start) = stored.iter().find(is_start).filter(|m| is_named(&m.event_id)) {
+            from = Some((start.time, start.tag));
+        }
+    }
+    let Some(from) = from else { return Verdict::NoSuchEvent };
+    let mut reasons = Vec::new();
+    if channel.inherited > from {
+        reasons.push(Gap::Unknown);
+    }
+    let (mut before, mut is_open) = ((0, 0), false);
+    for (n, published) in channel.log.iter().enumerate() {
+        let id = n as u64 + 1;
+        let place = (published.time, published.tag);
+        if place == (0, 0) {
+            // It was published by a worker that died, and is not stored.
+            is_open = true;
+            continue;
+        }
+        assert!(place > before, "a log in order");
+        before = place;
+        let lives = stored.iter().any(|message| message.id == id && message.expires > now.steady);
+        if place > from && !lives {
+            match published.content.as_ref() {
+                Some(content) if !content.store => reasons.push(Gap::Unstored),
+                _ => reasons.extend([Gap::Evicted, Gap::Expired]),
+            }
+        }
+    }
+    match (reasons.is_empty(), is_open) {
+        (true, true) => Verdict::Open,
+        (true, false) => Verdict::Whole,
+        (false, true) => {
+            Verdict::Gap(vec![Gap::Evicted, Gap::Expired, Gap::Unstored, Gap::Unknown])
+        }
+        (false, false) => Verdict::Gap(reasons),
     }
 }
 

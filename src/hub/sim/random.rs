@@ -8,11 +8,11 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{Effects, Id, Model, Posted, Real, look, selected};
+use super::model::{Effects, Id, Lying, Model, Posted, Real, Verdict, judged, look, selected};
 use super::rng::Rng;
 use super::{Death, SEATS, World};
 use crate::hub::{Hub, News, Post, Refusal, Rules, Stay, Subscribe, Tick};
-use crate::model::{Now, Seconds, Since, Token};
+use crate::model::{Gap, Now, Seconds, Since, Token};
 
 mod backlog;
 
@@ -156,7 +156,11 @@ impl Sim {
             62..66 => self.delete(worker, death),
             66..80 => self.deliver(death),
             80..85 => self.tick(worker, death),
-            85..89 => self.world.now += self.rng.below(8) as Seconds,
+            85..89 => {
+                // Now and then so far that channels become idle.
+                let seconds = if self.rng.chance(10) { 40 } else { self.rng.below(8) };
+                self.world.now += seconds as Seconds;
+            }
             89 => self.set_clock(),
             90..92 => self.change_rules(),
             92..94 => {
@@ -435,6 +439,13 @@ impl Sim {
                 self.effects.may_create.extend(ids.iter().cloned());
                 self.effects.created.extend(ids.iter().cloned());
                 self.sync();
+                let resumes =
+                    backtrack.is_none() && (since.time.is_some() || since.event_id.is_some());
+                if resumes {
+                    self.check_gap(&ids, &before, &since, subscribed.gap());
+                } else {
+                    assert_eq!(subscribed.gap(), None, "it has asked for nothing");
+                }
                 let expected = ids.iter().zip(&before).map(|(id, stored)| {
                     let fresh: Vec<_> = stored
                         .iter()
@@ -480,6 +491,29 @@ impl Sim {
                 }
             }
         }
+    }
+
+    /// Was the subscriber told rightly whether it misses something? `before`: what its channels stored.
+    fn check_gap(&self, ids: &[Id], before: &[Vec<Lying>], since: &Since<'_>, told: Option<Gap>) {
+        let (mut is_missing, mut has_place) = (false, false);
+        for (id, stored) in ids.iter().zip(before) {
+            let channel = &self.model.channels[self.model.live[id]];
+            // The notices about this very request are in it.
+            let open = id == b"events";
+            match judged(channel, stored, since, self.world.now) {
+                _ if open => return,
+                Verdict::Open => return,
+                Verdict::Gap(reasons) => {
+                    let is_right = told.is_some_and(|told| reasons.contains(&told));
+                    assert!(is_right, "{told:?} instead of one of {reasons:?}: {since:?}");
+                    return;
+                }
+                Verdict::Whole => has_place = true,
+                Verdict::NoSuchEvent => is_missing = true,
+            }
+        }
+        let expected = (is_missing && !has_place).then_some(Gap::Unknown);
+        assert_eq!(told, expected, "{since:?}");
     }
 
     /// Removes a subscriber, after an operation for it that may have panicked: nobody knows how far that

@@ -77,11 +77,13 @@ impl Asking<'_> {
                 Ok(subscribed) => subscribed,
                 Err(refusal) => return answer::refused(request, refusal).map(Some),
             };
-            audience.accept(token);
+            let gap = subscribed.gap();
+            audience.accept(token, gap);
             let (body, replayed) = self.read(&mut subscribed);
             let mut announced = Announced::since(&asked.since);
             match Step::after(looks, replayed.messages, replayed.held_back, waits) {
                 Step::Answer => {
+                    respond::tell_gap(request, location, gap)?;
                     if let Some((time, tag)) = replayed.newest {
                         announced.contribute(time, tag);
                     }
@@ -102,6 +104,7 @@ impl Asking<'_> {
                     return self.begin(request, &announced, body, rest);
                 }
                 Step::NotModified => {
+                    respond::tell_gap(request, location, gap)?;
                     audience.answered(token, 0);
                     return respond::not_modified(request, location, has_callback, &announced)
                         .map(Some);

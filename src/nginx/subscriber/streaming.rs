@@ -47,7 +47,7 @@ pub(super) fn start(
     })?;
     let opened = match asked.subscribe(worker, location, token, form, Stay::Live, false) {
         Ok(subscribed) => {
-            audience.accept(token);
+            audience.accept(token, subscribed.gap());
             open(worker, request, location, padding.as_ref(), token, subscribed)
         }
         Err(refusal) => {
@@ -72,6 +72,7 @@ fn open(
     token: Token,
     subscribed: Subscribed,
 ) -> Result<Option<ngx_int_t>, NoMemory> {
+    respond::tell_gap(request, location, subscribed.gap())?;
     // What nginx does with the body is known once the header is sent.
     if let Some(code) = respond::open(request, location)? {
         return Ok(Some(code));

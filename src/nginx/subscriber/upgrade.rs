@@ -12,7 +12,7 @@
 use ngx::ffi::{NGX_DONE, NGX_ERROR, ngx_int_t, ngx_uint_t};
 
 use crate::hub::{Refusal, Stay, Subscribed};
-use crate::model::Token;
+use crate::model::{Gap, Token};
 use crate::nginx::answer::{self, FAILED, Sent};
 use crate::nginx::location::Location;
 use crate::nginx::request::{Method, NoMemory, Request};
@@ -21,7 +21,7 @@ use crate::nginx::subscriber::asking::{Asked, Received, channels_of};
 use crate::nginx::subscriber::forgetting::forget_header;
 use crate::nginx::subscriber::{events, streaming};
 use crate::nginx::worker::{self, Worker};
-use crate::nginx::{headers, refusals, request_pool, variables};
+use crate::nginx::{headers, refusals, request_pool, respond, variables};
 use crate::session::departure::Reason;
 use crate::session::link::Way;
 use crate::session::paging::Portion;
@@ -77,7 +77,7 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
     } else {
         asked.subscribe(worker, location, token, form, Stay::Live, false)
     };
-    audience.accept(token);
+    audience.accept(token, gap_of(&subscribed));
     let accepted = Accepted { key, protocol };
     let opened = open(worker, request, location, token, &accepted, subscribed);
     conclude(worker, token, opened, || {
@@ -172,11 +172,14 @@ fn open(
     if !request.peer().set_no_delay() {
         return Ok(Some(NGX_ERROR as ngx_int_t));
     }
-    // For variables only: the 101 has these two headers anyway.
+    // For variables only: the 101 has these headers anyway.
     headers::add_no_cache(request)?;
+    let gap = gap_of(&subscribed);
+    respond::tell_gap(request, location, gap)?;
+    let gap = gap.map(|gap| (headers::GAP, gap.text()));
     let mut portion = Portion::new(false);
     portion.push_other(|out| {
-        handshake::render_response(&accepted.key, accepted.protocol.as_deref(), out);
+        handshake::render_response(&accepted.key, accepted.protocol.as_deref(), gap, out);
         note_header_sent(request, out.len());
     });
     match subscribed {
@@ -199,6 +202,10 @@ fn open(
     }
     // Even if all is written, the read handler ends the connection; `keep_open` posts it.
     Ok(streaming::write_first(worker, token))
+}
+
+fn gap_of(subscribed: &Result<Subscribed, Refusal>) -> Option<Gap> {
+    subscribed.as_ref().ok().and_then(Subscribed::gap)
 }
 
 /// Tells nginx the status for its log, and keeps it from sending a header.

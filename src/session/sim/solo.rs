@@ -142,7 +142,7 @@ impl Solo {
         link.chunks.set(framing != Framing::WebSocket && way == Way::Filtered);
         let form = self.audience.form_number(link.layout.form());
         let token = self.audience.admit_stream(link.clone(), form, has_many_channels, input);
-        self.audience.accept(token);
+        self.audience.accept(token, None);
         self.calls_back(&link, token);
         (token, link)
     }
@@ -167,7 +167,7 @@ impl Solo {
         link.chunks.set(true);
         let form = self.audience.form_number(link.layout.form());
         let token = self.audience.admit_poll(link.clone(), form, has_many_channels, poll);
-        self.audience.accept(token);
+        self.audience.accept(token, None);
         self.calls_back(&link, token);
         self.audience.wait(token, 0, None, NOW_MSEC);
         (token, link)

@@ -468,12 +468,12 @@ impl Asked<'_> {
         let frames_chunks = client.kind.way() == crate::session::link::Way::Direct && !is_websocket;
         let mut portion = Portion::new(frames_chunks);
         if is_websocket {
-            audience.accept(token);
+            audience.accept(token, None);
             portion.push_other(|out| out.extend_from_slice(SWITCHING));
         }
         match subscribed {
             Ok(subscribed) => {
-                audience.accept(token);
+                audience.accept(token, None);
                 portion.push_other(|out| link.layout.open(None, out));
                 self.begin(token, portion, subscribed);
             }
@@ -548,7 +548,7 @@ impl Asked<'_> {
             let Ok(mut subscribed) = self.subscribe(token, form, stay, true) else {
                 break End::Refused;
             };
-            audience.accept(token);
+            audience.accept(token, None);
             let mut body = Vec::new();
             let mut reply = Reply::open(&client.link.layout, callback.as_ref(), &mut body);
             let mut count = 0;

@@ -113,11 +113,13 @@ impl Sim {
             let is_end_of = |all: &Vec<u64>| all.ends_with(&ids);
             let expired = self.world.now.steady > pending.then;
             let cut = lagged || channel.deleted.is_some();
+            let last = if cut { ids.last().copied().unwrap_or(0) } else { u64::MAX };
+            let has_all_of = |due: &Vec<u64>| due.iter().all(|id| *id > last || ids.contains(id));
             // The notices about its own channels come before it is attached.
             let right = (channel.id == b"events" && in_order)
                 || ids == *all
                 || ids == *fresh
-                || (pending.by_event && fresh.iter().all(|id| ids.contains(id)) && in_order)
+                || (pending.by_event && in_order && has_all_of(fresh))
                 || (pending.backtracked && is_end_of(fresh) && ids.len() >= all.len())
                 || (cut && (all.starts_with(&ids) || fresh.starts_with(&ids)))
                 || (expired && ids.iter().all(|id| all.contains(id) || fresh.contains(id)));
