@@ -128,6 +128,14 @@ $t->wait_subscribers('/stats?id=d', 1);
 $t->delete('/pub?id=d');
 is($deleted->body, '[Channel deleted;]', 'its channel is deleted');
 
+# A short answer is copied, a long one lent.
+my $long = 'x' x 5000;
+$waiting = $t->start('GET', page('[' . include('/lp?id=long') . '|' . include('/poll?id=a.b1') . ']'));
+$t->wait_subscribers('/stats?id=long', 1);
+$t->publish('/pub?id=long', $long);
+is($waiting->body, "[$long;|<two;>]", 'a long message, after a wait');
+is($t->get(page('[' . include('/poll?id=long.b1') . '|' . include('/poll?id=a.b1') . ']'))->body, "[<$long;>|<two;>]", 'and at once');
+
 my $kept = $t->client;
 my $poll = $t->start('GET', page('[' . include('/lp?id=k') . ']'), client => $kept);
 $t->wait_subscribers('/stats?id=k', 1);

@@ -30,6 +30,8 @@ pub enum News<'a> {
         groups: &'a [Group],
         /// At least one.
         messages: &'a [Message<'a>],
+        /// More messages of the channel follow these.
+        more: bool,
         /// When this channel was deleted, and the newest tag of all channels in that second: where the
         /// notice belongs among the messages of the others. `None`: it is not deleted.
         deleted_at: Option<(Seconds, u64)>,
@@ -68,7 +70,7 @@ impl Hub {
     /// Hands out one batch, or ends some subscriptions of a channel that is over. True if there is more:
     /// then call again after the event loop has run.
     ///
-    /// `each` must not call back into the hub. It queues bytes, which are sent afterwards. After a panic,
+    /// `each` must not call back into the hub. It sends bytes, or queues them to be sent later. After a panic,
     /// in `each` or in the hub, call again as well. It is not known then which listeners of the channel
     /// have received the batch. So the next calls end their subscriptions ([`News::Broken`]), and other
     /// channels have their turn in between.
@@ -148,6 +150,7 @@ impl Hub {
             each(News::Messages {
                 groups: &local.groups,
                 messages: &messages,
+                more: batch.more,
                 deleted_at: batch.deleted_at,
             });
         }

@@ -186,8 +186,9 @@ impl Worker {
 
     fn take(&self, news: hub::News<'_>) {
         match news {
-            hub::News::Messages { groups, messages, deleted_at } => {
-                let mut fanout = Fanout::new(groups, messages, deleted_at, clock::now_msec());
+            hub::News::Messages { groups, messages, more, deleted_at } => {
+                let now = clock::now_msec();
+                let mut fanout = Fanout::new(groups, messages, deleted_at, more, now);
                 let is_done = self.serve("fan out", || {
                     faults::point("batch");
                     fanout.run(&self.audience);

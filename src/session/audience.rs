@@ -50,7 +50,8 @@ pub(super) struct Records<H: Host> {
     pub(super) dirty: VecDeque<Token>,
     /// Subscribers that the fan-out has written to since those in `dirty` had their turn.
     pub(super) sent: usize,
-    /// Messages come faster than everybody is written to: the last batch had several.
+    /// Messages come faster than everybody is written to, and the worker keeps up: the last batch had several
+    /// of its channel, and all there were.
     pub(super) is_hurried: bool,
     /// For copying pieces together; empty between uses.
     pub(super) scratch: Vec<u8>,

@@ -30,6 +30,8 @@ pub struct Fanout<'a> {
     messages: &'a [Message<'a>],
     /// When the channel was deleted, and the newest tag of all channels in that second.
     deleted_at: Option<(Seconds, u64)>,
+    /// More messages of the channel follow these.
+    more: bool,
     now_msec: usize,
     /// The listener that is next: its group, and its place there.
     next: (usize, usize),
@@ -45,17 +47,19 @@ pub struct Fanout<'a> {
 }
 
 impl<'a> Fanout<'a> {
-    /// These messages for these groups.
+    /// These messages for these groups. `more`: others of the channel follow.
     pub fn new(
         groups: &'a [Group],
         messages: &'a [Message<'a>],
         deleted_at: Option<(Seconds, u64)>,
+        more: bool,
         now_msec: usize,
     ) -> Self {
         Self {
             groups,
             messages,
             deleted_at,
+            more,
             now_msec,
             next: (0, 0),
             has_gaps: false,
@@ -70,7 +74,7 @@ impl<'a> Fanout<'a> {
     pub fn run<H: Host>(&mut self, audience: &Audience<H>) {
         let records = &mut *audience.records.borrow_mut();
         self.has_gaps = self.messages.first().is_some_and(|first| records.gaps.has(first.channel));
-        records.is_hurried = self.messages.len() > 1;
+        records.is_hurried = self.messages.len() > 1 && !self.more;
         self.sent_max = records.flushes_max();
         while let Some(group) = self.groups.get(self.next.0) {
             if let Some(form) = records.forms.get(group.form).cloned() {
@@ -407,7 +411,7 @@ mod tests {
             records.slots.get(token).expect("it is there").form
         });
         let groups = [Group { form, listeners: listeners.to_vec() }];
-        let mut fanout = Fanout::new(&groups, messages, deleted_at, NOW_MSEC);
+        let mut fanout = Fanout::new(&groups, messages, deleted_at, false, NOW_MSEC);
         worker.serve(|| fanout.run(&worker.audience));
     }
 

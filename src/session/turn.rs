@@ -23,6 +23,9 @@ use crate::session::stream::Stream;
 const FLUSHES_MAX: usize = if cfg!(test) { 4 } else { 1000 };
 /// The same while messages come faster than everybody is written to. Publishers have their turn more often
 /// then. So more messages come while a round goes on, and the next round writes all of them at once.
+///
+/// That goes well as long as a batch has room for all that comes in a round. If it has not, the turns are long
+/// again: publishers of this worker wait, and messages do not pile up in the zone until it is full.
 const FLUSHES_MAX_HURRIED: usize = if cfg!(test) { 2 } else { 100 };
 
 /// What a subscriber is like after a turn of writing.
@@ -406,13 +409,18 @@ mod tests {
     }
 
     /// Those who have to wait get the next round, whether the fan-out writes to the first ones or their turn
-    /// does. With several messages in a batch the rounds are shorter.
+    /// does. With several messages in a batch the rounds are shorter, unless there are even more messages.
     #[test]
     fn a_round_writes_to_a_bounded_number() {
         let one = [message("a", 1, "one")];
         let two = [message("a", 1, "one"), message("a", 2, "two")];
-        for (messages, most) in [(&one[..], FLUSHES_MAX), (&two[..], FLUSHES_MAX_HURRIED)] {
+        for (messages, more, most) in [
+            (&one[..], false, FLUSHES_MAX),
+            (&two[..], false, FLUSHES_MAX_HURRIED),
+            (&two[..], true, FLUSHES_MAX),
+        ] {
             let worker = Solo::new();
+            worker.more.set(more);
             let count = 2 * most + 1;
             let tokens: Vec<Token> = (0..count).map(|_| worker.stream().0).collect();
             let next = |left| {

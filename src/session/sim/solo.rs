@@ -67,6 +67,8 @@ pub(in crate::session) struct Answers {
     pub(in crate::session) oldest: Cell<Option<(Seconds, u64)>>,
     pub(in crate::session) resume_from: Cell<Seconds>,
     pub(in crate::session) has_rounds: Cell<bool>,
+    /// What is given is not all that there is of the channel.
+    pub(in crate::session) more: Cell<bool>,
     pub(in crate::session) publishes: Cell<Result<usize, Unpublished>>,
     pub(in crate::session) published: RefCell<Vec<(Vec<u8>, bool)>>,
     pub(in crate::session) delivers: RefCell<Option<Delivery>>,
@@ -98,6 +100,7 @@ impl Solo {
             oldest: Cell::new(None),
             resume_from: Cell::new(500),
             has_rounds: Cell::new(true),
+            more: Cell::new(false),
             publishes: Cell::new(Ok(1)),
             published: RefCell::default(),
             delivers: RefCell::default(),
@@ -208,7 +211,8 @@ impl Solo {
                 listeners: vec![Listener { token: *token, after: 0 }],
             })
             .collect();
-        let mut fanout = Fanout::new(&groups, messages, deleted_at, self.now_msec.get());
+        let (more, now_msec) = (self.more.get(), self.now_msec.get());
+        let mut fanout = Fanout::new(&groups, messages, deleted_at, more, now_msec);
         self.serve(|| fanout.run(&self.audience));
     }
 

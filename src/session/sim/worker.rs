@@ -284,12 +284,12 @@ impl Worker {
 
     fn take(&self, news: News<'_>) {
         match news {
-            News::Messages { groups, messages, deleted_at } => {
+            News::Messages { groups, messages, more, deleted_at } => {
                 for listener in groups.iter().flat_map(|group| &group.listeners) {
                     self.note(listener.token, listener.due(messages), deleted_at);
                 }
                 let now_msec = self.ground.now_msec.get();
-                let mut fanout = Fanout::new(groups, messages, deleted_at, now_msec);
+                let mut fanout = Fanout::new(groups, messages, deleted_at, more, now_msec);
                 self.serve(|audience| fanout.run(audience));
             }
             News::Ended { token, left } => {
