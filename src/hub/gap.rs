@@ -191,6 +191,22 @@ mod tests {
         world.check("at rest");
     }
 
+    /// Each worker knows the time as it was when it last woke up.
+    #[test]
+    fn a_message_of_a_worker_that_is_late_is_there_or_told() {
+        let mut world = world(1);
+        world.now = Now::both(1000);
+        publish(&mut world, b"a", true);
+        let first = Since { time: Some(1001), tag: Some(1), event_id: None };
+        for now in 10_998..11_004 {
+            world.now = Now::both(now);
+            let lives = now < 1001 + 10_000;
+            let expected = if lives { (None, 1) } else { (Some(Gap::Expired), 0) };
+            assert_eq!(ask(&mut world, b"a", first), expected, "at {now}");
+        }
+        world.check("at rest");
+    }
+
     #[test]
     fn a_channel_that_was_idle_is_remembered() {
         let mut world = world(3);
