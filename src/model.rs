@@ -8,12 +8,13 @@ pub type Seconds = i64;
 /// The two clocks of an operation, in seconds.
 ///
 /// Somebody may set the system's clock at any time, forward and back. So it only says when a message was
-/// published. How old something is says the other clock.
+/// published. Ages are measured with the other clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
     /// The system's clock: seconds since 1970, UTC.
     pub wall: Seconds,
-    /// The clock that nobody sets, the same in all processes. It counts from any moment.
+    /// The monotonic clock, which nobody can set and which is the same in all processes. It counts from any
+    /// moment. A worker knows the time of its last wake-up, so it may be a little behind other workers.
     pub steady: Seconds,
 }
 

@@ -1,5 +1,5 @@
 # The system's clock is set an hour forward and back, twice: messages keep their order, live as long as they should,
-# and whoever resumes gets what it missed, once.
+# and a subscriber that resumes gets what it missed, once.
 #
 # Proves protocol.md: resuming (places), expiry.
 
@@ -36,10 +36,10 @@ sub publish_and_resume {
         is($stream->read_until(qr/;/), "$n=m$n;", "message $n, $when, comes live");
     }
     my $next = $t->get('/poll?id=a', since => $place);
-    is($next->body, join('', map { "$_=m$_;" } $n - 2 .. $n), "and the three of them to who resumes, $when");
+    is($next->body, join('', map { "$_=m$_;" } $n - 2 .. $n), "a poll that resumes gets the three of them, $when");
     my $all = join '', map { "$_=m$_;" } 1 .. $n;
     is($t->subscribe('/sub?id=a.b99')->read_until(qr/=m$n;/), $all, "all are still there, $when");
-    # A poll that finds nothing says a place too.
+    # A poll that finds nothing announces a place too.
     my $waited = $t->get('/lp?id=a', since => $next);
     is($waited->status, 304, "then nothing comes, $when");
     $place = $waited;

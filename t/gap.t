@@ -104,7 +104,7 @@ is(told('d', @last), 'none', 'it has had all of the deleted channel');
 is(told('d', 'If-Modified-Since' => $past), 'unknown', 'it has not');
 $t->publish('/pub?id=d', 3);
 is(told('d', 'If-Modified-Since' => $past), 'unknown', 'also when there are new messages');
-is(told('d', @last), 'none', 'which one that has had the others gets');
+is(told('d', @last), 'none', 'it has had the others, and gets the new one');
 
 # a poll that waits is told when it is answered
 $t->publish('/pass?id=w', 'passed');

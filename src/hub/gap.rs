@@ -11,9 +11,11 @@
 //! ```
 
 use crate::hub::Hub;
-use crate::hub::backlog::{Backlog, Begun};
+use crate::hub::backlog::{Backlog, Begun, STEPS_PER_SECTION};
 use crate::model::{Gap, Now, Seconds, Since};
+use crate::store::arena::Handle;
 use crate::store::channel::Channel;
+use crate::store::message::{Message, REPLAYABLE};
 use crate::store::undo::Section;
 use crate::wire::resume::Selection;
 
@@ -85,6 +87,32 @@ impl Hub {
             && self.has_expired(backlog, from, now)
         {
             findings.gap = Some(Gap::Expired);
+        }
+    }
+
+    /// Is there a message behind this place that has expired? The reader is where the backlog begins.
+    fn has_expired(&self, backlog: &Backlog, from: (Seconds, u64), now: Now) -> bool {
+        let reader = backlog.reader;
+        let mut last: Option<Handle<Message>> = None;
+        loop {
+            let section = self.store.section(reader.shard);
+            let mut at = match last {
+                Some(last) => section.get(last).next.get(),
+                None => section.get(reader.interest).next_link().get(),
+            };
+            for _ in 0..STEPS_PER_SECTION {
+                let Some(handle) = at else { return false };
+                let record = section.get(handle);
+                if record.id() > backlog.until {
+                    return false;
+                }
+                let expired = self.store.steady(&record.expires) <= now.steady;
+                if record.has(REPLAYABLE) && expired && self.store.place(record) > from {
+                    return true;
+                }
+                last = at;
+                at = record.next.get();
+            }
         }
     }
 }
@@ -188,6 +216,22 @@ mod tests {
         world.now = Now::both(last + 900);
         assert_eq!(ask(&mut world, b"a", since(last - 1)), (Some(Gap::Expired), 0));
         assert_eq!(ask(&mut world, b"a", since(last)), (None, 0));
+        world.check("at rest");
+    }
+
+    /// Each worker knows the time as it was when it last woke up.
+    #[test]
+    fn a_message_of_a_worker_that_is_late_is_there_or_told() {
+        let mut world = world(1);
+        world.now = Now::both(1000);
+        publish(&mut world, b"a", true);
+        let first = Since { time: Some(1001), tag: Some(1), event_id: None };
+        for now in 10_998..11_004 {
+            world.now = Now::both(now);
+            let lives = now < 1001 + 10_000;
+            let expected = if lives { (None, 1) } else { (Some(Gap::Expired), 0) };
+            assert_eq!(ask(&mut world, b"a", first), expected, "at {now}");
+        }
         world.check("at rest");
     }
 

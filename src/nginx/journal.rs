@@ -91,18 +91,10 @@ pub(super) fn set(
     let number = match which {
         MESSAGES_SENT => u64::from(entry.messages_sent),
         BYTES_BUFFERED => entry.bytes_buffered as u64,
+        CLOSE_REASON => return fill_if(value, entry.reason.map(Reason::text)),
         _ => {
-            debug_assert!(which == CLOSE_REASON || which == GAP);
-            let text = if which == GAP {
-                entry.gap.map(|gap| gap.text().as_bytes())
-            } else {
-                entry.reason.map(Reason::text)
-            };
-            match text {
-                Some(text) => fill(value, text),
-                None => value.set_not_found(1),
-            }
-            return;
+            debug_assert_eq!(which, GAP);
+            return fill_if(value, entry.gap.map(|gap| gap.text().as_bytes()));
         }
     };
     let text = number.to_string();
@@ -118,6 +110,14 @@ pub(super) fn set(
     unsafe { copy.copy_from_nonoverlapping(text.as_ptr(), text.len()) };
     // SAFETY: the copy lives as long as the request.
     fill(value, unsafe { core::slice::from_raw_parts(copy, text.len()) });
+}
+
+/// Fills a slot, or says that there is no value.
+fn fill_if(value: &mut ngx_http_variable_value_t, text: Option<&'static [u8]>) {
+    match text {
+        Some(text) => fill(value, text),
+        None => value.set_not_found(1),
+    }
 }
 
 /// Fills a slot. The text lives as long as the request.

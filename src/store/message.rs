@@ -232,6 +232,11 @@ impl ExpiryQueue {
     fn ttl(&self) -> u64 {
         self.ttl.get() & !MIXED
     }
+
+    /// Has it messages of several times to live?
+    pub(crate) fn is_mixed(&self) -> bool {
+        self.ttl.get() & MIXED != 0
+    }
 }
 
 impl Message {
@@ -516,8 +521,9 @@ impl Section<'_> {
 
     /// Puts a stored message at the end of the queue of its time to live. Its `expires` is set already.
     ///
-    /// Messages of one time to live expire in the order in which they come. A reload may change the time
-    /// to live; [`EXPIRY_QUEUES`] different ones can have a queue at once. If there are more, the message
+    /// Messages of one time to live expire in the order in which they come. If the clock of this worker is
+    /// behind that of another one, the message lives as long as the one before it. A reload may change the
+    /// time to live; [`EXPIRY_QUEUES`] different ones can have a queue at once. If there are more, the message
     /// shares the queue with the nearest time to live. It may then be swept too late, but it is never
     /// replayed after its time.
     pub(crate) fn enqueue_expiry(&self, handle: Handle<Message>, ttl: Seconds) {
@@ -544,9 +550,12 @@ impl Section<'_> {
         self.link(&message.expiry_next, None);
         match last {
             Some(last) => {
-                self.link(&self.get(last).expiry_next, Some(handle));
+                let before = self.get(last);
+                self.link(&before.expiry_next, Some(handle));
                 if queue.ttl() != ttl {
                     self.set64(&queue.ttl, queue.ttl.get() | MIXED);
+                } else if !queue.is_mixed() && message.expires.get() < before.expires.get() {
+                    self.store.arena.put32(&message.expires, before.expires.get());
                 }
             }
             None => {
@@ -561,7 +570,7 @@ impl Section<'_> {
     pub(crate) fn may_have_expired(&self, now: Seconds) -> bool {
         self.shard().expiry.iter().any(|queue| {
             queue.first.get().is_some_and(|first| {
-                queue.ttl.get() & MIXED != 0 || self.store.steady(&self.get(first).expires) <= now
+                queue.is_mixed() || self.store.steady(&self.get(first).expires) <= now
             })
         })
     }

@@ -1,5 +1,5 @@
-/* Preloaded into nginx: adds to the system's clock as many seconds as the file of TEST_SET_CLOCK says. The clock
-   that nobody sets stays as it is. */
+/* Preloaded into nginx: adds to the system's clock as many seconds as the file of TEST_SET_CLOCK says. The
+   monotonic clock stays as it is. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -24,7 +24,7 @@ use crate::wire::resume::Selection;
 /// begins. The search for a longer one goes on in sections of its own.
 const STEPS_BACK_MAX: u64 = 64;
 /// Each of these goes so many steps.
-const STEPS_PER_SECTION: usize = 256;
+pub(in crate::hub) const STEPS_PER_SECTION: usize = 256;
 
 /// Where a backlog begins.
 #[derive(Clone, Copy, Debug)]
@@ -108,37 +108,6 @@ impl Hub {
             Begun::Here | Begun::After(_) => Start::Found,
         };
         begun
-    }
-
-    /// Is there a message behind this place that has expired? The reader is where the backlog begins.
-    pub(in crate::hub) fn has_expired(
-        &self,
-        backlog: &Backlog,
-        from: (Seconds, u64),
-        now: Now,
-    ) -> bool {
-        let reader = backlog.reader;
-        let mut last: Option<Handle<Record>> = None;
-        loop {
-            let section = self.store.section(reader.shard);
-            let mut at = match last {
-                Some(last) => section.get(last).next.get(),
-                None => section.get(reader.interest).next_link().get(),
-            };
-            for _ in 0..STEPS_PER_SECTION {
-                let Some(handle) = at else { return false };
-                let record = section.get(handle);
-                if record.id() > backlog.until {
-                    return false;
-                }
-                let expired = self.store.steady(&record.expires) <= now.steady;
-                if record.has(REPLAYABLE) && expired && self.store.place(record) > from {
-                    return true;
-                }
-                last = at;
-                at = record.next.get();
-            }
-        }
     }
 
     /// Moves the reader to where the backlog begins.

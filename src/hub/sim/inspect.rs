@@ -278,6 +278,7 @@ fn each_broken_rule_has_a_name() {
     expect(&world, "message_neighbours", |s| Narrow(&message(s).prev.0, 0));
     expect(&world, "message_order", |s| Narrow(&message(s).number_low, 0));
     expect(&world, "message_expiry", |s| Narrow(&message(s).expiry_next.0, 9));
+    expect(&world, "message_expiry_order", |s| Narrow(&message(s).expires, 1));
     expect(&world, "message_before_oldest", |s| {
         let (_, channel) = channel(s, b"channel 0");
         Narrow(&channel.stored_link().0, channel.last.0.get())

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::hub::Rules;
 use crate::hub::publish::EVICTED_PER_PUBLISH;
+use crate::hub::sim::random::LATE_SECS;
 use crate::model::{Gap, Now, Seconds, Since};
 use crate::store::Store;
 use crate::store::channel::EVENTS;
@@ -188,7 +189,9 @@ impl Model {
             // With a limit of none, a tick may also discard those that were over it.
             let is_empty = rules.stored_max == Some(0)
                 || channel.stored.iter().all(|message| message.expires <= now.steady);
-            let idle = is_empty && channel.active + rules.channel_inactivity_secs < now.steady;
+            // Its last publisher may have been late.
+            let active = channel.active - LATE_SECS;
+            let idle = is_empty && active + rules.channel_inactivity_secs < now.steady;
             let collected = effects.swept && (idle || id == b"events");
             assert!(channel.deleted.is_some() || collected, "a channel has vanished");
             let last = channel.log.last().map_or((0, 0), |last| (last.time, last.tag));

@@ -255,7 +255,7 @@ fn a_clock_that_is_set_neither_keeps_messages_nor_ends_them() {
                 got.push(message.id);
                 true
             });
-            assert_eq!(got, numbers[from + 1..], "who resumes in second {second}");
+            assert_eq!(got, numbers[from + 1..], "resuming in second {second}");
         }
         assert!(places.is_sorted_by(|a, b| a < b), "{places:?}");
         world.now += 10;

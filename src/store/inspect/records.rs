@@ -147,6 +147,10 @@ impl<'s> Walk<'s, '_> {
                 }),
             };
             self.need(before && after, "message_expiry");
+            let expires = message.expires.get();
+            let ascends = queue.is_mixed()
+                || self.leads_to(&message.expiry_prev, |prev| prev.expires.get() <= expires);
+            self.need(ascends, "message_expiry_order");
             let oldest = channel.stored_link().get().and_then(|oldest| self.peek(oldest));
             let is_later = oldest.is_some_and(|oldest| oldest.id() <= id);
             self.need(is_later, "message_before_oldest");
