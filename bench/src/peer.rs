@@ -311,7 +311,7 @@ fn push_stream(setup: &Setup) -> (String, String) {
     );
     let server = format!(
         "location = /pub {{ push_stream_publisher; push_stream_store_messages {stores}; \
-         client_body_buffer_size 64k; push_stream_open_publisher on; }}\n\
+         client_body_buffer_size 64k; }}\n\
          location = /s {{ push_stream_subscriber; push_stream_message_template \"~text~\\n\"; }}\n\
          location = /e {{ push_stream_subscriber eventsource; }}\n\
          location = /w {{ push_stream_subscriber websocket; }}\n\
