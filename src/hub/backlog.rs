@@ -26,7 +26,7 @@ use crate::wire::resume::Selection;
 
 mod start;
 
-pub(super) use start::{Begun, STEPS_PER_SECTION};
+pub(super) use start::Begun;
 
 /// At most so many messages are looked at in one section.
 const BATCH: usize = 32;

@@ -11,11 +11,9 @@
 //! ```
 
 use crate::hub::Hub;
-use crate::hub::backlog::{Backlog, Begun, STEPS_PER_SECTION};
+use crate::hub::backlog::{Backlog, Begun};
 use crate::model::{Gap, Now, Seconds, Since};
-use crate::store::arena::Handle;
 use crate::store::channel::Channel;
-use crate::store::message::{Message, REPLAYABLE};
 use crate::store::undo::Section;
 use crate::wire::resume::Selection;
 
@@ -92,28 +90,11 @@ impl Hub {
 
     /// Is there a message behind this place that has expired? The reader is where the backlog begins.
     fn has_expired(&self, backlog: &Backlog, from: (Seconds, u64), now: Now) -> bool {
-        let reader = backlog.reader;
-        let mut last: Option<Handle<Message>> = None;
-        loop {
-            let section = self.store.section(reader.shard);
-            let mut at = match last {
-                Some(last) => section.get(last).next.get(),
-                None => section.get(reader.interest).next_link().get(),
-            };
-            for _ in 0..STEPS_PER_SECTION {
-                let Some(handle) = at else { return false };
-                let record = section.get(handle);
-                if record.id() > backlog.until {
-                    return false;
-                }
-                let expired = self.store.steady(&record.expires) <= now.steady;
-                if record.has(REPLAYABLE) && expired && self.store.place(record) > from {
-                    return true;
-                }
-                last = at;
-                at = record.next.get();
-            }
-        }
+        let found = self.first_from_start(backlog, |_, record| {
+            let expired = self.store.steady(&record.expires) <= now.steady;
+            (expired && self.store.place(record) > from).then_some(())
+        });
+        found.is_some()
     }
 }
 

@@ -24,7 +24,7 @@ use crate::wire::resume::Selection;
 /// begins. The search for a longer one goes on in sections of its own.
 const STEPS_BACK_MAX: u64 = 64;
 /// Each of these goes so many steps.
-pub(in crate::hub) const STEPS_PER_SECTION: usize = 256;
+const STEPS_PER_SECTION: usize = 256;
 
 /// Where a backlog begins.
 #[derive(Clone, Copy, Debug)]
@@ -180,6 +180,23 @@ impl Hub {
         selection: &Selection<'_>,
     ) -> Option<(Handle<Record>, u64, Begun)> {
         let event_id = backlog.since.event_id.as_deref()?;
+        self.first_from_start(backlog, |handle, record| {
+            let is_named = self.store.event_id_is(handle, event_id);
+            let (time, tag) = self.store.place(record);
+            selection.starts_at(time, tag, is_named).then(|| {
+                let begun = if is_named { Begun::After((time, tag)) } else { Begun::Here };
+                (handle, record.id(), begun)
+            })
+        })
+    }
+
+    /// Looks at the messages of a backlog that were stored once, from where its reader is on, some in each
+    /// section, until `look` finds something.
+    pub(in crate::hub) fn first_from_start<R>(
+        &self,
+        backlog: &Backlog,
+        look: impl Fn(Handle<Record>, &Record) -> Option<R>,
+    ) -> Option<R> {
         let reader = backlog.reader;
         let mut last: Option<Handle<Record>> = None;
         loop {
@@ -194,13 +211,10 @@ impl Hub {
                 if record.id() > backlog.until {
                     return None;
                 }
-                if record.has(REPLAYABLE) {
-                    let is_named = self.store.event_id_is(handle, event_id);
-                    let (time, tag) = self.store.place(record);
-                    if selection.starts_at(time, tag, is_named) {
-                        let begun = if is_named { Begun::After((time, tag)) } else { Begun::Here };
-                        return Some((handle, record.id(), begun));
-                    }
+                if record.has(REPLAYABLE)
+                    && let Some(found) = look(handle, record)
+                {
+                    return Some(found);
                 }
                 last = at;
                 at = record.next.get();
