@@ -59,6 +59,8 @@ pub struct Message<'a> {
     pub time: Seconds,
     /// Orders the messages of one second over all channels, from 1; 0 for special messages.
     pub tag: u64,
+    /// Which zone it was published in: see [`Cursor::life`]. 0 for special messages.
+    pub life: u64,
     /// `Event-Id` of the publisher; `Some(b"")` when it was given but empty.
     pub event_id: Option<&'a [u8]>,
     /// `Event-Type` of the publisher; `Some(b"")` when it was given but empty.
@@ -86,7 +88,14 @@ impl<'a> Message<'a> {
     }
 
     const fn special(id: i64, channel: &'a [u8], text: &'a [u8]) -> Self {
-        Self { id, channel, time: 0, tag: 0, event_id: None, event_type: None, text, binary: false }
+        let (event_id, event_type) = (None, None);
+        Self { id, channel, time: 0, tag: 0, life: 0, event_id, event_type, text, binary: false }
+    }
+
+    /// Its place in the zone. `None` for special messages, which have none.
+    pub fn cursor(&self) -> Option<Cursor> {
+        let Self { life, time, tag, .. } = *self;
+        (life != 0).then_some(Cursor { life, time, tag })
     }
 }
 
@@ -219,6 +228,25 @@ impl<T> FromIterator<T> for Few<T> {
             None => Self::One([first]),
             Some(second) => Self::Many([first, second].into_iter().chain(elements).collect()),
         }
+    }
+}
+
+/// A place in the order of all messages of a zone, and which zone that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// The zone: a random number that was made with it. Never 0.
+    pub life: u64,
+    /// Time and tag of a message, or of a moment between two of them.
+    pub time: Seconds,
+    /// See there.
+    pub tag: u64,
+}
+
+impl Cursor {
+    /// The last place before the one of a message.
+    pub fn before(self) -> Self {
+        // The first tag of a second is 1.
+        Self { tag: self.tag.saturating_sub(1), ..self }
     }
 }
 

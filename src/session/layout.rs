@@ -224,6 +224,7 @@ mod tests {
         channel: b"news",
         time: 0,
         tag: 1,
+        life: 0x11fe,
         event_id: None,
         event_type: None,
         text: b"Ola",

@@ -145,8 +145,8 @@ mod tests {
         event_id: Option<&'a [u8]>,
         event_type: Option<&'a [u8]>,
     ) -> Message<'a> {
-        let (id, channel, time, tag, binary) = (3, b"news".as_slice(), 0, 1, false);
-        Message { id, channel, time, tag, event_id, event_type, text, binary }
+        let (id, channel, time, tag, life, binary) = (3, b"news".as_slice(), 0, 1, 0, false);
+        Message { id, channel, time, tag, life, event_id, event_type, text, binary }
     }
 
     fn rendered(template: &[u8], message: &Message<'_>) -> String {

@@ -339,6 +339,7 @@ mod tests {
             channel: b"news",
             time: 1_777_972_087,
             tag: 2,
+            life: 0,
             event_id: None,
             event_type: None,
             text,
