@@ -259,6 +259,8 @@ pub struct Since<'a> {
     pub tag: Option<u64>,
     /// `Last-Event-Id` or its directive; `None` if absent or empty.
     pub event_id: Option<&'a [u8]>,
+    /// The same, if it is a cursor and those are on. Then there is nothing else.
+    pub cursor: Option<Cursor>,
 }
 
 /// Why a subscriber that asks for old messages cannot get all of them.
@@ -270,8 +272,11 @@ pub enum Gap {
     Expired,
     /// They were published without being stored.
     Unstored,
-    /// Nobody knows: the event id is not there, or the channel was removed and made again.
+    /// Nobody knows: the event id is not there, no message of the zone has the place yet, or the channel was
+    /// removed and made again.
     Unknown,
+    /// The place is one in another zone: the server was started anew. No channel keeps this reason.
+    Restarted,
 }
 
 impl Gap {
@@ -281,6 +286,7 @@ impl Gap {
             Self::Evicted => "evicted",
             Self::Expired => "expired",
             Self::Unstored => "unstored",
+            Self::Restarted => "restarted",
             Self::Unknown => "unknown",
         }
     }

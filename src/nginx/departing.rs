@@ -81,7 +81,7 @@ fn cut_code(link: &Client, cut: Cut) -> ngx_int_t {
 }
 
 fn answer_poll(link: &Client, answer: Answer) -> ngx_int_t {
-    let Answer { announced, gap, has_callback, body } = answer;
+    let Answer { announced, place: _, gap, has_callback, body } = answer;
     // SAFETY: its subscriber was there until now, so the request is live.
     let Some(mut request) = (unsafe { Request::new(link.peer().as_ptr()) }) else {
         return NGX_ERROR as ngx_int_t;

@@ -402,6 +402,7 @@ impl Sim {
             time: self.rng.chance(40).then_some(time),
             tag: self.rng.chance(60).then_some(tag),
             event_id: self.rng.chance(30).then_some(event_id.as_slice()),
+            cursor: None,
         };
         self.label += 1;
         let token = self.free_token(worker);
@@ -415,6 +416,7 @@ impl Sim {
             events_channel_allowed: true,
             stay,
             bounded: stay == Stay::No,
+            ordered: false,
             form: self.rng.below(3) as u32,
             token,
         };
@@ -580,7 +582,7 @@ impl Sim {
             (hub.resume_from(token, now), hub.has_older(token, (time, later)))
         });
         let (from, has_older) = answers.expect("nobody dies of it");
-        assert!(from <= time, "{token:?} would not ask for an older message");
+        assert!(from < (time, tag), "{token:?} would not ask for an older message");
         assert!(has_older, "{token:?} does not know of an older message");
     }
 

@@ -38,13 +38,14 @@ impl Received {
         let time = value(request, location.last_received_message_time, Request::if_modified_since)?;
         let tag = value(request, location.last_received_message_tag, Request::if_none_match)?;
         let event_id = value(request, location.last_event_id, |r| r.header(b"Last-Event-Id"))?;
-        let Since { time, tag, event_id } =
-            resume::parse_since(time.as_deref(), tag.as_deref(), event_id.as_deref());
+        let Since { time, tag, event_id, .. } =
+            resume::parse_since(time.as_deref(), tag.as_deref(), event_id.as_deref(), false);
         Ok(Self { time, tag, event_id: event_id.map(<[u8]>::to_vec) })
     }
 
     pub(super) fn since(&self) -> Since<'_> {
-        Since { time: self.time, tag: self.tag, event_id: self.event_id.as_deref() }
+        let event_id = self.event_id.as_deref();
+        Since { time: self.time, tag: self.tag, event_id, cursor: None }
     }
 }
 
@@ -94,6 +95,7 @@ impl Asked<'_> {
             events_channel_allowed: location.allow_events_channel,
             stay,
             bounded,
+            ordered: false,
             form,
             token,
         };

@@ -110,7 +110,7 @@ impl Asking<'_> {
                         .map(Some);
                 }
                 Step::LookAgain => worker.leave(token),
-                Step::Wait => break subscribed.second(),
+                Step::Wait => break subscribed.place(),
             }
         };
         let ttl_msec = location.longpolling_connection_ttl_msec;

@@ -9,7 +9,7 @@ use crate::model::Since;
 use crate::session::link::Way;
 use crate::wire::frame::Opcode;
 
-const EVERYTHING: Since<'_> = Since { time: Some(0), tag: Some(0), event_id: None };
+const EVERYTHING: Since<'_> = Since { time: Some(0), tag: Some(0), event_id: None, cursor: None };
 
 /// Who is in the history besides the one that has trouble.
 fn others(history: &mut History) {
