@@ -229,6 +229,23 @@ mod tests {
         world.check("at rest");
     }
 
+    /// Its message would expire before the one that others have published earlier.
+    #[test]
+    fn a_worker_whose_clock_is_behind_makes_no_untold_gap() {
+        let mut world = world(1);
+        world.now += -1;
+        publish(&mut world, b"a", true);
+        let first = Since { tag: Some(1), ..since(1001) };
+        let expires = 1001 + 10_000;
+        for now in [expires - 1, expires] {
+            world.now = Now::both(now);
+            let (gap, messages) = ask(&mut world, b"a", first);
+            assert_eq!(gap.is_none(), messages == 1, "{now} {gap:?}");
+        }
+        assert_eq!(ask(&mut world, b"a", first), (Some(Gap::Expired), 0));
+        world.check("at rest");
+    }
+
     #[test]
     fn a_channel_that_was_idle_is_remembered() {
         let mut world = world(3);

@@ -519,7 +519,8 @@ impl Section<'_> {
 
     /// Puts a stored message at the end of the queue of its time to live. Its `expires` is set already.
     ///
-    /// Messages of one time to live expire in the order in which they come. A reload may change the time
+    /// Messages of one time to live expire in the order in which they come, also if the clock of a worker is
+    /// behind those of others. A reload may change the time
     /// to live; [`EXPIRY_QUEUES`] different ones can have a queue at once. If there are more, the message
     /// shares the queue with the nearest time to live. It may then be swept too late, but it is never
     /// replayed after its time.
@@ -547,7 +548,12 @@ impl Section<'_> {
         self.link(&message.expiry_next, None);
         match last {
             Some(last) => {
-                self.link(&self.get(last).expiry_next, Some(handle));
+                let last = self.get(last);
+                self.link(&last.expiry_next, Some(handle));
+                if queue.ttl() == ttl && message.expires.get() < last.expires.get() {
+                    // Of a worker whose clock is behind. It is in no other section's view yet.
+                    self.store.arena.put32(&message.expires, last.expires.get());
+                }
                 if queue.ttl() != ttl {
                     self.set64(&queue.ttl, queue.ttl.get() | MIXED);
                 }
