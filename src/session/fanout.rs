@@ -99,9 +99,7 @@ impl<'a> Fanout<'a> {
         match &mut subscriber.mode {
             Mode::Stream(_) if subscriber.state != State::Open => return,
             Mode::Stream(stream)
-                if subscriber.is_blocked && stream.waiting() > subscriber.link.buffered_max()
-                    || subscriber.is_ordered
-                        && records.held.cost(token) > subscriber.link.buffered_max() =>
+                if subscriber.is_blocked && stream.waiting() > subscriber.link.buffered_max() =>
             {
                 subscriber.state = State::TooSlow;
                 subscriber.reason = Reason::Slow;
@@ -111,6 +109,13 @@ impl<'a> Fanout<'a> {
             Mode::Stream(stream) => {
                 let rendering = self.renderings.get(stream.frames_chunks, form, self.messages);
                 if subscriber.has_many_channels {
+                    let max = subscriber.link.buffered_max();
+                    if subscriber.is_ordered && records.held.cost(token) > max {
+                        subscriber.state = State::TooSlow;
+                        subscriber.reason = Reason::Slow;
+                        records.mark_dirty(token);
+                        return;
+                    }
                     let batch = *self.batch.get_or_insert_with(|| {
                         let orders = self.messages.iter();
                         let orders = orders.map(|message| Order::of(message, self.deleted_at));

@@ -416,7 +416,7 @@ impl Sim {
             events_channel_allowed: true,
             stay,
             bounded: stay == Stay::No,
-            ordered: false,
+            ordered: self.rng.chance(40),
             form: self.rng.below(3) as u32,
             token,
         };
@@ -481,6 +481,8 @@ impl Sim {
                     token,
                     subscribed,
                     got: Vec::new(),
+                    places: Vec::new(),
+                    is_ordered: request.ordered,
                     rest: None,
                     first: 0,
                     expected,
