@@ -60,6 +60,8 @@ pub struct Message<'a> {
     pub time: Seconds,
     /// Orders the messages of one second over all channels, from 1; 0 for special messages.
     pub tag: u64,
+    /// Which zone it was published in: see [`Cursor::life`]. 0 for special messages.
+    pub life: u64,
     /// `Event-Id` of the publisher; `Some(b"")` when it was given but empty.
     pub event_id: Option<&'a [u8]>,
     /// `Event-Type` of the publisher; `Some(b"")` when it was given but empty.
@@ -87,7 +89,14 @@ impl<'a> Message<'a> {
     }
 
     const fn special(id: i64, channel: &'a [u8], text: &'a [u8]) -> Self {
-        Self { id, channel, time: 0, tag: 0, event_id: None, event_type: None, text, binary: false }
+        let (event_id, event_type) = (None, None);
+        Self { id, channel, time: 0, tag: 0, life: 0, event_id, event_type, text, binary: false }
+    }
+
+    /// Its place in the zone. `None` for special messages, which have none.
+    pub fn cursor(&self) -> Option<Cursor> {
+        let Self { life, time, tag, .. } = *self;
+        (life != 0).then_some(Cursor { life, time, tag })
     }
 }
 
@@ -223,6 +232,25 @@ impl<T> FromIterator<T> for Few<T> {
     }
 }
 
+/// A place in the order of all messages of a zone, and which zone that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// The zone: a random number that was made with it. Never 0.
+    pub life: u64,
+    /// Time and tag of a message, or of a moment between two of them.
+    pub time: Seconds,
+    /// See there.
+    pub tag: u64,
+}
+
+impl Cursor {
+    /// The last place before the one of a message.
+    pub fn before(self) -> Self {
+        // The first tag of a second is 1.
+        Self { tag: self.tag.saturating_sub(1), ..self }
+    }
+}
+
 /// A subscriber's place in a channel, as its request states it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Since<'a> {
@@ -232,6 +260,8 @@ pub struct Since<'a> {
     pub tag: Option<u64>,
     /// `Last-Event-Id` or its directive; `None` if absent or empty.
     pub event_id: Option<&'a [u8]>,
+    /// The same, if it is a cursor and those are on. Then there is nothing else.
+    pub cursor: Option<Cursor>,
 }
 
 /// Why a subscriber that asks for old messages cannot get all of them.
@@ -243,8 +273,11 @@ pub enum Gap {
     Expired,
     /// They were published without being stored.
     Unstored,
-    /// Nobody knows: the event id is not there, or the channel was removed and made again.
+    /// Nobody knows: the event id is not there, no message of the zone has the place yet, or the channel was
+    /// removed and made again.
     Unknown,
+    /// The place is one in another zone: the server was started anew. No channel keeps this reason.
+    Restarted,
 }
 
 impl Gap {
@@ -254,6 +287,7 @@ impl Gap {
             Self::Evicted => "evicted",
             Self::Expired => "expired",
             Self::Unstored => "unstored",
+            Self::Restarted => "restarted",
             Self::Unknown => "unknown",
         }
     }

@@ -4,7 +4,8 @@
 //!   audience   one record for each subscriber of this worker, and who has something to write
 //!     fanout   news of a channel to its subscribers      stream   responses that stay open
 //!     outbox   what waits for one of them                turn     how it gets onto the socket
-//!     paging   old messages, in portions                 poll     one answer, at once or later
+//!     held     messages that wait for older ones         poll     one answer, at once or later
+//!     paging   old messages, in portions
 //!     due      pings and ends                            socket   what a WebSocket client sends
 //!                                                        departure  why and how one ends
 //!   layout     what it all looks like: layout, reply (around the messages of a poll), frames (a client's)
@@ -18,6 +19,7 @@ pub mod departure;
 mod due;
 pub mod fanout;
 pub mod frames;
+mod held;
 mod layout;
 pub mod link;
 pub mod outbox;

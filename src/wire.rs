@@ -9,6 +9,7 @@ pub mod allow;
 pub mod audit;
 pub mod chunked;
 pub mod conf;
+pub mod cursor;
 pub mod date;
 pub mod escape;
 pub mod frame;

@@ -59,6 +59,8 @@ my %all = (
     push_stream_last_received_message_time          => [$var,  'HSLI'],
     push_stream_last_received_message_tag           => [$var,  'HSLI'],
     push_stream_last_event_id                       => [$var,  'HSLI'],
+    push_stream_cursor                              => [$flag, 'HSL'],
+    push_stream_retry                               => [$msec, 'HSL'],
     push_stream_user_agent                          => [$var,  'HSL'],
     push_stream_padding_by_user_agent               => [{ good => ['""', '"a,1,2"'], bad => [] }, 'HSL'],
     push_stream_allowed_origins                     => [$var,  'HSL'],

@@ -26,6 +26,7 @@ my $t = Test::Nginx::PushStream->new(workers => 2, faults => 1)->http(<<'EOC')->
         location /pub      { push_stream_publisher admin; client_max_body_size 1m; client_body_buffer_size 1m; }
         location /sub      { push_stream_subscriber; push_stream_footer_template "FOOT"; }
         location /big      { push_stream_subscriber; push_stream_message_template "~channel~~id~;~text~"; }
+        location /ordered  { push_stream_subscriber; push_stream_cursor on; }
         location /filtered { push_stream_subscriber; push_stream_force_filters on; }
         location /pinged   { push_stream_subscriber; push_stream_ping_message_interval 100ms; }
         location /short    { push_stream_subscriber; push_stream_subscriber_connection_ttl 100ms;
@@ -264,6 +265,11 @@ panics('batch', 'before anybody has it', cut => 3, in => 'fan out', act => \&pub
     among => is_of('sub'));
 panics('ended', 'a deleted channel', cut => 1, in => 'unsubscribe', subs => three('sub'), alone => 1, ends => 1,
     act => sub { $t->delete("/pub?id=$_[0]"); return });
+
+# The place of a message says that nothing older of its channels is still to come: that is asked for each of them.
+panics('oldest_unread', 'a stream of two channels with cursors', @one, in => 'settle', times => 2, act => \&publish,
+    subs  => sub { my ($channel) = @_; map { add('ordered', "$channel/p$channel", worker => $one) } 1 .. 3 },
+    among => is_of('ordered'));
 
 # ---- times
 

@@ -8,7 +8,7 @@ use ngx_http_push_stream_module::wire::sse::{self, BlankLines};
 fuzz_target!(|input: (&[u8], &[u8], Option<&[u8]>, Option<&[u8]>)| {
     let (text, channel, event_id, event_type) = input;
     let message =
-        Message { id: 7, channel, time: 0, tag: 1, event_id, event_type, text, binary: false };
+        Message { id: 7, channel, time: 0, tag: 1, life: 0, event_id, event_type, text, binary: false };
     check(&message, BlankLines::Drop);
     check(&message, BlankLines::Keep);
 });

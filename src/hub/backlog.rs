@@ -82,6 +82,9 @@ pub struct Rest {
     channels: Vec<Remaining>,
     /// Newer messages do not belong to it.
     bound: Option<(Seconds, u64)>,
+    /// The messages of all channels are handed out in the order of publishing, and not one channel after the
+    /// other.
+    is_merged: bool,
 }
 
 /// The rest of one channel's backlog.
@@ -92,6 +95,8 @@ struct Remaining {
     created: u64,
     /// Id of the next message to hand out. The subscriber wants all from it to `until`, or the bound.
     next: u64,
+    /// Time and tag of that message.
+    place: (Seconds, u64),
     until: u64,
     /// `None` while it is parked.
     reader: Option<Reader>,
@@ -102,6 +107,32 @@ impl Rest {
     pub fn channels(&self) -> impl Iterator<Item = &[u8]> {
         self.channels.iter().map(|channel| &*channel.id)
     }
+
+    /// The channel with the oldest message, and the place of the oldest one in the others.
+    fn oldest(&self) -> Option<(usize, Option<(Seconds, u64)>)> {
+        let places = || self.channels.iter().map(|channel| channel.place).enumerate();
+        let (oldest, _) = places().min_by_key(|(_, place)| *place)?;
+        let others = places().filter(|(at, _)| *at != oldest);
+        Some((oldest, others.map(|(_, place)| place).min()))
+    }
+}
+
+impl Remaining {
+    fn of(backlog: Backlog, next: Next, reader: Option<Reader>) -> Self {
+        let Backlog { id, created, until, .. } = backlog;
+        let Next { id: next, place } = next;
+        Self { id, created, next, place, until, reader }
+    }
+}
+
+/// Which of a channel's remaining messages are handed out.
+struct Terms {
+    /// No newer ones.
+    bound: Option<(Seconds, u64)>,
+    /// Only older ones.
+    limit: Option<(Seconds, u64)>,
+    /// Those that have expired are passed over. Otherwise one is a gap.
+    is_first: bool,
 }
 
 /// The result of [`Hub::read_on`].
@@ -121,8 +152,14 @@ pub struct Lagged;
 /// How far a reader got.
 enum Stop {
     End,
-    /// Before the message of this id: there was no room for it.
-    Before(u64),
+    /// Before this message: there was no room for it, or others are older.
+    Before(Next),
+}
+
+/// The message that is to be handed out next.
+struct Next {
+    id: u64,
+    place: (Seconds, u64),
 }
 
 impl Backlog {
@@ -163,7 +200,8 @@ impl Backlog {
 
 impl Hub {
     /// Hands out the selected old messages, channel by channel in request order, and closes the
-    /// backlog. `each` answers whether there is room for more. Messages that come when there is none are
+    /// backlog; those of an `ordered` subscriber in the order of publishing. `each` answers whether there is
+    /// room for more. Messages that come when there is none are
     /// in [`Replayed::rest`], parked.
     pub fn read_backlog(
         &mut self,
@@ -171,6 +209,9 @@ impl Hub {
         now: Now,
         each: &mut dyn FnMut(&Message<'_>) -> bool,
     ) -> Replayed {
+        if subscribed.is_ordered {
+            return self.read_merged_backlog(subscribed, now, each);
+        }
         let mut replayed = Replayed::default();
         let mut has_room = true;
         let mut channels = Vec::new();
@@ -184,14 +225,84 @@ impl Hub {
                 replayed.newest = replayed.newest.max(Some(newest));
             }
             if let Stop::Before(next) = stop {
-                let Backlog { id, created, until, .. } = backlog;
-                channels.push(Remaining { id, created, next, until, reader: None });
+                channels.push(Remaining::of(backlog, next, None));
             }
         }
         channels.reverse();
         let (token, bound) = (subscribed.token, subscribed.bound);
-        replayed.rest = (!channels.is_empty()).then_some(Rest { token, channels, bound });
+        replayed.rest =
+            (!channels.is_empty()).then_some(Rest { token, channels, bound, is_merged: false });
         replayed
+    }
+
+    fn read_merged_backlog(
+        &mut self,
+        subscribed: &mut Subscribed,
+        now: Now,
+        each: &mut dyn FnMut(&Message<'_>) -> bool,
+    ) -> Replayed {
+        let mut replayed = Replayed::default();
+        let (token, bound) = (subscribed.token, subscribed.bound);
+        let mut rest = Rest { token, channels: Vec::new(), bound, is_merged: true };
+        for backlog in core::mem::take(&mut subscribed.backlogs) {
+            // Finds the first one, and goes no further.
+            let (reader, has_room) = (backlog.reader, &mut false);
+            match self.read_one(&backlog, bound, now, &mut replayed, has_room, each) {
+                Stop::End => self.close_reader(token, reader, now),
+                Stop::Before(next) => {
+                    let newest = bound.map_or(backlog.newest, |bound| bound.min(backlog.newest));
+                    replayed.newest = replayed.newest.max(Some(newest));
+                    rest.channels.push(Remaining::of(backlog, next, Some(reader)));
+                }
+            }
+        }
+        let mut count = 0;
+        let mut each = |message: &Message<'_>| {
+            count += 1;
+            each(message)
+        };
+        // No message has gone meanwhile: all of them are pinned.
+        let _ = self.read_merged(&mut rest, true, now, &mut each, &mut Vec::new());
+        self.park(&mut rest, now);
+        replayed.messages = count;
+        replayed.rest = (!rest.channels.is_empty()).then_some(rest);
+        replayed
+    }
+
+    /// Hands out messages for as long as there is room, the oldest of all channels first. `is_first`: in the
+    /// turn that has found them, in which those are passed over that have expired.
+    fn read_merged(
+        &mut self,
+        rest: &mut Rest,
+        is_first: bool,
+        now: Now,
+        each: &mut dyn FnMut(&Message<'_>) -> bool,
+        gone: &mut Vec<Box<[u8]>>,
+    ) -> Result<(), Lagged> {
+        let (token, bound) = (rest.token, rest.bound);
+        let mut has_room = true;
+        while let Some((at, limit)) = rest.oldest().filter(|_| has_room) {
+            let Some(channel) = rest.channels.get_mut(at) else { break };
+            let is_open = |reader: &Reader| self.readers.borrow().contains(&(token, *reader));
+            let reader = match channel.reader.filter(is_open) {
+                Some(reader) => Some(reader),
+                None => self.reopen(channel, token, now)?,
+            };
+            channel.reader = reader;
+            let Some(reader) = reader else {
+                gone.push(rest.channels.remove(at).id);
+                continue;
+            };
+            let terms = Terms { bound, limit, is_first };
+            match self.read_remaining(reader, channel, &terms, now, &mut has_room, each)? {
+                Stop::Before(Next { id, place }) => (channel.next, channel.place) = (id, place),
+                Stop::End => {
+                    self.close_reader(token, reader, now);
+                    rest.channels.remove(at);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Hands out more of the messages that there was no room for.
@@ -206,6 +317,14 @@ impl Hub {
         each: &mut dyn FnMut(&Message<'_>) -> bool,
     ) -> Result<Reading, Lagged> {
         let mut gone = Vec::new();
+        if rest.is_merged {
+            let read = self.read_merged(&mut rest, false, now, each, &mut gone);
+            if read.is_err() {
+                self.park(&mut rest, now);
+            }
+            let rest = (!rest.channels.is_empty()).then_some(rest);
+            return read.map(|()| Reading { rest, gone });
+        }
         let mut has_room = true;
         while let Some(channel) = rest.channels.last_mut() {
             let is_open = |reader: &Reader| self.readers.borrow().contains(&(rest.token, *reader));
@@ -214,9 +333,10 @@ impl Hub {
                 channel.reader = self.reopen(channel, rest.token, now)?;
             }
             if let Some(reader) = channel.reader {
-                match self.read_remaining(reader, channel, rest.bound, now, &mut has_room, each) {
-                    Ok(Stop::Before(next)) => {
-                        channel.next = next;
+                let terms = Terms { bound: rest.bound, limit: None, is_first: false };
+                match self.read_remaining(reader, channel, &terms, now, &mut has_room, each) {
+                    Ok(Stop::Before(Next { id, place })) => {
+                        (channel.next, channel.place) = (id, place);
                         return Ok(Reading { rest: Some(rest), gone });
                     }
                     Ok(Stop::End) => self.close_reader(rest.token, reader, now),
@@ -274,6 +394,7 @@ impl Hub {
             time: backlog.since.time,
             tag: backlog.since.tag,
             event_id: backlog.since.event_id.as_deref(),
+            cursor: None,
         };
         let mut selection = Selection::new(backlog.backtrack, since);
         if matches!(self.find_start(backlog, &selection, now), Begun::Nowhere) {
@@ -310,7 +431,7 @@ impl Hub {
         &mut self,
         reader: Reader,
         channel: &Remaining,
-        bound: Option<(Seconds, u64)>,
+        terms: &Terms,
         now: Now,
         has_room: &mut bool,
         each: &mut dyn FnMut(&Message<'_>) -> bool,
@@ -318,12 +439,19 @@ impl Hub {
         let mut readout = Readout::default();
         let (mut lagged, mut found) = (Ok(()), false);
         let stop = self.walk(reader, channel.until, now, &mut |store, handle, record| {
-            let is_newer = |bound| store.place(record) > bound;
-            if record.id() < channel.next || bound.is_some_and(is_newer) {
+            let place = store.place(record);
+            // An expired message is not handed out, even if no tick has discarded it yet.
+            let has_expired = store.steady(&record.expires) <= now.steady;
+            if record.id() < channel.next
+                || terms.bound.is_some_and(|bound| place > bound)
+                || has_expired && terms.is_first
+            {
                 return true;
             }
-            // An expired message is not handed out, even if no tick has discarded it yet.
-            let is_gone = store.steady(&record.expires) <= now.steady
+            if terms.limit.is_some_and(|limit| place >= limit) {
+                return false;
+            }
+            let is_gone = has_expired
                 || (!core::mem::replace(&mut found, true) && record.id() != channel.next);
             if is_gone {
                 lagged = Err(Lagged);
@@ -335,7 +463,7 @@ impl Hub {
             true
         });
         // Nothing found: the messages expired before older ones, by a shorter time to live.
-        if found { lagged.map(|()| stop) } else { Err(Lagged) }
+        if found || terms.is_first { lagged.map(|()| stop) } else { Err(Lagged) }
     }
 
     /// Calls `each` for the messages that were stored once, up to the id `until`, as long as it answers
@@ -357,9 +485,9 @@ impl Hub {
             for handle in batch.drain(..) {
                 let record = store.arena.get(handle);
                 if record.has(REPLAYABLE) && !each(store, handle, record) {
-                    let next = record.id();
+                    let next = Next { id: record.id(), place: store.place(record) };
+                    to = next.id.saturating_sub(1);
                     stop = Some(Stop::Before(next));
-                    to = next.saturating_sub(1);
                     break;
                 }
             }

@@ -8,7 +8,7 @@ use crate::model::{DELETED_ID, Group, Message, Now, Seconds, Token};
 use crate::store::arena::Handle;
 use crate::store::channel::DELETED;
 use crate::store::interest::{Interest, PASS_PER_SECTION};
-use crate::store::message::Message as Record;
+use crate::store::message::{Message as Record, NOTICE};
 use crate::store::undo::Section;
 use crate::store::zone::SHARDS;
 
@@ -168,7 +168,7 @@ impl Hub {
     pub fn has_older(&mut self, token: Token, order: (Seconds, u64)) -> bool {
         let older = self.roster.interests_of(token).find(|(shard, interest)| {
             let section = self.store.section(*shard);
-            oldest_unread(&section, *interest).is_some_and(|oldest| oldest < order)
+            oldest_unread(&section, *interest).is_some_and(|oldest| oldest.place() < order)
         });
         if let Some((shard, _)) = older {
             self.tell_all(shard);
@@ -176,22 +176,35 @@ impl Hub {
         older.is_some()
     }
 
-    /// The second from which a poll must ask again after it was answered without a message, so that it
-    /// misses none: now, by the zone's time, or the second of the oldest message that this worker has not
-    /// handed out yet, or of a deletion that it has not told of.
+    /// Time and tag of the oldest message in the subscriber's channels that this worker has not handed out
+    /// yet, or of the oldest deletion that it has not told of. As exact as [`Hub::has_older`], which says
+    /// what else there is to know.
+    pub fn oldest_unread(&mut self, token: Token) -> Option<(Seconds, u64)> {
+        let places = self.roster.interests_of(token).filter_map(|(shard, interest)| {
+            let section = self.store.section(shard);
+            Some((oldest_unread(&section, interest)?.place(), shard))
+        });
+        let (place, shard) = places.min()?;
+        self.tell_all(shard);
+        Some(place)
+    }
+
+    /// The place from which a poll must ask again after it was answered without a message, so that it
+    /// misses none: now, by the zone's time and tag, or just before the oldest message that this worker has
+    /// not handed out yet, or a deletion that it has not told of.
     ///
     /// Messages that are published later are not older, even if the clock of their worker is behind: this
     /// sets the zone's time forward first. The lock makes it wait for a message that is being published
     /// right now.
-    pub fn resume_from(&mut self, token: Token, now: Now) -> Seconds {
+    pub fn resume_from(&mut self, token: Token, now: Now) -> (Seconds, u64) {
         let section = self.store.commons_section();
-        let (second, _) = set_time_forward(&section, now);
+        let newest = set_time_forward(&section, now);
         section.commit();
         let older = self.roster.interests_of(token).filter_map(|(shard, interest)| {
             let section = self.store.section(shard);
-            oldest_unread(&section, interest).map(|(time, _)| time)
+            oldest_unread(&section, interest).map(Unread::before)
         });
-        older.fold(second, Seconds::min)
+        older.fold(newest, Ord::min)
     }
 
     /// Is there anything in this worker's inbox?
@@ -311,14 +324,42 @@ impl Hub {
     }
 }
 
-/// Time and tag of the oldest message that this interest has not read, or of its channel's deletion.
-fn oldest_unread(section: &Section<'_>, interest: Handle<Interest>) -> Option<(Seconds, u64)> {
+/// What a worker has not handed out yet.
+#[derive(Clone, Copy, Debug)]
+enum Unread {
+    /// The message of this time and tag.
+    Message((Seconds, u64)),
+    /// The notice of a deletion, at this time and tag of the zone. All messages up to there come before it.
+    Notice((Seconds, u64)),
+}
+
+impl Unread {
+    fn place(self) -> (Seconds, u64) {
+        match self {
+            Self::Message(place) | Self::Notice(place) => place,
+        }
+    }
+
+    /// The last place that is not beyond it.
+    fn before(self) -> (Seconds, u64) {
+        match self {
+            // The first tag of a second is 1.
+            Self::Message((time, tag)) => (time, tag.saturating_sub(1)),
+            Self::Notice(place) => place,
+        }
+    }
+}
+
+/// The oldest message that this interest has not read, or its channel's deletion.
+fn oldest_unread(section: &Section<'_>, interest: Handle<Interest>) -> Option<Unread> {
     let interest = section.get(interest);
     if let Some(next) = section.next_unread(interest).map(|next| section.get(next)) {
-        return Some(section.store.place(next));
+        let place = section.store.place(next);
+        let is_notice = next.has(NOTICE);
+        return Some(if is_notice { Unread::Notice(place) } else { Unread::Message(place) });
     }
     let channel = section.get(interest.channel.get()?);
-    channel.has(DELETED).then(|| section.store.last_place(channel))
+    channel.has(DELETED).then(|| Unread::Notice(section.store.last_place(channel)))
 }
 
 #[cfg(test)]
@@ -336,15 +377,17 @@ mod tests {
         let mut world = World::new(256 * 1024, 2);
         world.subscribe(0, &[(b"a", None), (b"b", None)], 1).expect("room");
         let now = world.now;
-        assert_eq!(world.hub(0).resume_from(token(1), now), now.wall);
+        assert_eq!(world.hub(0).resume_from(token(1), now), (now.wall, 0));
+        world.publish(1, &[b"other"], b"zero", true).expect("room");
+        assert_eq!(world.hub(0).resume_from(token(1), now), (now.wall, 1));
         world.publish(1, &[b"b"], b"one", true).expect("room");
         world.now += 5;
-        assert_eq!(world.hub(0).resume_from(token(1), now + 5), now.wall);
+        assert_eq!(world.hub(0).resume_from(token(1), now + 5), (now.wall, 1));
         world.deliver(0);
-        assert_eq!(world.hub(0).resume_from(token(1), now + 9), now.wall + 9);
+        assert_eq!(world.hub(0).resume_from(token(1), now + 9), (now.wall + 9, 0));
         // Another worker publishes, whose clock is behind.
         world.publish(1, &[b"a"], b"two", true).expect("room");
-        assert_eq!(world.hub(0).resume_from(token(1), now + 11), now.wall + 9);
+        assert_eq!(world.hub(0).resume_from(token(1), now + 11), (now.wall + 9, 0));
     }
 
     #[test]
@@ -371,7 +414,7 @@ mod tests {
     }
 
     fn since(time: Seconds) -> Since<'static> {
-        Since { time: Some(time), tag: Some(0), event_id: None }
+        Since { time: Some(time), tag: Some(0), ..Since::default() }
     }
 
     /// Its channel may have been made again, and have messages since then.
@@ -383,7 +426,7 @@ mod tests {
             world.now += 10;
             let now = world.now;
             world.delete(1, b"a", text);
-            assert_eq!(world.hub(0).resume_from(token(1), now + 5), now.wall);
+            assert_eq!(world.hub(0).resume_from(token(1), now + 5), (now.wall, 0));
         }
     }
 
@@ -395,7 +438,7 @@ mod tests {
         world.publish(1, &[b"a"], b"one", true).expect("room");
         world.deliver(0);
         let now = world.now;
-        assert_eq!(world.hub(0).resume_from(token(1), now + -1), now.wall);
+        assert_eq!(world.hub(0).resume_from(token(1), now + -1), (now.wall, 1));
     }
 
     /// Two channels of different shards. (Publishing to a shard also finishes what others left untold in
@@ -431,7 +474,8 @@ mod tests {
             if is_there && !is_told {
                 cut_off += 1;
                 let later = world.now + 1;
-                assert_eq!(world.hub(0).resume_from(token(1), later), now.wall);
+                assert_eq!(world.hub(0).resume_from(token(1), later), (now.wall, 0));
+                assert_eq!(world.hub(0).oldest_unread(token(1)), Some((now.wall, 1)));
                 assert!(world.hub(0).has_older(token(1), (now.wall + 1, 1)), "dead at {stores}");
                 assert!(world.hub(0).has_news(), "it can be had at once");
                 assert_eq!(world.deliver(0).len(), 1);
@@ -501,7 +545,7 @@ mod tests {
             world.delete(1, b"a", text);
             assert!(!world.hub(0).has_older(token(1), (now.wall, 1)), "the message came before it");
             assert!(world.hub(0).has_older(token(1), (now.wall, 2)), "the next one comes after it");
-            assert_eq!(world.hub(0).resume_from(token(1), now), now.wall);
+            assert_eq!(world.hub(0).resume_from(token(1), now), (now.wall, 1));
             world.deliver(0);
             assert!(!world.hub(0).has_older(token(1), (now.wall, 2)));
         }

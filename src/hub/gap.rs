@@ -12,7 +12,7 @@
 
 use crate::hub::Hub;
 use crate::hub::backlog::{Backlog, Begun};
-use crate::model::{Gap, Now, Seconds, Since};
+use crate::model::{Cursor, Gap, Now, Seconds, Since};
 use crate::store::channel::Channel;
 use crate::store::undo::Section;
 use crate::wire::resume::Selection;
@@ -34,6 +34,7 @@ impl Lacks {
 /// What is known about the channels of a request.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
+    /// What is wrong with the subscriber's cursor, or what the first channel lacks that lacks something.
     gap: Option<Gap>,
     /// Some channels do not have the event id that the subscriber names.
     is_event_missing: bool,
@@ -42,6 +43,16 @@ pub(super) struct Findings {
 }
 
 impl Findings {
+    /// Those about the cursor of a request.
+    pub(super) fn of_cursor(gap: Option<Gap>) -> Self {
+        Self { gap, ..Self::default() }
+    }
+
+    /// A channel does not have all that its subscriber is to get.
+    pub(super) fn add(&mut self, gap: Option<Gap>) {
+        self.gap = self.gap.or(gap);
+    }
+
     /// The first gap in the order of the channels. An event id that none of them has is one.
     pub(super) fn gap(&self) -> Option<Gap> {
         let is_unknown = self.is_event_missing && !self.has_place;
@@ -50,6 +61,32 @@ impl Findings {
 }
 
 impl Hub {
+    /// Puts the place of a cursor, if there is one, in the place of all else that a subscriber says about
+    /// what it has. A cursor that is no place in this zone asks for no old messages, and is a gap.
+    pub(super) fn locate<'a>(&self, since: Since<'a>) -> (Since<'a>, Option<Gap>) {
+        let Some(Cursor { life, time, tag }) = since.cursor else { return (since, None) };
+        let gap = if life != self.store.life() {
+            Gap::Restarted
+        } else if (time, tag) > self.newest_place() {
+            Gap::Unknown
+        } else {
+            return (Since { time: Some(time), tag: Some(tag), ..Since::default() }, None);
+        };
+        (Since::default(), Some(gap))
+    }
+
+    /// This place, as a client can name it.
+    pub fn cursor(&self, (time, tag): (Seconds, u64)) -> Cursor {
+        Cursor { life: self.store.life(), time, tag }
+    }
+
+    /// Time and tag of the zone.
+    fn newest_place(&self) -> (Seconds, u64) {
+        let section = self.store.commons_section();
+        let commons = section.commons();
+        (commons.time.time(), commons.tag.get())
+    }
+
     /// Adds what is to be said about one channel. `backlog` is what it has for the subscriber.
     pub(super) fn judge(
         &self,
@@ -129,6 +166,7 @@ mod tests {
             events_channel_allowed: true,
             stay: Stay::No,
             bounded: true,
+            ordered: false,
             form: 0,
             token: Token::new(7, 7),
         };
@@ -143,7 +181,7 @@ mod tests {
     }
 
     fn since(time: Seconds) -> Since<'static> {
-        Since { time: Some(time), tag: None, event_id: None }
+        Since { time: Some(time), ..Since::default() }
     }
 
     /// A message a second, from 1001 on.
@@ -206,7 +244,7 @@ mod tests {
         let mut world = world(1);
         world.now = Now::both(1000);
         publish(&mut world, b"a", true);
-        let first = Since { time: Some(1001), tag: Some(1), event_id: None };
+        let first = Since { tag: Some(1), ..since(1001) };
         for now in 10_998..11_004 {
             world.now = Now::both(now);
             let lives = now < 1001 + 10_000;

@@ -217,6 +217,7 @@ impl Life {
             events_channel_allowed: true,
             stay: if live { Stay::Live } else { Stay::No },
             bounded: !live,
+            ordered: false,
             form: self.rng.below(2) as u32,
             token,
         };

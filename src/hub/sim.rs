@@ -33,6 +33,8 @@ mod inspect;
 // the store's own tests and the stopped operations do not reach.
 #[cfg(not(miri))]
 mod model;
+#[cfg(all(test, not(miri)))]
+mod ordered;
 #[cfg(not(miri))]
 mod random;
 pub(crate) mod rng;
@@ -67,6 +69,10 @@ pub(super) enum Death {
     /// The operation panics when it uses a handle for this time. The worker lives on.
     Panic(u64),
 }
+
+/// The life of the zone.
+#[cfg(test)]
+pub(crate) const LIFE: u64 = crate::store::memory::LIFE;
 
 /// A zone and its workers.
 pub(crate) struct World {

@@ -12,7 +12,7 @@ use crate::model::{Gap, Listener, Now, Seconds, Since, Token};
 use crate::store::arena::Handle;
 use crate::store::channel::Channel;
 use crate::store::interest::{Interest, LIVE};
-use crate::store::message::STORED;
+use crate::store::message::{Message, STORED};
 use crate::store::undo::Section;
 use crate::wire::resume::Selection;
 
@@ -48,6 +48,9 @@ pub struct Subscribe<'a> {
     pub stay: Stay,
     /// Long polling and polling: messages newer than the answer's cursor wait for the next request.
     pub bounded: bool,
+    /// The subscriber is told places that hold for all its channels. So all of them have the same border
+    /// between old messages and live ones, and the old ones are handed out in the order of publishing.
+    pub ordered: bool,
     /// Subscribers of a channel with the same form get the same bytes. The caller numbers the forms.
     pub form: u32,
     /// The subscriber's name. [`Stay::Live`] registers it, and every delivery hands it back.
@@ -60,8 +63,13 @@ pub struct Subscribed {
     /// Whose it is.
     pub(super) token: Token,
     pub(super) backlogs: Vec<Backlog>,
-    /// Time and tag of the zone's newest message when the first channel was looked at, if `bounded`.
+    /// Time and tag of the zone when the first channel was looked at, if `bounded`.
     pub(super) bound: Option<(Seconds, u64)>,
+    /// The same, if `bounded` or `ordered`.
+    place: Option<(Seconds, u64)>,
+    pub(super) is_ordered: bool,
+    /// Time and tag from which the subscriber goes on, if it says them.
+    since: Option<(Seconds, u64)>,
     findings: Findings,
 }
 
@@ -71,10 +79,16 @@ impl Subscribed {
         self.findings.gap()
     }
 
-    /// The second until which the subscriber has what is stored, if it was `bounded` and nothing was
-    /// held back.
-    pub fn second(&self) -> Seconds {
-        self.bound.map_or(0, |(time, _)| time)
+    /// Time and tag of the zone when the first channel was looked at, if it was `bounded` or `ordered`. If
+    /// nothing is held back, the subscriber has what is stored up to there when it has its backlog.
+    pub fn place(&self) -> (Seconds, u64) {
+        self.place.unwrap_or_default()
+    }
+
+    /// The place before which the subscriber wants nothing, if it was `ordered`. `None`: that of its first
+    /// old message; without one, that of the zone.
+    pub fn since(&self) -> Option<(Seconds, u64)> {
+        self.since.map(|since| since.min(self.place()))
     }
 
     /// Is there a backlog? Without one [`Hub::read_backlog`] has nothing to do.
@@ -95,6 +109,9 @@ impl Hub {
         rules: &Rules,
         now: Now,
     ) -> Result<Subscribed, Refusal> {
+        let (since, gap) = self.locate(request.since);
+        let has_cursor = request.since.cursor.is_some();
+        let request = &Subscribe { since, ..*request };
         let mut created = Vec::new();
         if let [(id, _)] = request.requested
             && !request.authorized_only
@@ -107,6 +124,43 @@ impl Hub {
             self.check_subscriber(request, rules, now)?;
             created = self.create_all(request, rules, now)?;
         }
+        let mut steps_max = STEPS_BACK_MAX;
+        loop {
+            let has_backtracks = !has_cursor;
+            let attached =
+                self.attach_all(request, gap, has_backtracks, steps_max, &mut created, rules, now);
+            match attached {
+                Ok(Some(subscribed)) => return Ok(subscribed),
+                // So much is published meanwhile.
+                Ok(None) => steps_max = steps_max.saturating_mul(2),
+                Err(refusal) => {
+                    for id in created {
+                        if self.uncreate(id) {
+                            self.notify("channel_destroyed", id, rules, now);
+                        }
+                    }
+                    return Err(refusal);
+                }
+            }
+        }
+    }
+
+    /// Registers the subscriber in all channels, or in none. `None`: try again, for more than this many
+    /// messages of one channel were published meanwhile.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one step of subscribing, split off for its loop"
+    )]
+    fn attach_all<'a>(
+        &mut self,
+        request: &Subscribe<'a>,
+        gap: Option<Gap>,
+        has_backtracks: bool,
+        steps_max: usize,
+        created: &mut Vec<&'a [u8]>,
+        rules: &Rules,
+        now: Now,
+    ) -> Result<Option<Subscribed>, Refusal> {
         if request.stay == Stay::Live {
             // Nobody, but for a caller that has lost one without a word.
             if let Some(former) = self.roster.tenant(request.token.index()) {
@@ -118,29 +172,30 @@ impl Hub {
             token: request.token,
             backlogs: Vec::new(),
             bound: None,
-            findings: Findings::default(),
+            place: None,
+            is_ordered: request.ordered && request.requested.len() > 1,
+            since: request.since.time.map(|time| (time, request.since.tag.unwrap_or(u64::MAX))),
+            findings: Findings::of_cursor(gap),
         };
         for (channel, backtrack) in request.requested {
+            // A subscriber with a cursor has had what a backtrack is for.
+            let backtrack = backtrack.filter(|_| has_backtracks);
             let attached = self.attach_to(
                 channel,
-                *backtrack,
+                backtrack,
                 request,
                 &mut subscribed,
-                &mut created,
+                steps_max,
+                created,
                 rules,
                 now,
             );
-            if let Err(refusal) = attached {
+            if !matches!(attached, Ok(true)) {
                 self.give_up(request, subscribed, now);
-                for id in created {
-                    if self.uncreate(id) {
-                        self.notify("channel_destroyed", id, rules, now);
-                    }
-                }
-                return Err(refusal);
+                return attached.map(|_| None);
             }
         }
-        Ok(subscribed)
+        Ok(Some(subscribed))
     }
 
     /// Creates the channels that do not exist, or none of them; answers which.
@@ -300,14 +355,20 @@ impl Hub {
         backtrack: Option<u64>,
         request: &Subscribe<'a>,
         subscribed: &mut Subscribed,
+        steps_max: usize,
         created: &mut Vec<&'a [u8]>,
         rules: &Rules,
         now: Now,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         loop {
+            let mut is_overtaken = false;
             let done = self.with_room(now, |hub| {
-                hub.try_attach(id, backtrack, request, subscribed, rules, now)
+                let attempt = (steps_max, &mut is_overtaken);
+                hub.try_attach(id, backtrack, request, subscribed, attempt, rules, now)
             });
+            if is_overtaken {
+                return Ok(false);
+            }
             match done {
                 None => return Err(Refusal::NoMemory { message: false }),
                 Some(Err(refusal)) => return Err(refusal),
@@ -320,12 +381,14 @@ impl Hub {
                 }
                 Some(Ok(Some(attached))) => {
                     let (lacks, had) = (attached.lacks, subscribed.backlogs.len());
+                    let missed = attached.missed;
                     self.enrol(id, attached, request, subscribed);
                     if let Some(lacks) = lacks {
                         let Subscribed { backlogs, findings, .. } = subscribed;
                         self.judge(lacks, request.since, backlogs.get_mut(had), now, findings);
                     }
-                    return Ok(());
+                    subscribed.findings.add(missed);
+                    return Ok(true);
                 }
             }
         }
@@ -333,12 +396,17 @@ impl Hub {
 
     /// One section: makes the interest, and a reader for the backlog. The outer `None`: there is no
     /// memory. The inner `None`: the channel does not exist, or its backlog cannot be opened yet.
+    ///
+    /// `attempt`: how many live messages may have come since the first channel of an `ordered` subscriber was
+    /// attached, and whether there were more.
+    #[expect(clippy::too_many_arguments, reason = "one section, split off for its loop")]
     fn try_attach(
         &self,
         id: &[u8],
         backtrack: Option<u64>,
         request: &Subscribe<'_>,
         subscribed: &mut Subscribed,
+        (steps_max, is_overtaken): (usize, &mut bool),
         rules: &Rules,
         now: Now,
     ) -> Option<Result<Option<Attached>, Refusal>> {
@@ -354,9 +422,26 @@ impl Hub {
             section.commit();
             return Some(Ok(None)); // Another section goes on searching.
         }
-        let newest = channel.published.get();
-        let mut attached =
-            Attached { shard, interest: None, local: None, newest, backlog: None, lacks: None };
+        let border = subscribed.place.filter(|_| subscribed.is_ordered);
+        let (mut newest, mut first_live) = (channel.published.get(), None);
+        if let Some(border) = border {
+            let Ok(first) = first_behind(&section, channel, border, steps_max) else {
+                *is_overtaken = true;
+                return Some(Ok(None));
+            };
+            first_live = first;
+            newest = first.map_or(newest, |first| section.get(first).id().saturating_sub(1));
+        }
+        let mut attached = Attached {
+            shard,
+            interest: None,
+            local: None,
+            newest,
+            backlog: None,
+            lacks: None,
+            missed: None,
+            is_told: true,
+        };
         if request.stay == Stay::Live {
             let interest = match section.my_interest(channel) {
                 Some(interest) => {
@@ -372,7 +457,12 @@ impl Hub {
                 }
                 None => {
                     let token = self.roster.next_local();
-                    section.make_interest(handle, LIVE, token, newest, None)?
+                    attached.is_told = first_live.is_none();
+                    let lost = border.and_then(|border| {
+                        section.store.lost(channel).filter(|(place, _)| *place > border)
+                    });
+                    attached.missed = lost.map(|(_, reason)| reason);
+                    section.make_interest(handle, LIVE, token, newest, first_live)?
                 }
             };
             let record = section.get(interest);
@@ -388,15 +478,22 @@ impl Hub {
         if selection.resumes() {
             attached.lacks = Some(Lacks::of(&section, channel, now));
         }
-        let bound = request.bounded && subscribed.bound.is_none();
-        let stamp = bound.then(|| {
+        let is_placed = request.bounded || request.ordered;
+        let stamp = (is_placed && subscribed.place.is_none()).then(|| {
             let commons = section.commons();
             (commons.time.time(), commons.tag.get())
         });
         section.commit();
         let reader = attached.backlog.as_ref().map(|backlog| (request.token, backlog.reader));
         self.readers.borrow_mut().extend(reader);
-        subscribed.bound = subscribed.bound.or(stamp);
+        subscribed.place = subscribed.place.or(stamp);
+        subscribed.bound = subscribed.place.filter(|_| request.bounded);
+        if let Some(interest) = attached.interest.filter(|_| !attached.is_told) {
+            // Those who have published these messages did not know of it.
+            let section = self.store.section(shard);
+            section.push_inbox(interest);
+            section.commit();
+        }
         Some(Ok(Some(attached)))
     }
 
@@ -445,6 +542,31 @@ struct Attached {
     backlog: Option<Backlog>,
     /// If it resumes: what the channel lacks.
     lacks: Option<Lacks>,
+    /// Why the channel does not have all messages that came since the first channel was attached, if so.
+    missed: Option<Gap>,
+    /// The worker knows whether there are live messages already.
+    is_told: bool,
+}
+
+/// The first message of the channel's log behind this place. `Err`: there are more than so many.
+fn first_behind(
+    section: &Section<'_>,
+    channel: &Channel,
+    place: (Seconds, u64),
+    steps_max: usize,
+) -> Result<Option<Handle<Message>>, ()> {
+    let mut first = None;
+    let mut at = channel.last.get();
+    for _ in 0..steps_max {
+        let Some(handle) = at else { return Ok(first) };
+        let message = section.get(handle);
+        if section.store.place(message) <= place {
+            return Ok(first);
+        }
+        first = Some(handle);
+        at = message.prev.get();
+    }
+    Err(())
 }
 
 fn is_full(section: &Section<'_>, channel: &Channel, rules: &Rules) -> bool {

@@ -247,6 +247,8 @@ pub(crate) struct LocationConf {
     pub(super) last_received_message_time: *mut ngx_http_complex_value_t,
     pub(super) last_received_message_tag: *mut ngx_http_complex_value_t,
     pub(super) last_event_id: *mut ngx_http_complex_value_t,
+    pub(super) cursor: ngx_flag_t,
+    pub(super) retry: ngx_msec_t,
     pub(super) user_agent: *mut ngx_http_complex_value_t,
     pub(super) padding_by_user_agent: ngx_str_t,
     pub(super) allowed_origins: *mut ngx_http_complex_value_t,
@@ -298,6 +300,8 @@ impl Default for LocationConf {
             last_received_message_time: ptr::null_mut(),
             last_received_message_tag: ptr::null_mut(),
             last_event_id: ptr::null_mut(),
+            cursor: UNSET,
+            retry: UNSET_MSEC,
             user_agent: ptr::null_mut(),
             padding_by_user_agent: ngx_str_t::empty(),
             allowed_origins: ptr::null_mut(),
@@ -365,6 +369,8 @@ impl LocationConf {
         )
         .with_blank_lines(self.blank_lines.unwrap_or_default());
         let layout = if self.sends_json() { layout.with_json_messages() } else { layout };
+        let has_cursors = self.cursor == 1;
+        let layout = if has_cursors { layout.with_cursors() } else { layout };
         let msec = |value: ngx_msec_t| (value != UNSET_MSEC).then_some(value);
         Location {
             mode,
@@ -386,6 +392,8 @@ impl LocationConf {
             last_received_message_time: NonNull::new(self.last_received_message_time),
             last_received_message_tag: NonNull::new(self.last_received_message_tag),
             last_event_id: NonNull::new(self.last_event_id),
+            has_cursors,
+            retry_msec: msec(self.retry),
             user_agent: NonNull::new(self.user_agent),
             allowed_origins: NonNull::new(self.allowed_origins),
             padding,
@@ -454,6 +462,8 @@ impl LocationConf {
         inherit_pointer(&mut self.last_received_message_time, outer.last_received_message_time);
         inherit_pointer(&mut self.last_received_message_tag, outer.last_received_message_tag);
         inherit_pointer(&mut self.last_event_id, outer.last_event_id);
+        inherit(&mut self.cursor, outer.cursor, UNSET, 0);
+        inherit(&mut self.retry, outer.retry, UNSET_MSEC, UNSET_MSEC);
         inherit_pointer(&mut self.user_agent, outer.user_agent);
         inherit_str(&mut self.padding_by_user_agent, &outer.padding_by_user_agent, "");
         inherit_pointer(&mut self.allowed_origins, outer.allowed_origins);

@@ -9,7 +9,7 @@ use crate::nginx::client::Client;
 use crate::nginx::loans::Loans;
 use crate::nginx::peer::{self, Peer};
 use crate::nginx::request::Request;
-use crate::nginx::{answer, clock, faults, ffi, journal, log, respond};
+use crate::nginx::{answer, clock, faults, ffi, journal, log, respond, worker};
 use crate::session::Framing;
 use crate::session::departure::{Cut, Departure, How};
 use crate::session::link::Link;
@@ -81,13 +81,14 @@ fn cut_code(link: &Client, cut: Cut) -> ngx_int_t {
 }
 
 fn answer_poll(link: &Client, answer: Answer) -> ngx_int_t {
-    let Answer { announced, gap, has_callback, body } = answer;
+    let Answer { announced, place, gap, has_callback, body } = answer;
     // SAFETY: its subscriber was there until now, so the request is live.
     let Some(mut request) = (unsafe { Request::new(link.peer().as_ptr()) }) else {
         return NGX_ERROR as ngx_int_t;
     };
     let (request, location) = (&mut request, link.location());
-    if respond::tell_gap(request, location, gap).is_err() {
+    let place = worker::this().and_then(|worker| worker.cursor(location, place));
+    if respond::tell(request, location, gap, place).is_err() {
         return answer::FAILED;
     }
     answer::code(match body {

@@ -73,7 +73,7 @@ pub(super) const fn table() -> *mut ngx_command_t {
     (&raw const TABLE).cast_mut().cast()
 }
 
-const ROWS: usize = 63;
+const ROWS: usize = 65;
 
 /// The rows, in the order of the manual; names of old configurations come last.
 static TABLE: Table = Table([
@@ -387,6 +387,22 @@ static TABLE: Table = Table([
         NGX_CONF_TAKE1,
         ngx_http_set_complex_value_slot,
         Field::Location(offset_of!(LocationConf, last_event_id)),
+    ),
+    // push_stream_cursor on | off;   http, server, location   default: off
+    row(
+        ngx_string!("push_stream_cursor"),
+        ANYWHERE,
+        NGX_CONF_FLAG,
+        ngx_conf_set_flag_slot,
+        Field::Location(offset_of!(LocationConf, cursor)),
+    ),
+    // push_stream_retry <time>;   http, server, location   default: none
+    row(
+        ngx_string!("push_stream_retry"),
+        ANYWHERE,
+        NGX_CONF_TAKE1,
+        ngx_conf_set_msec_slot,
+        Field::Location(offset_of!(LocationConf, retry)),
     ),
     // push_stream_user_agent <value>;   http, server, location   default: header User-Agent
     row(

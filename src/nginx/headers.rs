@@ -13,6 +13,8 @@ use crate::nginx::request::{NoMemory, Request};
 pub(crate) const EXPLAIN: &str = "X-Nginx-PushStream-Explain";
 /// Why a subscriber does not get all old messages that it has asked for.
 pub(crate) const GAP: &str = "X-Nginx-PushStream-Gap";
+/// The place that a poll has come to.
+pub(crate) const CURSOR: &str = "X-Nginx-PushStream-Cursor";
 /// The headers that pages of another origin may read.
 pub(crate) const EXPOSED: &str = "Access-Control-Expose-Headers";
 /// The version of the module.

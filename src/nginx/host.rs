@@ -56,7 +56,12 @@ impl Host for Worker {
         self.operate(|hub, _, _| hub.has_older(token, order))
     }
 
-    fn resume_from(&self, token: Token) -> Seconds {
+    fn oldest_unread(&self, token: Token) -> Option<(Seconds, u64)> {
+        faults::point("oldest_unread");
+        self.operate(|hub, _, _| hub.oldest_unread(token))
+    }
+
+    fn resume_from(&self, token: Token) -> (Seconds, u64) {
         faults::point("resume_from");
         self.operate(|hub, _, now| hub.resume_from(token, now))
     }
@@ -180,7 +185,7 @@ impl Worker {
                 break;
             }
         }
-        self.serve("settle", || self.audience.settle_round());
+        self.serve("settle", || self.audience.settle_round(self));
         more
     }
 

@@ -115,6 +115,10 @@ pub(crate) struct Location {
     pub(crate) last_received_message_time: Option<NonNull<ngx_http_complex_value_t>>,
     pub(crate) last_received_message_tag: Option<NonNull<ngx_http_complex_value_t>>,
     pub(crate) last_event_id: Option<NonNull<ngx_http_complex_value_t>>,
+    /// Subscribers are told cursors, and may come back with them.
+    pub(crate) has_cursors: bool,
+    /// How long a client waits before it connects again.
+    pub(crate) retry_msec: Option<usize>,
     pub(crate) user_agent: Option<NonNull<ngx_http_complex_value_t>>,
     pub(crate) allowed_origins: Option<NonNull<ngx_http_complex_value_t>>,
     /// Empty without a list, and in locations for other modes than subscribing.

@@ -7,7 +7,7 @@ use ngx::ffi::{
     ngx_pnalloc, ngx_uint_t,
 };
 
-use crate::model::Gap;
+use crate::model::{Cursor, Gap};
 use crate::nginx::answer::{self, Sent};
 use crate::nginx::headers;
 use crate::nginx::loans::{self, Loans};
@@ -17,6 +17,7 @@ use crate::nginx::request::{NoMemory, Request};
 use crate::session::Framing;
 use crate::session::outbox::Piece;
 use crate::session::reply::Body;
+use crate::wire::cursor;
 use crate::wire::resume::{Announced, ETAG_MAX};
 
 /// Content type of event streams, whatever `types` and `default_type` say.
@@ -35,17 +36,24 @@ impl Request {
     }
 }
 
-/// Adds the header for a client that does not get all old messages that it has asked for. Pages of another
-/// origin may read it if they may read the response.
-pub(super) fn tell_gap(
+/// Adds the header for a client that does not get all old messages that it has asked for, and the one with
+/// the place of a poll. Pages of another origin may read them if they may read the response.
+pub(super) fn tell(
     request: &mut Request,
     location: &Location,
     gap: Option<Gap>,
+    place: Option<Cursor>,
 ) -> Result<(), NoMemory> {
-    let Some(gap) = gap else { return Ok(()) };
-    headers::add(request, headers::GAP, gap.text().as_bytes())?;
-    if location.allowed_origins.is_some() {
-        headers::add(request, headers::EXPOSED, headers::GAP.as_bytes())?;
+    if let Some(gap) = gap {
+        headers::add(request, headers::GAP, gap.text().as_bytes())?;
+    }
+    if let Some(place) = place {
+        headers::add(request, headers::CURSOR, &cursor::word(&place))?;
+    }
+    let names = [gap.map(|_| headers::GAP), place.map(|_| headers::CURSOR)];
+    let names: Vec<&str> = names.into_iter().flatten().collect();
+    if !names.is_empty() && location.allowed_origins.is_some() {
+        headers::add(request, headers::EXPOSED, names.join(", ").as_bytes())?;
     }
     Ok(())
 }

@@ -175,7 +175,8 @@ fn channels_path(parse: &Parse, conf: &LocationConf, mode: Mode) -> Result<Chann
 fn check_location(parse: &Parse, conf: &LocationConf, mode: Mode) -> Result<(), Refused> {
     let main = parse.main_conf();
     let refuse = |text: &str| refuse_location(parse, &conf.place, text);
-    let times: [(ngx_msec_t, &str); 3] = [
+    let times: [(ngx_msec_t, &str); 4] = [
+        (conf.retry, "push_stream_retry cannot be zero."),
         (conf.ping_message_interval, "push_stream_ping_message_interval cannot be zero."),
         (conf.subscriber_connection_ttl, "push_stream_subscriber_connection_ttl cannot be zero."),
         (conf.longpolling_connection_ttl, "push_stream_longpolling_connection_ttl cannot be zero."),
@@ -212,7 +213,8 @@ fn check_location(parse: &Parse, conf: &LocationConf, mode: Mode) -> Result<(), 
     if conf.subscriber_max_buffered == 0 {
         return refuse("push_stream_subscriber_max_buffered cannot be zero.");
     }
-    let times: [(ngx_msec_t, &str); 3] = [
+    let times: [(ngx_msec_t, &str); 4] = [
+        (conf.retry, "push_stream_retry cannot be longer than 100 years."),
         (
             conf.ping_message_interval,
             "push_stream_ping_message_interval cannot be longer than 100 years.",

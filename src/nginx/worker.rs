@@ -15,7 +15,7 @@ use std::rc::Rc;
 use ngx::ffi::{ngx_exiting, ngx_terminate};
 
 use crate::hub::{Hub, Rules};
-use crate::model::{Now, Seconds, Token};
+use crate::model::{Cursor, Now, Seconds, Token};
 use crate::nginx::event::Event;
 use crate::nginx::location::Location;
 use crate::nginx::mapping::Mapping;
@@ -99,6 +99,11 @@ impl Worker {
     /// The hub, for reading or for several operations at once; then call [`Worker::after_operation`].
     pub(crate) fn hub(&self) -> RefMut<'_, Hub> {
         self.hub.borrow_mut()
+    }
+
+    /// This place, if the location tells places.
+    pub(crate) fn cursor(&self, location: &Location, place: (Seconds, u64)) -> Option<Cursor> {
+        location.has_cursors.then(|| self.hub().cursor(place))
     }
 
     /// Runs one operation of the hub, and then wakes the workers that have something to deliver because

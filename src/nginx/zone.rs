@@ -173,7 +173,7 @@ pub(super) fn prepare(conf: &MainConf, seats: u32, now: Now) -> Result<(), Faile
     if !mapping.is_made.get() {
         // SAFETY: the memory is ours, page aligned, mapped for the life of this master and its
         // workers, all zeroes, and no worker has it yet.
-        if let Err(reason) = unsafe { Store::create(base, len, seats, random_key(), now) } {
+        if let Err(reason) = unsafe { Store::create(base, len, seats, random(), life(now), now) } {
             log::write(
                 Level::Emerg,
                 log,
@@ -198,12 +198,21 @@ pub(super) fn prepare(conf: &MainConf, seats: u32, now: Now) -> Result<(), Faile
     Ok(())
 }
 
-/// Makes the places of channels in the store's tables unforeseeable for those who name them.
-fn random_key() -> [u8; 16] {
-    let mut key = [0_u8; 16];
-    // SAFETY: room for so many bytes. Without randomness the key is zero, which works too.
-    unsafe { libc::getrandom(key.as_mut_ptr().cast(), key.len(), 0) };
-    key
+/// A key of these makes the places of channels in the store's tables unforeseeable for those who name them.
+/// Without randomness it is zero, which works too.
+fn random<const LEN: usize>() -> [u8; LEN] {
+    let mut bytes = [0; LEN];
+    // SAFETY: room for so many bytes.
+    unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), LEN, 0) };
+    bytes
+}
+
+/// Tells this zone from those before it and from those of other servers.
+fn life(now: Now) -> u64 {
+    match u64::from_ne_bytes(random()) {
+        0 => now.wall.cast_unsigned(),
+        life => life,
+    }
 }
 
 fn printed_name(zone: &ngx_shm_zone_t) -> String {

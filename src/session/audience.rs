@@ -24,6 +24,7 @@ use crate::model::{Gap, Token};
 use crate::session::departure::{Cut, Departure, Entry, How, Reason};
 use crate::session::due::{Kind, Place, Places, Wheels};
 use crate::session::fanout::Round;
+use crate::session::held::Held;
 use crate::session::link::{Host, Link};
 use crate::session::paging::Gaps;
 use crate::session::poll::Poll;
@@ -57,6 +58,8 @@ pub(super) struct Records<H: Host> {
     pub(super) scratch: Vec<u8>,
     /// What subscribers of several channels get when the hub has handed out all it has.
     pub(super) round: Round,
+    /// Live messages of several channels that wait for older ones.
+    pub(super) held: Held,
     /// Who has lost old messages of a deleted channel, and not had the notice of it.
     pub(super) gaps: Gaps,
     /// Streams without a subscription, which may still have messages in the round.
@@ -77,6 +80,8 @@ pub(super) struct Subscriber<H: Host> {
     pub(super) state: State,
     /// What it gets has to be put in order.
     pub(super) has_many_channels: bool,
+    /// It gets no message before an older one of its channels, also of one that is still to be handed out.
+    pub(super) is_ordered: bool,
     /// It stands in [`Records::dirty`].
     pub(super) is_dirty: bool,
     /// Its socket takes no more; the link will tell when it does.
@@ -129,6 +134,7 @@ impl<H: Host> Default for Audience<H> {
             is_hurried: false,
             scratch: Vec::new(),
             round: Round::default(),
+            held: Held::default(),
             gaps: Gaps::default(),
             ended: Vec::new(),
             reading: VecDeque::new(),
@@ -168,6 +174,7 @@ impl<H: Host> Audience<H> {
             form,
             state: State::Starting,
             has_many_channels,
+            is_ordered: false,
             is_dirty: false,
             is_blocked: false,
             reason: Reason::Refused,
@@ -186,6 +193,12 @@ impl<H: Host> Audience<H> {
             subscriber.reason = Reason::Client;
             subscriber.gap = gap;
         });
+    }
+
+    /// The subscriber is told places that hold for all its channels: it gets no message before an older one
+    /// of them.
+    pub fn put_in_order(&self, token: Token) {
+        self.change(token, |subscriber| subscriber.is_ordered = subscriber.has_many_channels);
     }
 
     /// Is the subscriber there?
@@ -314,6 +327,7 @@ impl<H: Host> Records<H> {
         let entry = Entry { reason: Some(subscriber.reason), ..subscriber.entry() };
         let link = subscriber.link.clone();
         self.gaps.forget(token);
+        self.held.forget(token);
         self.slots.remove(token);
         Some((link, entry))
     }

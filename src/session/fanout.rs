@@ -113,6 +113,13 @@ impl<'a> Fanout<'a> {
             Mode::Stream(stream) => {
                 let rendering = self.renderings.get(stream.frames_chunks, form, self.messages);
                 if subscriber.has_many_channels {
+                    let max = subscriber.link.buffered_max();
+                    if subscriber.is_ordered && records.held.cost(token) > max {
+                        subscriber.state = State::TooSlow;
+                        subscriber.reason = Reason::Slow;
+                        records.mark_dirty(token);
+                        return;
+                    }
                     let batch = *self.batch.get_or_insert_with(|| {
                         let orders = self.messages.iter();
                         let orders = orders.map(|message| Order::of(message, self.deleted_at));
@@ -164,6 +171,35 @@ impl<'a> Fanout<'a> {
     }
 }
 
+impl<H: Host> Records<H> {
+    /// Gives the subscriber what it is held for, up to the oldest message that is still to come.
+    fn release(&mut self, token: Token, oldest: Option<(Seconds, u64)>) {
+        let Some(subscriber) = self.slots.get(token) else { return };
+        let Mode::Stream(stream) = &mut subscriber.mode else { return };
+        if subscriber.state != State::Open {
+            return;
+        }
+        let is_ready = |order: Order| oldest.is_none_or(|oldest| oldest >= order.until());
+        let mut has_some = false;
+        while let Some((order, channel, piece)) = self.held.pop(token, is_ready) {
+            has_some = true;
+            match &mut stream.unread {
+                Some(unread) => unread.push(&channel, order.is_notice, 1, piece),
+                None => stream.outbox.push(piece),
+            }
+            if order.is_notice {
+                // It would get nothing of a new channel of that name, and places beyond that. When it comes
+                // back it gets all.
+                self.ended.push(token);
+                break;
+            }
+        }
+        if has_some && !subscriber.is_blocked {
+            self.mark_dirty(token);
+        }
+    }
+}
+
 impl<R> Stream<R> {
     /// Adds the messages from number `first` up to `end` of a rendering: behind the old ones, if there
     /// are any left.
@@ -189,7 +225,9 @@ impl<R> Stream<R> {
 impl<H: Host> Audience<H> {
     /// The hub has handed out all that it has for now: subscribers of several channels get theirs in the
     /// order of publishing, and streams without a subscription come to their end.
-    pub fn settle_round(&self) {
+    ///
+    /// Those whom every message tells a place get what nothing can come before any more.
+    pub fn settle_round(&self, host: &H) {
         let records = &mut *self.records.borrow_mut();
         records.round.sort();
         while let Some(part) = records.round.next() {
@@ -197,12 +235,27 @@ impl<H: Host> Audience<H> {
             if let Some(subscriber) = records.slots.get(part.token)
                 && let Mode::Stream(stream) = &mut subscriber.mode
             {
-                let Part { channel, is_notice, rendering, first, end, .. } = part;
-                stream.push(channel, is_notice, rendering, first, end);
+                let Part { channel, is_notice, rendering, first, end, orders, .. } = part;
+                if subscriber.is_ordered {
+                    for number in first..end {
+                        let Some(order) = orders.get(number) else { break };
+                        let piece = Piece::one(rendering, number);
+                        records.held.push(part.token, *order, channel, piece);
+                    }
+                } else {
+                    stream.push(channel, is_notice, rendering, first, end);
+                }
             }
         }
         self.at_work.set(None);
         records.round = Round::default();
+        records.held.begin();
+        while let Some(token) = records.held.next() {
+            self.at_work.set(Some(token));
+            let oldest = host.oldest_unread(token);
+            records.release(token, oldest);
+        }
+        self.at_work.set(None);
         // A close frame comes after all of it.
         while let Some(token) = records.ended.pop() {
             self.at_work.set(Some(token));
@@ -257,6 +310,11 @@ pub(super) struct Order {
 }
 
 impl Order {
+    /// Up to where all messages come before it, or are it.
+    pub(super) fn place(self) -> (Seconds, u64) {
+        (self.time, self.tag)
+    }
+
     /// All messages before this time and tag come before it.
     pub(super) fn until(self) -> (Seconds, u64) {
         (self.time, self.tag.saturating_add(u64::from(self.is_notice)))
@@ -310,6 +368,8 @@ struct Part<'a> {
     first: usize,
     end: usize,
     is_notice: bool,
+    /// The places of all messages of the batch.
+    orders: &'a [Order],
 }
 
 impl Round {
@@ -380,6 +440,7 @@ impl Round {
             first: run.first.max(due.skipped as usize),
             end: run.end,
             is_notice: run.is_notice,
+            orders: &batch.orders,
         })
     }
 }

@@ -43,6 +43,9 @@ pub struct Form {
     template: Template,
     /// Each message is one JSON object, also a ping.
     is_json: bool,
+    /// Messages show their cursors. False wherever there is nothing to show, so that forms which look alike are
+    /// equal.
+    has_cursors: bool,
     /// The default wherever a message has no lines, so that forms which look alike are equal.
     blank_lines: BlankLines,
     /// `None` whenever no message can be padded, so that forms which look alike are equal.
@@ -66,6 +69,7 @@ impl Form {
             framing,
             template,
             is_json: false,
+            has_cursors: false,
             blank_lines: BlankLines::default(),
             padding: None,
         }
@@ -79,7 +83,14 @@ impl Form {
             // A frame says where it ends.
             Framing::WebSocket => Template::envelope(b"", b""),
         };
-        Self { framing, template, is_json: true, blank_lines: BlankLines::default(), padding: None }
+        Self {
+            framing,
+            template,
+            is_json: true,
+            has_cursors: false,
+            blank_lines: BlankLines::default(),
+            padding: None,
+        }
     }
 
     /// The same form with another treatment of a message's empty lines; only server-sent events have
@@ -89,6 +100,12 @@ impl Form {
             Framing::EventSource if !self.template.has_json_text() => Self { blank_lines, ..self },
             Framing::EventSource | Framing::Plain | Framing::WebSocket => self,
         }
+    }
+
+    /// The same form with cursors: `~cursor~`, and the ids of server-sent events.
+    fn with_cursors(self) -> Self {
+        let has_cursors = self.framing == Framing::EventSource || self.template.has_cursor();
+        Self { has_cursors, ..self }
     }
 
     /// The same form for a connection with padding. WebSocket frames are never padded.
@@ -108,6 +125,13 @@ impl Form {
     pub fn render(&self, message: &Message<'_>, out: &mut Vec<u8>) {
         #[cfg(test)]
         crate::session::sim::link::rendering();
+        let without;
+        let message = if self.has_cursors || !self.template.has_cursor() {
+            message
+        } else {
+            without = Message { life: 0, ..*message };
+            &without
+        };
         match self.framing {
             Framing::Plain => {
                 let len = self.template.rendered_len(message);
@@ -118,7 +142,8 @@ impl Form {
                 padding::push_line_ends(padding, out);
             }
             Framing::EventSource => {
-                let len = sse::render(&self.template, self.blank_lines, message, out);
+                let render = if self.has_cursors { sse::render_placed } else { sse::render };
+                let len = render(&self.template, self.blank_lines, message, out);
                 padding::push_comment(self.padding_len(len), out);
             }
             Framing::WebSocket => {
@@ -174,6 +199,11 @@ impl Layout {
         Self { form: self.form.with_blank_lines(blank_lines), ..self }
     }
 
+    /// The same layout, with the cursors of messages. To be called last.
+    pub fn with_cursors(self) -> Self {
+        Self { form: self.form.with_cursors(), ..self }
+    }
+
     /// The same layout, with each message as one JSON object instead of the message template.
     pub fn with_json_messages(self) -> Self {
         Self { form: Form::json(self.form.framing), ..self }
@@ -224,6 +254,7 @@ mod tests {
         channel: b"news",
         time: 0,
         tag: 1,
+        life: 0x11fe,
         event_id: None,
         event_type: None,
         text: b"Ola",
@@ -365,6 +396,31 @@ mod tests {
         out.clear();
         form.ping(b" ", &mut out);
         assert_eq!(out, b": -1\n");
+    }
+
+    #[test]
+    fn cursors_show_where_they_are_on() {
+        for framing in [Framing::Plain, Framing::EventSource, Framing::WebSocket] {
+            let off = Layout::new(framing, b"", b"<~cursor~>", b"");
+            let shown = |layout: &Layout| {
+                let text = bytes(|out| layout.form().render(&NEWS, out));
+                String::from_utf8_lossy(&text).into_owned()
+            };
+            assert!(shown(&off).contains("<>"), "{framing:?}");
+            let on = off.clone().with_cursors();
+            assert!(shown(&on).contains("<p11fe-0-1>"), "{framing:?}");
+            let id = framing == Framing::EventSource;
+            assert_eq!(shown(&on).starts_with("id: p11fe-0-1\n"), id, "{framing:?}");
+            let json = off.with_json_messages();
+            assert!(shown(&json).contains("\"cursor\":null"), "{framing:?}");
+            assert!(
+                shown(&json.with_cursors()).contains("\"cursor\":\"p11fe-0-1\""),
+                "{framing:?}"
+            );
+            // Forms that look alike are equal.
+            let plain = Layout::new(framing, b"", b"~text~", b"");
+            assert_eq!(plain.clone().with_cursors() == plain, !id, "{framing:?}");
+        }
     }
 
     #[test]

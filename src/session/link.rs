@@ -167,8 +167,10 @@ pub trait Host: Sized {
     /// Is there a message for the subscriber that was published before this time and tag, and that the
     /// worker has not handed out yet?
     fn has_older(&self, token: Token, order: (Seconds, u64)) -> bool;
-    /// From which second on the subscriber has to ask again, so that it misses nothing.
-    fn resume_from(&self, token: Token) -> Seconds;
+    /// Time and tag of the oldest message for the subscriber that the worker has not handed out yet.
+    fn oldest_unread(&self, token: Token) -> Option<(Seconds, u64)>;
+    /// From which time and tag on the subscriber has to ask again, so that it misses nothing.
+    fn resume_from(&self, token: Token) -> (Seconds, u64);
     /// Publishes a WebSocket client's message to its channels. Answers to how many.
     ///
     /// # Errors

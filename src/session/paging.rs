@@ -297,6 +297,7 @@ struct Wanted<R> {
     form: Rc<Form>,
     as_chunks: bool,
     is_answer: bool,
+    is_ordered: bool,
     separator: &'static [u8],
 }
 
@@ -309,11 +310,15 @@ impl<'a, H: Host> Refiller<'a, H> {
     pub(super) fn refill(&mut self) -> Refill {
         let Some(wanted) = self.next() else { return Refill::Nothing };
         self.portions += 1;
-        let Wanted { rest, form, as_chunks, is_answer, separator } = wanted;
+        let Wanted { rest, form, as_chunks, is_answer, is_ordered, separator } = wanted;
         let mut portion = Portion { separator, ..Portion::new(as_chunks) };
         let read = self.host.read_on(rest, &mut |message| portion.push(&form, message));
         let Ok(Read { rest, gone }) = read else { return self.lag() };
         self.rest = rest;
+        if is_ordered && !gone.is_empty() {
+            // The place of what comes next would be beyond the messages of the channel that is gone.
+            return self.lag();
+        }
         if is_answer {
             if !gone.is_empty() {
                 // It has announced the messages of the channel that is gone.
@@ -365,7 +370,8 @@ impl<'a, H: Host> Refiller<'a, H> {
         let rest = self.rest.take().or_else(|| unread.rest.take())?;
         records.portions = (records.portions + 1).min(PORTIONS_PER_ROUND);
         let (as_chunks, is_answer) = (stream.frames_chunks, stream.is_answer);
-        Some(Wanted { rest, form, as_chunks, is_answer, separator: unread.separator })
+        let (is_ordered, separator) = (subscriber.is_ordered, unread.separator);
+        Some(Wanted { rest, form, as_chunks, is_answer, is_ordered, separator })
     }
 
     fn lag(&self) -> Refill {

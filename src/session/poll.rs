@@ -37,8 +37,8 @@ pub struct Poll {
     says_timed_out: bool,
     /// Where its client says it is.
     since: Announced,
-    /// The second until which there was nothing for it when it asked.
-    asked_at: Seconds,
+    /// Time and tag until which there was nothing for it when it asked.
+    asked_at: (Seconds, u64),
     found: Option<Found>,
 }
 
@@ -52,8 +52,10 @@ struct Found {
 /// The answer to a poll that has waited.
 #[derive(Debug)]
 pub struct Answer {
-    /// The place that the client is told.
+    /// The place that the client is told in the old way.
     pub announced: Announced,
+    /// Time and tag up to which it has all messages of its channels with this answer.
+    pub place: (Seconds, u64),
     /// Why the client does not get all old messages that it has asked for, if so.
     pub gap: Option<Gap>,
     /// It is JSONP.
@@ -94,7 +96,7 @@ impl Step {
 impl Poll {
     /// A poll of a client that says it is at `since`. It has found nothing yet.
     pub fn new(callback: Option<Callback>, says_timed_out: bool, since: Announced) -> Self {
-        Self { callback, says_timed_out, since, asked_at: 0, found: None }
+        Self { callback, says_timed_out, since, asked_at: (0, 0), found: None }
     }
 
     #[cfg(test)]
@@ -112,27 +114,27 @@ impl Poll {
 
     /// The answer with what it has found, else as for a poll whose time is over. `place`: from where
     /// the client has to ask again if no message says it.
-    fn answer(self, layout: &Layout, place: Seconds, gap: Option<Gap>) -> Answer {
+    fn answer(self, layout: &Layout, place: (Seconds, u64), gap: Option<Gap>) -> Answer {
         let Self { callback, says_timed_out, since, asked_at, found } = self;
+        let is_placed = found.as_ref().is_some_and(|found| !found.order.is_notice);
         // What the worker has still to hand out may be older than the poll.
-        let now = since.now(place.max(asked_at));
-        let (announced, message) = match found {
+        let (place, message) = match found {
             Some(Found { order, message }) if order.is_notice => {
-                (since.now(place.min(order.time).max(asked_at)), Some(message))
+                (place.min(order.place()).max(asked_at), Some(message))
             }
-            Some(Found { order: Order { time, tag, .. }, message }) => {
-                (Announced::message(time, tag), Some(message))
-            }
+            Some(Found { order, message }) => (order.place(), Some(message)),
             None if says_timed_out => {
                 let mut text = Vec::new();
                 layout.form().render(&Message::timed_out(), &mut text);
-                (now, Some(Piece::of(text)))
+                (place.max(asked_at), Some(Piece::of(text)))
             }
-            None => (now, None),
+            None => (place.max(asked_at), None),
         };
+        let announced =
+            if is_placed { Announced::message(place.0, place.1) } else { since.now(place.0) };
         let has_callback = callback.is_some();
         let body = message.map(|message| Body::around(layout, callback.as_ref(), message));
-        Answer { announced, gap, has_callback, body }
+        Answer { announced, place, gap, has_callback, body }
     }
 }
 
@@ -148,8 +150,14 @@ impl<H: Host> Audience<H> {
         self.admit(link, form, has_many_channels, Mode::Poll(Box::new(poll)))
     }
 
-    /// The poll waits, so long at the most. There was nothing for it until the second `asked_at`.
-    pub fn wait(&self, token: Token, asked_at: Seconds, ttl_msec: Option<usize>, now_msec: usize) {
+    /// The poll waits, so long at the most. There was nothing for it until the time and tag `asked_at`.
+    pub fn wait(
+        &self,
+        token: Token,
+        asked_at: (Seconds, u64),
+        ttl_msec: Option<usize>,
+        now_msec: usize,
+    ) {
         let records = &mut *self.records.borrow_mut();
         if let Some(subscriber) = records.slots.get(token) {
             subscriber.state = State::Open;
@@ -260,7 +268,7 @@ impl<H: Host> Audience<H> {
             is_placed
         };
         // Before it leaves its channels: after that nobody knows what it has missed.
-        let place = if is_placed { 0 } else { host.resume_from(token) };
+        let place = if is_placed { (0, 0) } else { host.resume_from(token) };
         self.depart(host, token, |subscriber| match &mut subscriber.mode {
             Mode::Poll(poll) => {
                 let poll = core::mem::take(&mut **poll);
@@ -288,7 +296,7 @@ mod tests {
             let older = Message { time: 6, ..message("a", 1, "older") };
             worker.give(&[token], &[newer]);
             worker.oldest.set(Some((6, 1)));
-            worker.resume_from.set(6);
+            worker.resume_from.set((6, 0));
             worker.write();
             assert_eq!(link.end(), None, "it waits for the older one");
             worker.has_rounds.set(has_rounds);
@@ -315,7 +323,13 @@ mod tests {
     /// The channel may have been made again since then, and have messages.
     #[test]
     fn the_answer_to_a_deletion_announces_when_that_was() {
-        for (resume_from, announced) in [(600, 500), (500, 500), (499, 499)] {
+        for (resume_from, announced) in [
+            ((600, 0), (500, 3)),
+            ((500, 4), (500, 3)),
+            ((500, 3), (500, 3)),
+            ((500, 2), (500, 2)),
+            ((499, 9), (499, 9)),
+        ] {
             let worker = Solo::new();
             let (token, link) = worker.poll(true, Poll::new(None, false, Announced::default()));
             let notice = Message::deleted(b"a", b"gone");
@@ -323,7 +337,8 @@ mod tests {
             worker.resume_from.set(resume_from);
             worker.write();
             let Some(End::Answered(place, _)) = link.end() else { panic!("an answer") };
-            assert_eq!(place, Announced::default().now(announced), "{resume_from}");
+            assert_eq!(place, Announced::default().now(announced.0), "{resume_from:?}");
+            assert_eq!(link.place.get(), Some(announced), "{resume_from:?}");
         }
     }
 
@@ -338,10 +353,11 @@ mod tests {
         ] {
             let worker = Solo::new();
             let (token, link) = worker.poll(true, Poll::new(None, false, had));
-            worker.audience.wait(token, 500, None, NOW_MSEC);
-            worker.resume_from.set(400);
+            worker.audience.wait(token, (500, 0), None, NOW_MSEC);
+            worker.resume_from.set((400, 9));
             worker.audience.dismiss(&worker, token, Reason::Shutdown);
             assert_eq!(link.end(), Some(End::Answered(announced, None)));
+            assert_eq!(link.place.get(), Some((500, 0)));
         }
     }
 
@@ -360,7 +376,7 @@ mod tests {
             for is_deleted in [false, true] {
                 let worker = Solo::new();
                 let (token, link) = worker.poll(false, Poll::new(None, false, had));
-                worker.resume_from.set(500);
+                worker.resume_from.set((500, 0));
                 if is_deleted {
                     worker.give(&[token], &[Message::deleted(b"a", b"gone")]);
                     worker.write();
@@ -402,7 +418,7 @@ mod tests {
         ] {
             let worker = Solo::new();
             let (token, link) = worker.poll(false, Poll::new(callback, says, Announced::default()));
-            worker.audience.wait(token, 0, Some(1000), NOW_MSEC);
+            worker.audience.wait(token, (0, 0), Some(1000), NOW_MSEC);
             worker.audience.work_off_due(&worker, NOW_MSEC + 990);
             assert_eq!(link.end(), None);
             worker.audience.work_off_due(&worker, NOW_MSEC + 1010);
@@ -465,6 +481,7 @@ mod tests {
         ];
         for (offers, body, announced) in cases {
             let worker = Solo::new();
+            worker.resume_from.set((7, 9));
             let (token, link) = worker.poll(true, Poll::new(None, false, Announced::default()));
             for (message, deleted_at) in *offers {
                 worker.give_in_order(&[token], &[*message], *deleted_at);
@@ -472,6 +489,11 @@ mod tests {
             worker.write();
             let body = format!("{body}<foot>").into_bytes();
             assert_eq!(link.end(), Some(End::Answered(*announced, Some(body))), "{offers:?}");
+            let is_first = |message: &Message<'_>| message.time == 7 && message.tag == 1;
+            let has_first = offers.iter().any(|(message, at)| at.is_none() && is_first(message));
+            let is_early = offers.iter().any(|(_, at)| *at == Some((7, 1)));
+            let place = if has_first || is_early { (7, 1) } else { (7, 2) };
+            assert_eq!(link.place.get(), Some(place), "{offers:?}");
         }
     }
 

@@ -573,7 +573,7 @@ mod tests {
             deliveries.set(deliveries.get() + 1);
             if deliveries.get() == 3 {
                 worker.give(&[token], &[message("a", 1, "own")]);
-                worker.audience.settle_round();
+                worker.audience.settle_round(worker);
                 worker.oldest.set(None);
             }
         }));

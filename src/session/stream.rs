@@ -195,7 +195,10 @@ impl<H: Host> Records<H> {
     /// the server it belongs to the end of the body.
     pub(super) fn begin_end(&mut self, token: Token, reason: Reason, frames: Option<Vec<u8>>) {
         self.quit(token);
+        // With a place that a client knows it gets the others when it comes back.
+        let held = self.held.forget(token);
         let Some(subscriber) = self.slots.get(token) else { return };
+        subscriber.uncount(held);
         let is_websocket = subscriber.is_websocket();
         if subscriber.is_answer() {
             // What it was promised comes first, and then it was answered.
@@ -209,7 +212,7 @@ impl<H: Host> Records<H> {
         subscriber.reason = reason;
         match reason {
             Reason::Ttl | Reason::Shutdown => {}
-            Reason::Deleted => subscriber.forget_unread(),
+            Reason::Deleted if !subscriber.is_ordered => subscriber.forget_unread(),
             // It has all up to some message, and nothing after that.
             _ => subscriber.drop_unread(),
         }

@@ -283,7 +283,8 @@ impl<'s> Section<'s> {
         found
     }
 
-    fn push_inbox(&self, handle: Handle<Interest>) {
+    /// Puts an interest into its worker's inbox, unless it is there.
+    pub(crate) fn push_inbox(&self, handle: Handle<Interest>) {
         let interest = self.get(handle);
         if interest.is_in_inbox() {
             return;

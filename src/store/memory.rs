@@ -18,6 +18,9 @@ pub(crate) struct Memory {
     layout: Layout,
 }
 
+/// The life of all zones of tests.
+pub(crate) const LIFE: u64 = 0x11fe;
+
 impl Memory {
     /// `len` bytes, formatted as an empty zone.
     pub(crate) fn format(len: usize, seats: u32, now: Now) -> Result<Self, ImageError> {
@@ -27,7 +30,7 @@ impl Memory {
         let memory = Self { base, layout };
         let locking = Locking::Simulated(0);
         // SAFETY: page aligned, `len` bytes long, and alive as long as `memory`.
-        unsafe { Store::create_with(base, len, seats, [7; 16], now, locking) }?;
+        unsafe { Store::create_with(base, len, seats, [7; 16], LIFE, now, locking) }?;
         Ok(memory)
     }
 
@@ -90,7 +93,7 @@ impl SharedFile {
     /// Formats it as an empty zone.
     pub(crate) fn format(&self, seats: u32, now: Now) -> Result<(), ImageError> {
         // SAFETY: page aligned, mapped for ever, and nobody uses it yet.
-        unsafe { Store::create(self.base, self.len, seats, [3; 16], now) }
+        unsafe { Store::create(self.base, self.len, seats, [3; 16], LIFE, now) }
     }
 
     /// The view of the process, or thread, in this seat.

@@ -152,6 +152,7 @@ struct Head {
     id: i64,
     time: Seconds,
     tag: u64,
+    life: u64,
     flags: u32,
     lengths: Lengths,
     /// Where its content begins.
@@ -166,6 +167,7 @@ impl Readout {
             id: record.id().cast_signed(),
             time: store.seconds(&record.time),
             tag: u64::from(record.tag.get()),
+            life: store.life(),
             flags: record.flags.get(),
             lengths: store.lengths(handle),
             at: self.bytes.len(),
@@ -220,6 +222,7 @@ impl Head {
             channel,
             time: self.time,
             tag: self.tag,
+            life: self.life,
             event_id,
             event_type,
             text,

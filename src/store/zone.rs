@@ -51,7 +51,7 @@ const SECONDS_BEFORE: Seconds = 1 << 28;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"pushstrm");
 /// Goes up when the meaning of any byte changes.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 /// The first bytes of the zone.
 #[repr(C)]
@@ -76,6 +76,8 @@ pub(crate) struct Header {
     /// number of subscribers. See `Store::may_spare`.
     pub(crate) reserve: W32,
     hash_key: [W64; 2],
+    /// Tells this zone from all others: see [`Store::life`].
+    life: W64,
     pub(crate) created: W64,
     /// When it was made, by the steady clock.
     created_steady: W64,
@@ -208,6 +210,7 @@ pub struct Store {
     /// A section is open. A second one would wait for its lock for ever.
     pub(crate) in_section: Cell<bool>,
     hash_key: [u64; 2],
+    life: u64,
     /// The second before the one that the word 1 means: see [`Store::seconds`].
     epoch: Seconds,
     /// The same for the steady clock: see [`Store::steady`].
@@ -251,7 +254,8 @@ impl Between {
 
 impl Store {
     /// Makes an empty zone of the `len` bytes at `base`, with room for at least `seats` processes. Call it
-    /// once, before any other process uses the memory. `hash_key` should be random.
+    /// once, before any other process uses the memory. `hash_key` should be random, and `life` a random number
+    /// of its own: clients are told it.
     ///
     /// # Errors
     ///
@@ -267,10 +271,11 @@ impl Store {
         len: usize,
         seats: u32,
         hash_key: [u8; 16],
+        life: u64,
         now: Now,
     ) -> Result<(), ImageError> {
         // SAFETY: the caller's promise.
-        unsafe { Self::create_with(base, len, seats, hash_key, now, Locking::Robust) }
+        unsafe { Self::create_with(base, len, seats, hash_key, life, now, Locking::Robust) }
     }
 
     /// Makes room for more processes, if there is memory. The master calls it at each reload.
@@ -313,6 +318,7 @@ impl Store {
         len: usize,
         seats: u32,
         hash_key: [u8; 16],
+        life: u64,
         now: Now,
         locking: Locking,
     ) -> Result<(), ImageError> {
@@ -352,6 +358,8 @@ impl Store {
             (&header.created_steady, now.steady.cast_unsigned()),
             (&header.hash_key[0], key[0]),
             (&header.hash_key[1], key[1]),
+            // 0 is no zone's.
+            (&header.life, life.max(1)),
         ] {
             arena.put64(word, value);
         }
@@ -400,7 +408,8 @@ impl Store {
             && header.former.get() == word(plan.former)
             && header.descriptors_at.get() == word(plan.descriptors_at)
             && header.pages.get() == word(plan.pages)
-            && header.first_page.get() == word(plan.first_page);
+            && header.first_page.get() == word(plan.first_page)
+            && header.life.get() != 0;
         if !same {
             return Err(ImageError::NotAZone);
         }
@@ -438,12 +447,14 @@ impl Store {
     }
 
     fn new(arena: Arena, locking: Locking, seat: u32, hash_key: [u64; 2], created: Now) -> Self {
+        let life = arena.at::<Header>(0).life.get();
         Self {
             arena,
             locking,
             seat,
             in_section: Cell::new(false),
             hash_key,
+            life,
             epoch: created.wall.saturating_sub(SECONDS_BEFORE),
             steady_epoch: created.steady.saturating_sub(SECONDS_BEFORE),
             #[cfg(any(test, fuzzing))]
@@ -460,6 +471,12 @@ impl Store {
     /// The first bytes of the zone.
     pub(crate) fn header(&self) -> &Header {
         self.arena.at::<Header>(0)
+    }
+
+    /// A random number that was made with the zone. It tells a client whether places that it knows are
+    /// places in this zone.
+    pub(crate) const fn life(&self) -> u64 {
+        self.life
     }
 
     /// The key of the index's hash.

@@ -14,21 +14,27 @@
 //! back. So it works wherever the messages are kept.
 
 use crate::model::{Seconds, Since};
-use crate::wire::date;
+use crate::wire::{cursor, date};
 
 /// Bytes of the longest `Etag`.
 pub const ETAG_MAX: usize = 2 + 20;
 
-/// Reads the three inputs. `None`: the header is absent, and no directive replaces it.
+/// Reads the three inputs. Where there are cursors, one as event id says all. `None`: the header is absent, and no directive replaces it.
 pub fn parse_since<'a>(
     time: Option<&[u8]>,
     tag: Option<&[u8]>,
     event_id: Option<&'a [u8]>,
+    has_cursors: bool,
 ) -> Since<'a> {
+    let cursor = event_id.filter(|_| has_cursors).and_then(cursor::parse);
+    if cursor.is_some() {
+        return Since { cursor, ..Since::default() };
+    }
     Since {
         time: time.and_then(date::parse),
         tag: tag.and_then(parse_tag),
         event_id: event_id.filter(|id| !id.is_empty()),
+        cursor: None,
     }
 }
 
@@ -226,6 +232,7 @@ impl Announced {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Cursor;
 
     type Stored = (Seconds, u64, Option<&'static [u8]>);
 
@@ -248,7 +255,7 @@ mod tests {
     }
 
     fn since(time: Option<Seconds>, tag: Option<u64>, event_id: Option<&[u8]>) -> Since<'_> {
-        Since { time, tag, event_id }
+        Since { time, tag, event_id, cursor: None }
     }
 
     #[test]
@@ -336,11 +343,24 @@ mod tests {
 
     #[test]
     fn reads_all_inputs() {
-        let read = parse_since(Some(b"Thu, 01 Jan 1970 00:01:40 GMT"), Some(b"W/2"), Some(b"e1"));
+        let read =
+            parse_since(Some(b"Thu, 01 Jan 1970 00:01:40 GMT"), Some(b"W/2"), Some(b"e1"), false);
         assert_eq!(read, since(Some(100), Some(2), Some(b"e1")));
-        let unreadable = parse_since(Some(b"Thu, 1 Jan 1970 00:00:00 GMT"), Some(b"x"), Some(b""));
+        let unreadable =
+            parse_since(Some(b"Thu, 1 Jan 1970 00:00:00 GMT"), Some(b"x"), Some(b""), false);
         assert_eq!(unreadable, Since::default());
-        assert_eq!(parse_since(None, None, None), Since::default());
+        assert_eq!(parse_since(None, None, None, false), Since::default());
+        let date = b"Thu, 01 Jan 1970 00:01:40 GMT".as_slice();
+        let with = |event_id, has_cursors| {
+            parse_since(Some(date), Some(b"W/2"), Some(event_id), has_cursors)
+        };
+        let cursor = Some(Cursor { life: 1, time: 2, tag: 3 });
+        assert_eq!(with(b"p1-2-3", true), Since { cursor, ..Since::default() });
+        for (event_id, has_cursors) in [(b"p1-2-3", false), (b"p1-2-x", true)] {
+            let since = with(event_id, has_cursors);
+            assert_eq!((since.time, since.cursor), (Some(100), None));
+            assert_eq!(since.event_id, Some(event_id.as_slice()));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Source: WHATWG HTML, "Server-sent events", event stream format.
 //!
 //! ```text
-//!   id: <event id>\n        only if the message has an event id
+//!   id: <event id>\n        only if the message has an event id; or its cursor, if it has a place
 //!   event: <event type>\n   only if the message has an event type
 //!   data: <template>\n      for each line of the text; ~text~ is the line
 //!   \n                      ends the event
@@ -16,7 +16,8 @@
 
 use std::borrow::Cow;
 
-use crate::model::Message;
+use crate::model::{Cursor, Message};
+use crate::wire::cursor;
 use crate::wire::template::Template;
 
 /// The treatment of a message's empty lines.
@@ -71,6 +72,40 @@ pub fn render(
     message: &Message<'_>,
     out: &mut Vec<u8>,
 ) -> usize {
+    render_as(template, blank_lines, message, message.event_id, out)
+}
+
+/// The same, with the message's cursor as the id of the event. A message without a place has no id.
+pub fn render_placed(
+    template: &Template,
+    blank_lines: BlankLines,
+    message: &Message<'_>,
+    out: &mut Vec<u8>,
+) -> usize {
+    let id = message.cursor().map(|place| cursor::word(&place));
+    render_as(template, blank_lines, message, id.as_deref(), out)
+}
+
+/// Appends what opens a stream: how long a client waits before it connects again, and the place that it is
+/// at. This is no event.
+pub fn open(retry_msec: Option<u64>, place: Option<&Cursor>, out: &mut Vec<u8>) {
+    let retry = retry_msec.map(|msec| msec.to_string());
+    let id = place.map(cursor::word);
+    field(b"retry: ", retry.as_deref().map(str::as_bytes), out);
+    field(b"id: ", id.as_deref(), out);
+    if retry.is_some() || id.is_some() {
+        out.push(b'\n');
+    }
+}
+
+fn render_as(
+    template: &Template,
+    blank_lines: BlankLines,
+    message: &Message<'_>,
+    id: Option<&[u8]>,
+    out: &mut Vec<u8>,
+) -> usize {
+    let id = id.map(one_line);
     let event_id = message.event_id.map(one_line);
     let event_type = message.event_type.map(one_line);
     let channel = one_line(message.channel);
@@ -82,7 +117,7 @@ pub fn render(
         ..*whole
     };
 
-    field(b"id: ", message.event_id, out);
+    field(b"id: ", id.as_deref(), out);
     field(b"event: ", message.event_type, out);
     let before = out.len();
     let mut data = |line: &[u8]| template.render_line(&message, line, whole, out);
@@ -145,8 +180,8 @@ mod tests {
         event_id: Option<&'a [u8]>,
         event_type: Option<&'a [u8]>,
     ) -> Message<'a> {
-        let (id, channel, time, tag, binary) = (3, b"news".as_slice(), 0, 1, false);
-        Message { id, channel, time, tag, event_id, event_type, text, binary }
+        let (id, channel, time, tag, life, binary) = (3, b"news".as_slice(), 0, 1, 0, false);
+        Message { id, channel, time, tag, life, event_id, event_type, text, binary }
     }
 
     fn rendered(template: &[u8], message: &Message<'_>) -> String {
@@ -183,6 +218,38 @@ mod tests {
             assert_eq!(rendered(template, message), *expected);
         }
         assert_eq!(rendered(JSON, &message(b"one\ntwo", None, None)).len(), 57);
+    }
+
+    #[test]
+    fn with_cursors_the_id_is_the_place() {
+        let placed = |message: &Message<'_>| {
+            let mut out = Vec::new();
+            let template = prepare_message(b"~text~ ~event-id~");
+            let life = if message.tag == 0 { 0 } else { 0x11fe };
+            let message = Message { life, ..*message };
+            render_placed(&template, BlankLines::Drop, &message, &mut out);
+            String::from_utf8_lossy(&out).into_owned()
+        };
+        let with_id = message(b"Ola", Some(b"e9"), Some(b"upd"));
+        assert_eq!(placed(&with_id), "id: p11fe-0-1\nevent: upd\ndata: Ola e9\n\n");
+        assert_eq!(placed(&message(b"Ola", None, None)), "id: p11fe-0-1\ndata: Ola \n\n");
+        assert_eq!(placed(&Message::deleted(b"a", b"gone")), "data: gone \n\n");
+    }
+
+    #[test]
+    fn a_stream_begins_with_its_place_and_no_event() {
+        let place = Cursor { life: 0x11fe, time: 16, tag: 0 };
+        for (retry, place, expected) in [
+            (None, None, ""),
+            (Some(2500), None, "retry: 2500\n\n"),
+            (None, Some(&place), "id: p11fe-10-0\n\n"),
+            (Some(1), Some(&place), "retry: 1\nid: p11fe-10-0\n\n"),
+        ] {
+            let mut out = Vec::new();
+            open(retry, place, &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), expected);
+            assert!(events(&out).is_empty());
+        }
     }
 
     #[test]

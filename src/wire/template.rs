@@ -1,7 +1,7 @@
 //! Message templates: replaces keywords by the values of a message.
 //!
 //! ```text
-//!   ~id~ ~text~ ~size~ ~channel~ ~tag~ ~time~ ~event-id~ ~event-type~
+//!   ~id~ ~text~ ~size~ ~channel~ ~tag~ ~time~ ~event-id~ ~event-type~ ~cursor~
 //!   ~json:text~ ~json:channel~ ~json:event-id~ ~json:event-type~
 //! ```
 //!
@@ -16,7 +16,7 @@
 //! renderings.
 
 use crate::model::Message;
-use crate::wire::{date, escape};
+use crate::wire::{cursor, date, escape};
 
 /// A compiled template.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +24,8 @@ pub struct Template {
     pieces: Box<[Piece]>,
     /// One of the pieces gives the whole text as JSON.
     has_json_text: bool,
+    /// One of the pieces gives the cursor.
+    has_cursor: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -42,10 +44,14 @@ enum Keyword {
     Time,
     EventId,
     EventType,
+    /// Nothing for a message without a place.
+    Cursor,
     JsonText,
     JsonChannel,
     JsonEventId,
     JsonEventType,
+    /// The cursor as a JSON string, or `null`; only in envelopes.
+    JsonCursor,
     /// The time in seconds; only in envelopes.
     Seconds,
     /// `"text":"..."`, or `"base64":"..."` if the text is not UTF-8; only in envelopes.
@@ -62,7 +68,7 @@ const NULL: &[u8] = b"null";
 const TEXT_NAME: &[u8] = b"\"text\":";
 const BASE64_NAME: &[u8] = b"\"base64\":";
 
-const KEYWORDS: [(&[u8], Keyword); 12] = [
+const KEYWORDS: [(&[u8], Keyword); 13] = [
     (b"~id~", Keyword::Id),
     (b"~text~", Keyword::Text),
     (b"~size~", Keyword::Size),
@@ -71,6 +77,7 @@ const KEYWORDS: [(&[u8], Keyword); 12] = [
     (b"~time~", Keyword::Time),
     (b"~event-id~", Keyword::EventId),
     (b"~event-type~", Keyword::EventType),
+    (b"~cursor~", Keyword::Cursor),
     (b"~json:text~", Keyword::JsonText),
     (b"~json:channel~", Keyword::JsonChannel),
     (b"~json:event-id~", Keyword::JsonEventId),
@@ -108,11 +115,11 @@ impl Template {
 
     /// One JSON object for each message, between these two texts.
     pub fn envelope(before: &[u8], after: &[u8]) -> Self {
-        let parts: [(&[u8], Keyword); 7] = [
+        let parts: [(&[u8], Keyword); 8] = [
             (b"{\"id\":", Keyword::Id),
             (b",\"channel\":", Keyword::JsonChannel),
-            // The cursor of the message will stand here.
-            (b",\"cursor\":null,\"time\":", Keyword::Seconds),
+            (b",\"cursor\":", Keyword::JsonCursor),
+            (b",\"time\":", Keyword::Seconds),
             (b",\"tag\":", Keyword::Tag),
             (b",\"event_id\":", Keyword::JsonEventId),
             (b",\"event_type\":", Keyword::JsonEventType),
@@ -136,7 +143,10 @@ impl Template {
             matches!(piece, Piece::Keyword(Keyword::JsonText | Keyword::JsonContent))
         };
         let has_json_text = pieces.iter().any(is_json_text);
-        Self { pieces: pieces.into_boxed_slice(), has_json_text }
+        let is_cursor =
+            |piece: &Piece| matches!(piece, Piece::Keyword(Keyword::Cursor | Keyword::JsonCursor));
+        let has_cursor = pieces.iter().any(is_cursor);
+        Self { pieces: pieces.into_boxed_slice(), has_json_text, has_cursor }
     }
 
     /// The first word after `~json:` that does not exist.
@@ -164,6 +174,11 @@ impl Template {
         self.has_json_text
     }
 
+    /// Does it show a message's cursor?
+    pub fn has_cursor(&self) -> bool {
+        self.has_cursor
+    }
+
     /// Does it render nothing?
     pub fn is_empty(&self) -> bool {
         self.pieces.is_empty()
@@ -183,6 +198,10 @@ impl Template {
             Piece::Keyword(Keyword::Time) => date::HTTP_DATE_LEN,
             Piece::Keyword(Keyword::EventId) => message.event_id.map_or(0, <[u8]>::len),
             Piece::Keyword(Keyword::EventType) => message.event_type.map_or(0, <[u8]>::len),
+            Piece::Keyword(Keyword::Cursor) => message.cursor().map_or(0, |c| cursor::len(&c)),
+            Piece::Keyword(Keyword::JsonCursor) => {
+                message.cursor().map_or(NULL.len(), |c| cursor::len(&c) + 2)
+            }
             Piece::Keyword(Keyword::JsonText) => escape::json_string_len(message.text),
             Piece::Keyword(Keyword::JsonChannel) => escape::json_string_len(message.channel),
             Piece::Keyword(Keyword::JsonEventId) => json_or_null_len(message.event_id),
@@ -220,6 +239,18 @@ impl Template {
                 Piece::Keyword(Keyword::EventType) => {
                     out.extend_from_slice(message.event_type.unwrap_or_default());
                 }
+                Piece::Keyword(Keyword::Cursor) => {
+                    message.cursor().iter().for_each(|place| cursor::push(place, out));
+                }
+                Piece::Keyword(Keyword::JsonCursor) => match message.cursor() {
+                    Some(place) => {
+                        // Nothing in it has to be escaped.
+                        out.push(b'"');
+                        cursor::push(&place, out);
+                        out.push(b'"');
+                    }
+                    None => out.extend_from_slice(NULL),
+                },
                 Piece::Keyword(Keyword::JsonText) => escape::json_string(whole.text, out),
                 Piece::Keyword(Keyword::JsonChannel) => escape::json_string(whole.channel, out),
                 Piece::Keyword(Keyword::JsonEventId) => push_json_or_null(whole.event_id, out),
@@ -339,6 +370,7 @@ mod tests {
             channel: b"news",
             time: 1_777_972_087,
             tag: 2,
+            life: 0,
             event_id: None,
             event_type: None,
             text,
@@ -361,6 +393,22 @@ mod tests {
         let with_event =
             Message { event_id: Some(b"e9"), event_type: Some(b"upd"), ..message(b"Ola") };
         assert_eq!(rendered(FULL, &with_event), format!("[3|news|Ola|3|2|{date}|e9|upd]"));
+    }
+
+    #[test]
+    fn a_cursor_is_the_place_of_the_message_and_special_ones_have_none() {
+        let placed = Message { life: 0x11fe, ..message(b"") };
+        assert_eq!(rendered(b"<~Cursor~>", &placed), "<p11fe-69f9b377-2>");
+        for message in [message(b""), Message::ping(b""), Message::timed_out()] {
+            assert_eq!(rendered(b"<~cursor~>", &message), "<>");
+            let envelope = Template::envelope(b"", b"");
+            let mut out = Vec::new();
+            envelope.render(&message, &mut out);
+            assert_eq!(out.len(), envelope.rendered_len(&message));
+            assert!(String::from_utf8_lossy(&out).contains(",\"cursor\":null,"));
+        }
+        assert!(Template::compile(b"~cursor~").has_cursor());
+        assert!(Template::envelope(b"", b"").has_cursor() && !Template::compile(FULL).has_cursor());
     }
 
     #[test]

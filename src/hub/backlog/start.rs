@@ -315,6 +315,7 @@ mod tests {
             events_channel_allowed: true,
             stay: Stay::No,
             bounded: false,
+            ordered: false,
             form: 0,
             token: Token::new(7, 7),
         };
@@ -342,11 +343,11 @@ mod tests {
         for n in [1, 2, 64, 257, 600, count - 65, count - 64, count - 1, count, 9999] {
             for tag in [None, Some(0), Some(1), Some(2), Some(9)] {
                 let time = Some(time_of(n));
-                places.push((None, Since { time, tag, event_id: None }));
+                places.push((None, Since { time, tag, ..Since::default() }));
                 for event_id in [&b"event 9"[..], b"event 99", b"event 9 ", b"other"] {
                     let event_id = Some(event_id);
-                    places.push((None, Since { time, tag, event_id }));
-                    places.push((None, Since { time: None, tag, event_id }));
+                    places.push((None, Since { time, tag, event_id, cursor: None }));
+                    places.push((None, Since { time: None, tag, event_id, cursor: None }));
                 }
             }
         }
@@ -386,8 +387,8 @@ mod tests {
     fn nothing_is_lost_while_others_discard_what_is_searched() {
         let asked = [
             (Some(700), Since::default()),
-            (None, Since { time: Some(time_of(100)), tag: Some(1), event_id: None }),
-            (None, Since { time: None, tag: None, event_id: Some(b"event 99") }),
+            (None, Since { time: Some(time_of(100)), tag: Some(1), ..Since::default() }),
+            (None, Since { event_id: Some(b"event 99"), ..Since::default() }),
         ];
         for (backtrack, since) in asked {
             let expected = ask(&mut world(800, |_| true), backtrack, since).0;
@@ -416,7 +417,8 @@ mod tests {
     fn a_search_backwards_costs_as_much_however_many_are_stored() {
         let looks = [400, 4000].map(|count| {
             let mut world = world(count, |_| true);
-            let since = Since { time: Some(time_of(count - 200)), tag: Some(1), event_id: None };
+            let time = Some(time_of(count - 200));
+            let since = Since { time, tag: Some(1), ..Since::default() };
             let (got, by_place) = ask(&mut world, None, since);
             assert_eq!(got.len(), 200);
             let (got, by_number) = ask(&mut world, Some(200), Since::default());

@@ -139,6 +139,7 @@ pub(super) fn request<'a>(requested: &'a [(&'a [u8], Option<u64>)]) -> Subscribe
         events_channel_allowed: true,
         stay: Stay::Live,
         bounded: false,
+        ordered: false,
         form: 0,
         token: token(0),
     }

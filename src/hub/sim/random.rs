@@ -408,6 +408,7 @@ impl Sim {
             time: self.rng.chance(40).then_some(time),
             tag: self.rng.chance(60).then_some(tag),
             event_id: self.rng.chance(30).then_some(event_id.as_slice()),
+            cursor: None,
         };
         self.label += 1;
         let token = self.free_token(worker);
@@ -421,6 +422,7 @@ impl Sim {
             events_channel_allowed: true,
             stay,
             bounded: stay == Stay::No,
+            ordered: self.rng.chance(40),
             form: self.rng.below(3) as u32,
             token,
         };
@@ -485,6 +487,8 @@ impl Sim {
                     token,
                     subscribed,
                     got: Vec::new(),
+                    places: Vec::new(),
+                    is_ordered: request.ordered,
                     rest: None,
                     first: 0,
                     expected,
@@ -586,7 +590,7 @@ impl Sim {
             (hub.resume_from(token, now), hub.has_older(token, (time, later)))
         });
         let (from, has_older) = answers.expect("nobody dies of it");
-        assert!(from <= time, "{token:?} would not ask for an older message");
+        assert!(from < (time, tag), "{token:?} would not ask for an older message");
         assert!(has_older, "{token:?} does not know of an older message");
     }
 

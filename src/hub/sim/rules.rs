@@ -244,7 +244,7 @@ fn a_clock_that_is_set_neither_keeps_messages_nor_ends_them() {
             let by_place = |n: usize| Since {
                 time: Some(places[n].0),
                 tag: Some(places[n].1),
-                event_id: None,
+                ..Since::default()
             };
             let from = places.len().saturating_sub(4);
             let since =

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use ngx::ffi::ngx_http_complex_value_t;
 
 use crate::hub::{Refusal, Replayed, Stay, Subscribe, Subscribed};
-use crate::model::{Few, Message, Seconds, Since, Token};
+use crate::model::{Cursor, Few, Message, Seconds, Since, Token};
 use crate::nginx::faults;
 use crate::nginx::location::Location;
 use crate::nginx::request::{NoMemory, Request};
@@ -31,6 +31,7 @@ pub(super) struct Received {
     time: Option<Seconds>,
     tag: Option<u64>,
     event_id: Option<Vec<u8>>,
+    cursor: Option<Cursor>,
 }
 
 impl Received {
@@ -38,13 +39,18 @@ impl Received {
         let time = value(request, location.last_received_message_time, Request::if_modified_since)?;
         let tag = value(request, location.last_received_message_tag, Request::if_none_match)?;
         let event_id = value(request, location.last_event_id, |r| r.header(b"Last-Event-Id"))?;
-        let Since { time, tag, event_id } =
-            resume::parse_since(time.as_deref(), tag.as_deref(), event_id.as_deref());
-        Ok(Self { time, tag, event_id: event_id.map(<[u8]>::to_vec) })
+        let Since { time, tag, event_id, cursor } = resume::parse_since(
+            time.as_deref(),
+            tag.as_deref(),
+            event_id.as_deref(),
+            location.has_cursors,
+        );
+        Ok(Self { time, tag, event_id: event_id.map(<[u8]>::to_vec), cursor })
     }
 
     pub(super) fn since(&self) -> Since<'_> {
-        Since { time: self.time, tag: self.tag, event_id: self.event_id.as_deref() }
+        let Self { time, tag, ref event_id, cursor } = *self;
+        Since { time, tag, event_id: event_id.as_deref(), cursor }
     }
 }
 
@@ -94,6 +100,7 @@ impl Asked<'_> {
             events_channel_allowed: location.allow_events_channel,
             stay,
             bounded,
+            ordered: location.has_cursors,
             form,
             token,
         };

@@ -83,7 +83,9 @@ impl Asking<'_> {
             let mut announced = Announced::since(&asked.since);
             match Step::after(looks, replayed.messages, replayed.held_back, waits) {
                 Step::Answer => {
-                    respond::tell_gap(request, location, gap)?;
+                    // It has all messages up to there, whatever channel they are of.
+                    let place = replayed.newest.unwrap_or(subscribed.place());
+                    respond::tell(request, location, gap, worker.cursor(location, place))?;
                     if let Some((time, tag)) = replayed.newest {
                         announced.contribute(time, tag);
                     }
@@ -104,13 +106,17 @@ impl Asking<'_> {
                     return self.begin(request, &announced, body, rest);
                 }
                 Step::NotModified => {
-                    respond::tell_gap(request, location, gap)?;
+                    let place = subscribed.place();
+                    respond::tell(request, location, gap, worker.cursor(location, place))?;
+                    if asked.since.cursor.is_some() {
+                        announced = Announced::message(place.0, place.1);
+                    }
                     audience.answered(token, 0);
                     return respond::not_modified(request, location, has_callback, &announced)
                         .map(Some);
                 }
                 Step::LookAgain => worker.leave(token),
-                Step::Wait => break subscribed.second(),
+                Step::Wait => break subscribed.place(),
             }
         };
         let ttl_msec = location.longpolling_connection_ttl_msec;

@@ -8,7 +8,7 @@
 use ngx::ffi::{NGX_ERROR, NGX_HTTP_CLIENT_CLOSED_REQUEST, ngx_int_t};
 
 use crate::hub::{Stay, Subscribed};
-use crate::model::Token;
+use crate::model::{Cursor, Token};
 use crate::nginx::answer::{self, Sent};
 use crate::nginx::location::Location;
 use crate::nginx::peer::Peer;
@@ -18,11 +18,12 @@ use crate::nginx::subscriber::asking::{Asked, read_backlog, value};
 use crate::nginx::subscriber::forgetting::forget_header;
 use crate::nginx::worker::{self, Worker};
 use crate::nginx::{clock, departing, faults, request_pool, respond, settings};
-use crate::session::Padding;
 use crate::session::departure::Reason;
 use crate::session::link::{Host, Way};
 use crate::session::paging::Portion;
 use crate::session::stream::{Opening, Times};
+use crate::session::{Framing, Padding};
+use crate::wire::sse;
 
 /// Registers the subscriber and sends what there is to send at once.
 pub(super) fn start(
@@ -45,6 +46,9 @@ pub(super) fn start(
     let token = admit(request, location, |client| {
         audience.admit_stream(client, form, asked.has_many_channels(), None)
     })?;
+    if location.has_cursors {
+        audience.put_in_order(token);
+    }
     let opened = match asked.subscribe(worker, location, token, form, Stay::Live, false) {
         Ok(subscribed) => {
             audience.accept(token, subscribed.gap());
@@ -72,7 +76,7 @@ fn open(
     token: Token,
     subscribed: Subscribed,
 ) -> Result<Option<ngx_int_t>, NoMemory> {
-    respond::tell_gap(request, location, subscribed.gap())?;
+    respond::tell(request, location, subscribed.gap(), None)?;
     // What nginx does with the body is known once the header is sent.
     if let Some(code) = respond::open(request, location)? {
         return Ok(Some(code));
@@ -106,13 +110,19 @@ pub(super) fn begin(
 ) {
     let audience = &worker.audience;
     let frames_chunks = portion.is_chunked();
+    let mut beginning = Beginning::of(location);
+    let since = subscribed.since().and_then(|since| worker.cursor(location, since));
     let rest = audience.form_of(token).and_then(|form| {
         let replayed = read_backlog(worker, &mut subscribed, &mut |message| {
             faults::point("backlog");
+            let place = || since.or(message.cursor().map(Cursor::before));
+            beginning.push(&mut portion, place);
             portion.push(&form, message)
         });
         replayed.rest
     });
+    // Without an old message.
+    beginning.push(&mut portion, || since.or(worker.cursor(location, subscribed.place())));
     audience.open(token, Opening { way, frames_chunks, portion, rest });
     if worker::is_exiting() {
         worker.leave(token);
@@ -125,6 +135,37 @@ pub(super) fn begin(
             ttl_msec: location.connection_ttl_msec,
         };
         audience.begin_times(token, times, clock::now_msec());
+    }
+}
+
+/// What an event stream begins with, before its first message.
+struct Beginning {
+    retry_msec: Option<usize>,
+    has_place: bool,
+}
+
+impl Beginning {
+    fn of(location: &Location) -> Self {
+        let is_event_stream = location.layout.form().framing() == Framing::EventSource;
+        Self {
+            retry_msec: location.retry_msec.filter(|_| is_event_stream),
+            has_place: location.has_cursors && is_event_stream,
+        }
+    }
+
+    /// Appends it, unless that was done.
+    fn push(&mut self, portion: &mut Portion, place: impl FnOnce() -> Option<Cursor>) {
+        let retry_msec = self.retry_msec.take().map(|msec| {
+            // Up to half of it more, so that a crowd does not come back at once.
+            // SAFETY: takes nothing; nginx has seeded it for this process.
+            let random = u64::from(unsafe { libc::rand() }.cast_unsigned());
+            msec as u64 + random % (msec as u64 / 2 + 1)
+        });
+        let has_place = core::mem::take(&mut self.has_place);
+        if retry_msec.is_some() || has_place {
+            let place = if has_place { place() } else { None };
+            portion.push_other(|out| sse::open(retry_msec, place.as_ref(), out));
+        }
     }
 }
 

@@ -72,6 +72,9 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
     let token = admit(request, location, |client| {
         audience.admit_stream(client, form, asked.has_many_channels(), Some(input))
     })?;
+    if location.has_cursors {
+        audience.put_in_order(token);
+    }
     let subscribed = if requested.is_empty() {
         Err(Refusal::NoChannelId)
     } else {
@@ -175,7 +178,7 @@ fn open(
     // For variables only: the 101 has these headers anyway.
     headers::add_no_cache(request)?;
     let gap = gap_of(&subscribed);
-    respond::tell_gap(request, location, gap)?;
+    respond::tell(request, location, gap, None)?;
     let gap = gap.map(|gap| (headers::GAP, gap.text()));
     let mut portion = Portion::new(false);
     portion.push_other(|out| {

@@ -8,10 +8,11 @@ use core::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::link::{End, SimLink};
-use crate::model::{DELETED_ID, PING_ID, Seconds, TIMEOUT_ID, Token};
+use crate::model::{Cursor, DELETED_ID, Gap, PING_ID, Seconds, TIMEOUT_ID, Token};
 use crate::session::departure::Reason;
 use crate::session::link::Way;
 use crate::session::{Framing, Layout};
+use crate::wire::cursor;
 use crate::wire::frame::{self, Opcode, code};
 
 /// How a client is served.
@@ -59,13 +60,16 @@ impl Kind {
     }
 
     /// A connection of this kind, to a location whose templates show where things begin and end.
-    pub(super) fn link(self) -> SimLink {
+    pub(super) fn link(self, has_cursors: bool) -> SimLink {
         let framing = self.framing();
-        let message: &[u8] = match framing {
-            Framing::Plain => b"[~channel~ ~id~ ~tag~ ~text~]",
-            Framing::EventSource | Framing::WebSocket => b"~channel~ ~id~ ~tag~ ~text~",
+        let message: &[u8] = match (framing, has_cursors) {
+            (Framing::Plain, false) => b"[~channel~ ~id~ ~tag~ ~text~]",
+            (_, false) => b"~channel~ ~id~ ~tag~ ~text~",
+            (Framing::Plain, true) => b"[~channel~ ~id~ ~cursor~ ~text~]",
+            (_, true) => b"~channel~ ~id~ ~cursor~ ~text~",
         };
-        let link = SimLink::new(Layout::new(framing, HEAD, message, FOOT));
+        let layout = Layout::new(framing, HEAD, message, FOOT);
+        let link = SimLink::new(if has_cursors { layout.with_cursors() } else { layout });
         link.chunks.set(self != Self::WebSocket);
         link
     }
@@ -115,6 +119,10 @@ pub(super) struct Client {
     pub(super) kind: Kind,
     pub(super) link: SimLink,
     pub(super) worker: usize,
+    /// It is told places, and nothing out of order.
+    pub(super) has_cursors: bool,
+    /// Why it does not get all old messages that it has asked for, if so.
+    pub(super) gap: Cell<Option<Gap>>,
     pub(super) token: Cell<Option<Token>>,
     pub(super) subscriptions: RefCell<Vec<Subscription>>,
     /// Old messages that the hub has handed out, by subscription and id.
@@ -147,7 +155,10 @@ pub(super) enum Item {
         channel: Vec<u8>,
         id: i64,
         text: Vec<u8>,
+        place: Option<Cursor>,
     },
+    /// An id of an event stream.
+    Id(Cursor),
     Notice {
         channel: Vec<u8>,
     },
@@ -159,10 +170,21 @@ pub(super) enum Item {
 
 impl Client {
     pub(super) fn new(kind: Kind, worker: usize) -> Self {
+        Self::of(kind, worker, false)
+    }
+
+    /// The client of a location with cursors.
+    pub(super) fn with_cursors(kind: Kind, worker: usize) -> Self {
+        Self::of(kind, worker, true)
+    }
+
+    fn of(kind: Kind, worker: usize, has_cursors: bool) -> Self {
         Self {
             kind,
-            link: kind.link(),
+            link: kind.link(has_cursors),
             worker,
+            has_cursors,
+            gap: Cell::new(None),
             token: Cell::new(None),
             subscriptions: RefCell::default(),
             old: RefCell::default(),
@@ -175,6 +197,11 @@ impl Client {
             was_timed_out: Cell::new(false),
             has_closed: Cell::new(false),
         }
+    }
+
+    /// Its messages come in one order over all its channels.
+    pub(super) fn is_ordered(&self) -> bool {
+        self.has_cursors && self.subscriptions.borrow().len() > 1
     }
 
     pub(super) fn number_of(&self, channel: &[u8]) -> Option<usize> {
@@ -201,7 +228,7 @@ impl Client {
         let mut messages = Vec::new();
         for item in &items {
             match item {
-                Item::Message { channel, id, text } => {
+                Item::Message { channel, id, text, .. } => {
                     let number = self.number_of(channel).expect("a channel that it asked for");
                     let subscriptions = self.subscriptions.borrow();
                     let published = &log[&subscriptions[number].channel];
@@ -239,7 +266,13 @@ impl Client {
         let lost = self.lost.borrow();
         let mut due = self.given.borrow().clone();
         // Those of one place stay as they were handed out.
-        due.sort_by_key(|given| (given.round, given.time, given.tag, given.is_notice));
+        let is_ordered = self.is_ordered();
+        let round = |given: &Given| if is_ordered { 0 } else { given.round };
+        due.sort_by_key(|given| (round(given), given.time, given.tag, given.is_notice));
+        if let Some(last) = due.iter().position(|given| is_ordered && given.is_notice) {
+            // That ends it.
+            due.truncate(last + 1);
+        }
         due.retain(|given| given.is_notice || !lost.contains(&given.channel));
         let due: Vec<(usize, i64)> = due.iter().map(|given| (given.channel, given.id)).collect();
         assert!(due.starts_with(live), "live messages {live:?} instead of {due:?}");
@@ -249,6 +282,8 @@ impl Client {
         let reason = self.reason();
         let is_orderly = match self.link.end() {
             None => is_settled,
+            // Others of them may have been held.
+            Some(_) if is_ordered => false,
             Some(End::Finished | End::Closed) => {
                 matches!(reason, Some(Reason::Ttl | Reason::Shutdown | Reason::Deleted))
             }
@@ -324,12 +359,17 @@ impl Client {
         match reason {
             Reason::Error => assert!(self.has_panicked.get(), "cut off for a panic of others"),
             Reason::Slow => {
-                let is_gone = self.kind.is_poll() && !self.lost.borrow().is_empty();
+                let ends = self.kind.is_poll() || self.is_ordered();
+                let is_gone = ends && !self.lost.borrow().is_empty();
                 assert!(self.is_cut_off() || is_gone, "cut off, but not slow");
             }
             Reason::SendTimeout => assert!(self.was_timed_out.get(), "it took something"),
             Reason::Deleted => {
                 let given = self.given.borrow();
+                if self.is_ordered() {
+                    assert!(given.iter().any(|given| given.is_notice), "all its channels live");
+                    return;
+                }
                 for number in 0..self.subscriptions.borrow().len() {
                     let is_told = |given: &Given| given.channel == number && given.is_notice;
                     assert!(given.iter().any(is_told), "a channel of it lives");
@@ -418,6 +458,11 @@ fn push_events<'a>(mut bytes: &'a [u8], items: &mut Vec<Item>) -> &'a [u8] {
             b": head" => Item::Head,
             b": foot" => Item::Foot,
             b": -1" => Item::Ping,
+            _ if line.starts_with(b"id: ") => {
+                // Alone at the beginning, and with each message.
+                bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
+                Item::Id(cursor::parse(&line[4..]).expect("a cursor"))
+            }
             _ => {
                 bytes = bytes.strip_prefix(b"\n").expect("a blank line ends the event");
                 parse_message(line.strip_prefix(b"data: ").expect("an event"))
@@ -463,12 +508,13 @@ fn parse_message(bytes: &[u8]) -> Item {
     let channel = parts.next().expect("a channel").to_vec();
     let id =
         parts.next().and_then(|id| core::str::from_utf8(id).ok()?.parse().ok()).expect("an id");
-    let text = parts.nth(1).expect("a text").to_vec();
+    let place = cursor::parse(parts.next().expect("a tag or a cursor"));
+    let text = parts.next().expect("a text").to_vec();
     match id {
         PING_ID => Item::Ping,
         TIMEOUT_ID => Item::TimedOut,
         DELETED_ID => Item::Notice { channel },
-        id => Item::Message { channel, id, text },
+        id => Item::Message { channel, id, text, place },
     }
 }
 

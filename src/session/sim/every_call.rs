@@ -9,7 +9,7 @@ use crate::model::Since;
 use crate::session::link::Way;
 use crate::wire::frame::Opcode;
 
-const EVERYTHING: Since<'_> = Since { time: Some(0), tag: Some(0), event_id: None };
+const EVERYTHING: Since<'_> = Since { time: Some(0), tag: Some(0), event_id: None, cursor: None };
 
 /// Who is in the history besides the one that has trouble.
 fn others(history: &mut History) {
@@ -40,6 +40,7 @@ type Old = (usize, usize);
 #[derive(Clone, Copy, Debug)]
 struct Trouble<'a> {
     kind: Kind,
+    has_cursors: bool,
     channels: &'a [&'a str],
     old: Old,
     fault: Fault,
@@ -49,7 +50,7 @@ struct Trouble<'a> {
 
 /// The history. `true`: the subscriber has come to its end without the call of this number.
 fn run(trouble: &Trouble<'_>, number: usize) -> bool {
-    let Trouble { kind, channels, old: (old, len), fault, plain } = *trouble;
+    let Trouble { kind, has_cursors, channels, old: (old, len), fault, plain } = *trouble;
     let _failing = Failing(format!("{trouble:?} at {number}"));
     let mut history = History::new((512 << 10) + 3 * old * len, 2);
     for number in 0..old {
@@ -59,7 +60,7 @@ fn run(trouble: &Trouble<'_>, number: usize) -> bool {
     others(&mut history);
     history.run_all();
 
-    let client = Client::new(kind, 0);
+    let client = if has_cursors { Client::with_cursors(kind, 0) } else { Client::new(kind, 0) };
     client.link.plain.borrow_mut().extend(plain);
     client.link.buffered_max.set(4000);
     client.link.fails_at(number, fault);
@@ -119,8 +120,9 @@ fn at_every_call(kind: Kind, old: Old) {
         Way::Filtered => &[&[true]],
     };
     for (plain, fault) in plains.iter().flat_map(|plain| FAULTS.map(|fault| (plain, fault))) {
-        for channels in [&["a"][..], &["b", "a"]] {
-            let trouble = Trouble { kind, channels, old, fault, plain };
+        let one = (false, &["a"][..]);
+        for (has_cursors, channels) in [one, (false, &["b", "a"]), (true, &["b", "a"])] {
+            let trouble = Trouble { kind, has_cursors, channels, old, fault, plain };
             let mut number = 0;
             while !run(&trouble, number) {
                 number += 1;

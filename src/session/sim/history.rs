@@ -279,6 +279,8 @@ impl History {
                     } else if is_over {
                         assert!(is_read || subscriber.is_dirty && goes_on, "it does not end");
                     }
+                    let is_held = records.held.has(token);
+                    assert!(!is_held || is_broken || goes_on, "what is held waits for ever");
                     let (waiting, allocated) = (stream.waiting(), stream.allocated());
                     assert!(waiting >= allocated, "{waiting} < {allocated}");
                 }

@@ -14,6 +14,7 @@ use core::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use crate::model::Seconds;
 use crate::session::Layout;
 use crate::session::departure::{Cut, Entry};
 use crate::session::frames::Terms;
@@ -136,6 +137,8 @@ pub(in crate::session) struct Connection {
     pub(in crate::session) end: RefCell<Option<End>>,
     /// The place that the header of a poll's answer has told.
     pub(in crate::session) announced: Cell<Option<Announced>>,
+    /// The exact place that an answer tells.
+    pub(in crate::session) place: Cell<Option<(Seconds, u64)>>,
 }
 
 impl core::ops::Deref for SimLink {
@@ -172,6 +175,7 @@ impl SimLink {
             entry: Cell::new(None),
             end: RefCell::default(),
             announced: Cell::new(None),
+            place: Cell::new(None),
         }))
     }
 

@@ -8,13 +8,14 @@ use core::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::client::{Client, Item, Kind, Name, frame};
+use super::client::{Client, Item, Kind, Name, Subscription, frame};
 use super::history::History;
 use super::link::{End, Fault, fail_rendering, set_portion};
 use super::worker::Worker;
 use crate::hub::Tick;
+use crate::hub::sim::LIFE;
 use crate::hub::sim::rng::Rng;
-use crate::model::{Now, Since};
+use crate::model::{Cursor, Now, Since};
 use crate::session::link::Way;
 use crate::wire::frame::Opcode;
 use crate::wire::resume::Announced;
@@ -31,10 +32,21 @@ struct Reader {
     had: BTreeMap<Name, Vec<i64>>,
 }
 
+/// A client that comes back again and again, in whatever mode, from the last place that it was told.
+struct Returner {
+    channels: Vec<Vec<u8>>,
+    place: Option<Cursor>,
+    client: Option<Rc<Client>>,
+    /// The last message that it has had of each channel, `None` if that cannot be known. Channels that have
+    /// come since have none.
+    had: BTreeMap<Name, Option<i64>>,
+}
+
 struct Random {
     history: History,
     rng: Rc<RefCell<Rng>>,
     readers: Vec<Reader>,
+    returners: Vec<Returner>,
     /// How often something goes wrong, of 10,000 calls.
     faults: usize,
     label: usize,
@@ -53,12 +65,18 @@ fn run(seed: u64) {
     }
     set_portion(*rng.pick(&[None, Some((100, 2)), Some((1000, 3)), Some((5000, 20))]));
     let rng = Rc::new(RefCell::new(rng));
-    let mut random = Random { history, rng, readers: Vec::new(), faults, label: 0 };
+    let mut random =
+        Random { history, rng, readers: Vec::new(), returners: Vec::new(), faults, label: 0 };
     random.change_rules();
     for _ in 0..random.below(4) {
         let channels = random.some_channels();
         let place = Announced { time: 0, tag: Some(0) };
         random.readers.push(Reader { channels, place, poll: None, had: BTreeMap::new() });
+    }
+    for _ in 0..random.below(4) {
+        let channels = random.some_channels();
+        let had = BTreeMap::new();
+        random.returners.push(Returner { channels, place: None, client: None, had });
     }
     random.run();
 }
@@ -95,7 +113,8 @@ impl Random {
         match self.below(100) {
             0..22 => self.publish(),
             22..34 => self.subscribe(),
-            34..40 => self.poll(),
+            34..37 => self.poll(),
+            37..40 => self.come_back(),
             40..62 => self.event(),
             62..72 => self.grant(),
             72..79 => self.client_acts(),
@@ -161,7 +180,11 @@ impl Random {
     }
 
     fn client(&self, kind: Kind) -> Client {
-        let client = Client::new(kind, self.worker());
+        self.unsure(Client::new(kind, self.worker()))
+    }
+
+    /// Its connection does as it likes.
+    fn unsure(&self, client: Client) -> Client {
         let link = &client.link;
         link.buffered_max.set(self.pick(&[500, 5000, 50_000, usize::MAX]));
         link.room.set(self.pick(&[usize::MAX, usize::MAX, 0, 1, 40, 3000]));
@@ -195,7 +218,7 @@ impl Random {
         let channels: Vec<_> = channels.iter().map(|id| (id.as_slice(), backtrack)).collect();
         let time = self.chance(30).then_some(0);
         let client = self.client(kind);
-        self.history.request(client, &channels, Since { time, tag: None, event_id: None });
+        self.history.request(client, &channels, Since { time, ..Since::default() });
     }
 
     /// A reader asks, if its last request has ended.
@@ -218,8 +241,71 @@ impl Random {
         let reader = &mut readers[number];
         let channels: Vec<_> = reader.channels.iter().map(|id| (id.as_slice(), None)).collect();
         let Announced { time, tag } = reader.place;
-        let since = Since { time: Some(time), tag, event_id: None };
+        let since = Since { time: Some(time), tag, ..Since::default() };
         reader.poll = Some(history.request(client, &channels, since));
+    }
+
+    /// One who has gone comes back.
+    fn come_back(&mut self) {
+        if self.returners.is_empty() {
+            return;
+        }
+        let number = self.below(self.returners.len());
+        let kind = self.pick(&Kind::ALL);
+        let worker = self.worker();
+        if !self.returners[number].take_items() {
+            return;
+        }
+        let client = self.unsure(Client::with_cursors(kind, worker));
+        self.come(number, client);
+    }
+
+    fn come(&mut self, number: usize, client: Client) {
+        let Self { history, returners, .. } = self;
+        let returner = &mut returners[number];
+        let channels: Vec<_> = returner.channels.iter().map(|id| (id.as_slice(), None)).collect();
+        let since = Since { cursor: returner.place, ..Since::default() };
+        let client = history.request(client, &channels, since);
+        let is_first = returner.place.is_none();
+        if is_first || client.gap.get().is_some() {
+            let subscriptions = client.subscriptions.borrow();
+            for had in returner.had.values_mut() {
+                *had = None;
+            }
+            for Subscription { channel, after } in &*subscriptions {
+                let after = Some(*after as i64).filter(|_| is_first);
+                returner.had.insert(channel.clone(), after);
+            }
+        }
+        returner.client = Some(client);
+    }
+
+    /// All returners have had all that there is, each once and in order.
+    fn check_returners(&mut self) {
+        for number in 0..self.returners.len() {
+            let client = self.returners[number].client.as_ref();
+            if let Some(client) = client.filter(|client| !client.link.has_ended()) {
+                self.history.workers[client.worker].end_request(client, End::Vanished);
+            }
+            assert!(self.returners[number].take_items(), "it has gone");
+            for _ in 0..1000 {
+                let place = self.returners[number].place;
+                let worker = self.punctual();
+                self.come(number, Client::with_cursors(Kind::Poll(false), worker));
+                self.history.settle();
+                let returner = &mut self.returners[number];
+                let client = Rc::clone(returner.client.as_ref().expect("it is there"));
+                assert!(returner.take_items(), "a poll is answered at once");
+                if place.is_some() && returner.place == place {
+                    for Subscription { channel, after } in &*client.subscriptions.borrow() {
+                        let had = returner.had.get(channel).copied().unwrap_or(Some(0));
+                        let has_all = had.is_none_or(|had| had == *after as i64);
+                        assert!(has_all, "{channel:?}: it has had {had:?} of {after}");
+                    }
+                    break;
+                }
+            }
+        }
     }
 
     fn event(&self) {
@@ -340,6 +426,7 @@ impl Random {
             }
             self.check_reader(number);
         }
+        self.check_returners();
     }
 
     /// A worker whose clock is right: for others, messages are stored a little longer.
@@ -367,6 +454,78 @@ impl Random {
                     "{channel:?} {id} was never sent"
                 );
             }
+        }
+    }
+}
+
+impl Returner {
+    /// Looks at what it has got, if its request has ended. `false`: it has not.
+    fn take_items(&mut self) -> bool {
+        let Some(client) = &self.client else { return true };
+        let end = client.link.end();
+        if end.is_none() {
+            return false;
+        }
+        let client = self.client.take().expect("it is there");
+        let told = match end {
+            Some(End::Answered(..) | End::Finished) if client.kind.is_poll() => {
+                client.link.place.get()
+            }
+            // What ends in the middle tells nothing.
+            _ if client.kind.is_poll() => return true,
+            _ => None,
+        };
+        let (mut last, mut old) = (self.place, 0);
+        for item in client.items() {
+            let (channel, id, place) = match item {
+                Item::Id(place) => {
+                    self.place = Some(place);
+                    continue;
+                }
+                Item::Message { channel, id, place, .. } => (channel, id, place),
+                _ => continue,
+            };
+            let place = place.expect("a cursor");
+            let order = |place: Cursor| (place.time, place.tag);
+            let is_later = last.is_none_or(|last| order(last) < order(place));
+            assert!(is_later, "{place:?} behind {last:?}");
+            (last, self.place) = (Some(place), Some(place));
+            let number = client.number_of(&channel).expect("a channel of it");
+            let Subscription { channel: name, after } =
+                client.subscriptions.borrow()[number].clone();
+            let is_old = id <= after as i64;
+            if is_old {
+                old += 1;
+            } else {
+                self.pass_told(&client);
+            }
+            let is_told = client.gap.get().is_some() && is_old;
+            let had = self.had.entry(name).or_insert(Some(0));
+            let is_next = had.is_none_or(|had| id == had + 1 || is_told && id > had);
+            assert!(is_next, "{channel:?}: {id} behind {had:?}, and no gap was told");
+            *had = Some(id);
+        }
+        if let Some((time, tag)) = told {
+            let told = Cursor { life: LIFE, time, tag };
+            assert!(last.is_none_or(|last| (last.time, last.tag) <= (time, tag)), "{told:?}");
+            self.place = Some(told);
+            self.pass_told(&client);
+        }
+        if old == client.old.borrow().len() && client.unread.borrow().is_empty() {
+            self.pass_told(&client);
+        }
+        true
+    }
+
+    /// It is told a place behind all old messages. If it was told of a gap, that was one of those it has not
+    /// had.
+    fn pass_told(&mut self, client: &Client) {
+        if client.gap.get().is_none() {
+            return;
+        }
+        for Subscription { channel, after } in &*client.subscriptions.borrow() {
+            let had = self.had.entry(channel.clone()).or_insert(None);
+            *had = had.map(|had| had.max(*after as i64));
         }
     }
 }

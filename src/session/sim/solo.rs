@@ -65,7 +65,7 @@ pub(in crate::session) struct Answers {
     pub(in crate::session) portions: Cell<usize>,
     /// Time and tag of the oldest message that is not handed out.
     pub(in crate::session) oldest: Cell<Option<(Seconds, u64)>>,
-    pub(in crate::session) resume_from: Cell<Seconds>,
+    pub(in crate::session) resume_from: Cell<(Seconds, u64)>,
     pub(in crate::session) has_rounds: Cell<bool>,
     /// What is given is not all that there is of the channel.
     pub(in crate::session) more: Cell<bool>,
@@ -98,7 +98,7 @@ impl Solo {
             pinned: Cell::new(0),
             portions: Cell::new(0),
             oldest: Cell::new(None),
-            resume_from: Cell::new(500),
+            resume_from: Cell::new((500, 0)),
             has_rounds: Cell::new(true),
             more: Cell::new(false),
             publishes: Cell::new(Ok(1)),
@@ -172,7 +172,7 @@ impl Solo {
         let token = self.audience.admit_poll(link.clone(), form, has_many_channels, poll);
         self.audience.accept(token, None);
         self.calls_back(&link, token);
-        self.audience.wait(token, 0, None, NOW_MSEC);
+        self.audience.wait(token, (0, 0), None, NOW_MSEC);
         (token, link)
     }
 
@@ -218,7 +218,7 @@ impl Solo {
 
     /// Everybody is written to, and as many rounds follow as are asked for.
     pub(in crate::session) fn write(&self) {
-        self.serve(|| self.audience.settle_round());
+        self.serve(|| self.audience.settle_round(self));
         self.goes_on.set(true);
         while self.goes_on.take() {
             self.serve(|| self.audience.go_on(self));
@@ -356,7 +356,11 @@ impl Host for Solo {
         self.oldest.get().is_some_and(|oldest| oldest < order)
     }
 
-    fn resume_from(&self, _: Token) -> Seconds {
+    fn oldest_unread(&self, _: Token) -> Option<(Seconds, u64)> {
+        self.oldest.get()
+    }
+
+    fn resume_from(&self, _: Token) -> (Seconds, u64) {
         self.resume_from.get()
     }
 
@@ -418,6 +422,7 @@ pub(in crate::session) fn depart(departure: Departure<SimLink>) {
                 assert_eq!((copied.len(), &copied), (len, &shown.concat()), "both ways to send it");
                 copied
             });
+            link.place.set(Some(answer.place));
             End::Answered(answer.announced, body)
         }
         How::Cut(cut) => End::Cut(cut),

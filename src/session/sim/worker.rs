@@ -13,7 +13,7 @@ use super::link::{End, Injected, SimLink};
 use super::solo::depart;
 use crate::hub::sim::World;
 use crate::hub::{self, Hub, News, Post, Refusal, Rules, Stay, Subscribe, Subscribed};
-use crate::model::{DELETED_ID, Message, Now, Seconds, Since, Token};
+use crate::model::{Cursor, DELETED_ID, Message, Now, Seconds, Since, Token};
 use crate::session::audience::{Audience, Mode, State};
 use crate::session::departure::{Cut, Departure, Entry, Reason};
 use crate::session::fanout::Fanout;
@@ -26,6 +26,7 @@ use crate::session::stream::{Opening, Times};
 use crate::wire::frame;
 use crate::wire::jsonp::Callback;
 use crate::wire::resume::Announced;
+use crate::wire::sse;
 
 /// The zone, its workers' hubs, and what is known about all of it.
 pub(super) struct Ground {
@@ -277,7 +278,7 @@ impl Worker {
                 break;
             }
         }
-        self.serve(Audience::settle_round);
+        self.serve(|audience| audience.settle_round(self));
         self.serve(|audience| audience.go_on(self));
         more
     }
@@ -311,7 +312,8 @@ impl Worker {
     fn note(&self, token: Token, messages: &[Message<'_>], deleted_at: Option<(Seconds, u64)>) {
         let client = self.ground.client(self.number, token).expect("a listener is there");
         let (state, waiting) = self.look(token);
-        if waiting.is_some_and(|waiting| waiting > client.link.buffered_max.get()) {
+        let held = self.audience.records.borrow().held.cost(token);
+        if waiting.unwrap_or(0).max(held) > client.link.buffered_max.get() {
             client.was_overfull.set(true);
             return;
         }
@@ -437,11 +439,13 @@ impl Asked<'_> {
             events_channel_allowed: true,
             stay,
             bounded,
+            ordered: self.client.has_cursors,
             form,
             token,
         };
         self.worker.operate(|hub, rules, now| {
             let subscribed = hub.subscribe(&request, rules, now)?;
+            self.client.gap.set(subscribed.gap());
             let infos = self.channels.iter().map(|(id, _)| hub.info(id).expect("it exists"));
             let subscriptions = infos.map(|info| Subscription {
                 channel: (info.id, info.created),
@@ -464,6 +468,9 @@ impl Asked<'_> {
         let input = is_websocket.then(Vec::new);
         let token = audience.admit_stream(link.clone(), form, self.has_many_channels(), input);
         self.admitted(token);
+        if client.has_cursors {
+            audience.put_in_order(token);
+        }
         let subscribed = self.subscribe(token, form, Stay::Live, false);
         let frames_chunks = client.kind.way() == crate::session::link::Way::Direct && !is_websocket;
         let mut portion = Portion::new(frames_chunks);
@@ -502,12 +509,24 @@ impl Asked<'_> {
         let audience = &worker.audience;
         let frames_chunks = portion.is_chunked();
         let form = audience.form_of(token).expect("it is there");
+        let mut begins = client.has_cursors && matches!(client.kind, Kind::EventSource(_));
+        let cursor = |place| worker.operate(|hub, _, _| hub.cursor(place));
+        let since = subscribed.since().map(cursor);
+        let zone = cursor(subscribed.place());
+        let mut begin = |portion: &mut Portion, place: Cursor| {
+            if core::mem::take(&mut begins) {
+                portion.push_other(|out| sse::open(None, Some(&place), out));
+            }
+        };
         let replayed = worker.operate(|hub, _, now| {
             hub.read_backlog(&mut subscribed, now, &mut |message| {
                 note_old(client, message);
+                let first = message.cursor().expect("a message").before();
+                begin(&mut portion, since.unwrap_or(first));
                 portion.push(&form, message)
             })
         });
+        begin(&mut portion, since.unwrap_or(zone));
         let rest = self.rest(replayed.rest);
         audience.open(token, Opening { way: client.kind.way(), frames_chunks, portion, rest });
         if worker.is_exiting.get() {
@@ -571,6 +590,8 @@ impl Asked<'_> {
                     if let Some((time, tag)) = replayed.newest {
                         announced.contribute(time, tag);
                     }
+                    let place = replayed.newest.unwrap_or(subscribed.place());
+                    client.link.place.set(Some(place));
                     client.link.announced.set(Some(announced));
                     let count = replayed.messages as usize;
                     let Some(rest) = self.rest(replayed.rest) else {
@@ -594,11 +615,12 @@ impl Asked<'_> {
                 }
                 Step::NotModified => {
                     audience.answered(token, 0);
+                    client.link.place.set(Some(subscribed.place()));
                     break End::Answered(announced, None);
                 }
                 Step::LookAgain => worker.leave(token),
                 Step::Wait => {
-                    let asked_at = subscribed.second();
+                    let asked_at = subscribed.place();
                     audience.wait(token, asked_at, Some(5000), worker.ground.now_msec.get());
                     if worker.is_exiting.get() {
                         if let Some(departure) = audience.answer_now(worker, token) {
@@ -674,7 +696,11 @@ impl Host for Worker {
         self.operate(|hub, _, _| hub.has_older(token, order))
     }
 
-    fn resume_from(&self, token: Token) -> Seconds {
+    fn oldest_unread(&self, token: Token) -> Option<(Seconds, u64)> {
+        self.operate(|hub, _, _| hub.oldest_unread(token))
+    }
+
+    fn resume_from(&self, token: Token) -> (Seconds, u64) {
         self.operate(|hub, _, now| hub.resume_from(token, now))
     }
 

@@ -15,6 +15,10 @@ pub(super) struct Pending {
     /// The messages that were read of it, and the rest when there was no room for more.
     pub(super) got: Vec<(Id, u64, Posted)>,
     pub(super) rest: Option<Rest>,
+    /// The places of these messages.
+    pub(super) places: Vec<(Seconds, u64)>,
+    /// They come in the order of publishing, and not one channel after the other.
+    pub(super) is_ordered: bool,
     /// How many messages of it were read at first.
     pub(super) first: usize,
     /// For each channel: the selected ids with and without expired messages.
@@ -34,7 +38,7 @@ impl Sim {
         let room = if self.rng.chance(40) { 1 + self.rng.below(4) } else { usize::MAX };
         let (is_first, before) = (pending.rest.is_none(), pending.got.len());
         let outcome = self.on(pending.worker, death, |hub, rules, now| {
-            let got = &mut pending.got;
+            let (got, places) = (&mut pending.got, &mut pending.places);
             let mut count = 0;
             let mut each = |message: &Message<'_>| {
                 let posted = Posted {
@@ -43,6 +47,7 @@ impl Sim {
                     store: true,
                 };
                 got.push((message.channel.to_vec(), message.id as u64, posted));
+                places.push((message.time, message.tag));
                 count += 1;
                 count < room
             };
@@ -91,16 +96,24 @@ impl Sim {
 
     /// `lagged`: it was not read to its end, because the next message was gone.
     fn check_backlog(&self, pending: &Pending, lagged: bool) {
-        let got = &pending.got;
+        let mut got: Vec<_> = pending.got.iter().enumerate().collect();
+        if pending.is_ordered {
+            assert!(pending.places.is_sorted(), "old messages out of order");
+            let number = |id: &Id| {
+                let of = |(number, _): &(usize, _)| self.model.channels[*number].id == *id;
+                pending.expected.iter().position(of)
+            };
+            got.sort_by_key(|(_, message)| number(&message.0));
+        }
         let mut rest = got.as_slice();
         for (number, expected) in &pending.expected {
             let channel = &self.model.channels[*number];
-            let count = rest.iter().take_while(|message| message.0 == channel.id).count();
-            let at_first = pending.first.saturating_sub(got.len() - rest.len()).min(count);
+            let count = rest.iter().take_while(|(_, message)| message.0 == channel.id).count();
             let (mine, others) = rest.split_at(count);
+            let at_first = mine.iter().take_while(|(at, _)| *at < pending.first).count();
             rest = others;
-            let ids: Vec<u64> = mine.iter().map(|message| message.1).collect();
-            for (_, id, posted) in mine {
+            let ids: Vec<u64> = mine.iter().map(|(_, message)| message.1).collect();
+            for (_, (_, id, posted)) in mine {
                 let published = channel.log.get(*id as usize - 1).expect("it was published");
                 if let Some(content) = &published.content {
                     assert_eq!(posted.text, content.text, "a backlog is spoilt");

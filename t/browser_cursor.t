@@ -1,0 +1,70 @@
+# A browser's own EventSource, over one channel and over two, sees each message once and in order, while nginx is reloaded
+# and its workers are killed.
+#
+# Proves protocol.md: cursors, event-stream; directives.md: push_stream_cursor, push_stream_retry.
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::Nginx::PushStream;
+use Test::Nginx::PushStream::Browser;
+
+Test::More::plan(skip_all => 'chromedriver is not installed') unless Test::Nginx::PushStream::Browser->available;
+
+my $t = Test::Nginx::PushStream->new(workers => 2)->http(<<'EOC');
+    push_stream_shared_memory_size 8m;
+    push_stream_channels_path $arg_id;
+    push_stream_store_messages on;
+    types { text/html html; }
+    server {
+        listen 127.0.0.1:%%PORT_8080%%;
+        location /pub   { push_stream_publisher; }
+        location /ev    { push_stream_subscriber eventsource; push_stream_cursor on; push_stream_retry 20ms; }
+        location /stats { push_stream_channels_statistics; }
+        location /page  { root %%TESTDIR%%; }
+    }
+EOC
+my $dir = $t->dir;
+mkdir "$dir/page";
+$t->write_file('page/index.html', <<'HTML');
+<!DOCTYPE html><title>push</title><script>
+var got = { one: [], two: [] };
+new EventSource('/ev?id=a').onmessage = e => got.one.push(+e.data);
+new EventSource('/ev?id=a/b').onmessage = e => got.two.push(+e.data);
+</script>
+HTML
+chmod 0755, $dir, "$dir/page";
+$t->run;
+
+my $browser = Test::Nginx::PushStream::Browser->new($dir);
+$browser->open('http://127.0.0.1:' . $t->port(8080) . '/page/index.html');
+$t->wait_subscribers('/stats?id=a', 2);
+
+my $count = 0;
+my (@one, @two);
+
+sub publish_some {
+    my $pub = $t->client;
+    for (1 .. 250) {
+        my $id = ++$count % 3 ? 'a' : 'b';
+        $t->publish("/pub?id=$id", $count, client => $pub);
+        push @one, $count if $id eq 'a';
+        push @two, $count;
+    }
+    $pub->close;
+    return;
+}
+
+for (1 .. 3) {
+    publish_some();
+    $t->reload;
+    publish_some();
+    $t->kill_worker($_) for ($t->worker_pids)[0];
+}
+publish_some();
+my $got;
+$t->wait_for(sub { $got = $browser->run('return got'); ($got->{one}[-1] // 0) == $one[-1] && ($got->{two}[-1] // 0) == $two[-1] },
+    'the last message of each', 30);
+is_deeply($got->{one}, \@one, 'one channel');
+is_deeply($got->{two}, \@two, 'two channels, in the order of publishing');
+$browser->quit;
+$t->done();
