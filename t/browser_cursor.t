@@ -27,9 +27,14 @@ my $dir = $t->dir;
 mkdir "$dir/page";
 $t->write_file('page/index.html', <<'HTML');
 <!DOCTYPE html><title>push</title><script>
-var got = { one: [], two: [] };
-new EventSource('/ev?id=a').onmessage = e => got.one.push(+e.data);
-new EventSource('/ev?id=a/b').onmessage = e => got.two.push(+e.data);
+var got = { one: [], two: [], cuts: 0 };
+function read(url, into) {
+    var source = new EventSource(url);
+    source.onmessage = e => into.push(+e.data);
+    source.onerror = () => got.cuts++;
+}
+read('/ev?id=a', got.one);
+read('/ev?id=a/b', got.two);
 </script>
 HTML
 chmod 0755, $dir, "$dir/page";
@@ -44,7 +49,7 @@ my (@one, @two);
 
 sub publish_some {
     my $pub = $t->client;
-    for (1 .. 250) {
+    for (1 .. 1000) {
         my $id = ++$count % 3 ? 'a' : 'b';
         $t->publish("/pub?id=$id", $count, client => $pub);
         push @one, $count if $id eq 'a';
@@ -54,17 +59,18 @@ sub publish_some {
     return;
 }
 
-for (1 .. 3) {
+for (1 .. 5) {
     publish_some();
     $t->reload;
     publish_some();
     $t->kill_worker($_) for ($t->worker_pids)[0];
 }
-publish_some();
 my $got;
 $t->wait_for(sub { $got = $browser->run('return got'); ($got->{one}[-1] // 0) == $one[-1] && ($got->{two}[-1] // 0) == $two[-1] },
     'the last message of each', 30);
+is(scalar @two, 10_000, 'messages');
 is_deeply($got->{one}, \@one, 'one channel');
 is_deeply($got->{two}, \@two, 'two channels, in the order of publishing');
+cmp_ok($got->{cuts}, '>=', 5, "connections were cut: $got->{cuts}");
 $browser->quit;
 $t->done();
