@@ -41,11 +41,12 @@ mod threads;
 
 pub use backlog::{Lagged, Reading, Replayed, Rest};
 pub use deliver::News;
+pub use gap::Missing;
 pub use publish::Post;
 pub use refusal::Refusal;
 #[cfg(fuzzing)]
 pub use sim::fuzz_history;
-pub use subscribe::{Stay, Subscribe, Subscribed};
+pub use subscribe::{Beginning, Stay, Subscribe, Subscribed};
 pub use sweep::Tick;
 
 /// At most so many pieces of memory are freed between two attempts to get some.

@@ -1,6 +1,6 @@
 //! Channels: their logs of messages, and the list of channels that may be idle.
 
-use crate::model::{Gap, Seconds};
+use crate::model::{Gap, Latest, Seconds};
 use crate::store::arena::{Handle, Link, Record, UNIT, W32, W64};
 use crate::store::interest::Interest;
 use crate::store::message::{Message, STORED, TAG_MAX};
@@ -108,6 +108,16 @@ impl Channel {
         u64::from(self.hash.get())
     }
 
+    /// Its number among all channels of the zone that were ever made, as cursors name it.
+    pub(crate) fn number(&self) -> u32 {
+        self.created.get() as u32
+    }
+
+    /// Its newest message.
+    pub(crate) fn latest(&self) -> Latest {
+        Latest { channel: self.number(), id: self.published.get() }
+    }
+
     /// How many messages it stores.
     pub(crate) fn stored(&self) -> u64 {
         u64::from(self.stored.get())
@@ -141,13 +151,17 @@ impl Store {
 
     /// Time and tag of the newest message that a channel no longer has, and why. `None`: it has all.
     pub(crate) fn lost(&self, channel: &Channel) -> Option<((Seconds, u64), Gap)> {
-        let lost = channel.lost.get();
-        if lost == 0 {
-            return None;
-        }
         let reason = (channel.flags.get() >> REASON_SHIFT) as usize % REASONS.len();
-        let time = self.seconds_of((lost >> 32) as u32);
-        Some(((time, lost & TAG_MAX), REASONS[reason]))
+        Some((self.unpacked(channel.lost.get())?, REASONS[reason]))
+    }
+
+    /// Time and tag of the newest message that removed channels had whose ids have such a hash.
+    pub(crate) fn former_place(&self, hash: u64) -> Option<(Seconds, u64)> {
+        self.unpacked(self.former(hash).lost.get())
+    }
+
+    fn unpacked(&self, word: u64) -> Option<(Seconds, u64)> {
+        (word != 0).then(|| (self.seconds_of((word >> 32) as u32), word & TAG_MAX))
     }
 
     /// A place in one word. Places compare as their words do.

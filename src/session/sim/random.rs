@@ -8,14 +8,14 @@ use core::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::client::{Client, Item, Kind, Name, Subscription, frame};
+use super::client::{Client, Item, Kind, Log, Name, Published, Subscription, frame};
 use super::history::History;
 use super::link::{End, Fault, fail_rendering, set_portion};
 use super::worker::Worker;
 use crate::hub::Tick;
 use crate::hub::sim::LIFE;
 use crate::hub::sim::rng::Rng;
-use crate::model::{Cursor, Now, Since};
+use crate::model::{Cursor, Latest, Now, Since};
 use crate::session::link::Way;
 use crate::wire::frame::Opcode;
 use crate::wire::resume::Announced;
@@ -40,6 +40,9 @@ struct Returner {
     /// The last message that it has had of each channel, `None` if that cannot be known. Channels that have
     /// come since have none.
     had: BTreeMap<Name, Option<i64>>,
+    /// What it is told of the messages that it misses: the number of its subscription, the id at its place, and
+    /// how many are missing.
+    counted: Vec<(usize, u64, u64)>,
 }
 
 struct Random {
@@ -76,7 +79,13 @@ fn run(seed: u64) {
     for _ in 0..random.below(4) {
         let channels = random.some_channels();
         let had = BTreeMap::new();
-        random.returners.push(Returner { channels, place: None, client: None, had });
+        random.returners.push(Returner {
+            channels,
+            place: None,
+            client: None,
+            had,
+            counted: vec![],
+        });
     }
     random.run();
 }
@@ -253,7 +262,7 @@ impl Random {
         let number = self.below(self.returners.len());
         let kind = self.pick(&Kind::ALL);
         let worker = self.worker();
-        if !self.returners[number].take_items() {
+        if !self.returners[number].take_items(&self.history.ground.log.borrow()) {
             return;
         }
         let client = self.unsure(Client::with_cursors(kind, worker));
@@ -267,6 +276,15 @@ impl Random {
         let since = Since { cursor: returner.place, ..Since::default() };
         let client = history.request(client, &channels, since);
         let is_first = returner.place.is_none();
+        returner.counted.clear();
+        for (channel, _, count) in &*client.missing.borrow() {
+            let number = client.number_of(channel).expect("a channel of it");
+            let name = client.subscriptions.borrow()[number].channel.clone();
+            if let (Some(count), Some(place)) = (*count, returner.place) {
+                let log = history.ground.log.borrow();
+                returner.counted.push((number, up_to(&place, log.get(&name)), count));
+            }
+        }
         if is_first || client.gap.get().is_some() {
             let subscriptions = client.subscriptions.borrow();
             for had in returner.had.values_mut() {
@@ -287,7 +305,10 @@ impl Random {
             if let Some(client) = client.filter(|client| !client.link.has_ended()) {
                 self.history.workers[client.worker].end_request(client, End::Vanished);
             }
-            assert!(self.returners[number].take_items(), "it has gone");
+            assert!(
+                self.returners[number].take_items(&self.history.ground.log.borrow()),
+                "it has gone"
+            );
             for _ in 0..1000 {
                 let place = self.returners[number].place;
                 let worker = self.punctual();
@@ -295,7 +316,10 @@ impl Random {
                 self.history.settle();
                 let returner = &mut self.returners[number];
                 let client = Rc::clone(returner.client.as_ref().expect("it is there"));
-                assert!(returner.take_items(), "a poll is answered at once");
+                assert!(
+                    returner.take_items(&self.history.ground.log.borrow()),
+                    "a poll is answered at once"
+                );
                 if place.is_some() && returner.place == place {
                     for Subscription { channel, after } in &*client.subscriptions.borrow() {
                         let had = returner.had.get(channel).copied().unwrap_or(Some(0));
@@ -460,7 +484,7 @@ impl Random {
 
 impl Returner {
     /// Looks at what it has got, if its request has ended. `false`: it has not.
-    fn take_items(&mut self) -> bool {
+    fn take_items(&mut self, log: &Log) -> bool {
         let Some(client) = &self.client else { return true };
         let end = client.link.end();
         if end.is_none() {
@@ -479,6 +503,7 @@ impl Returner {
         for item in client.items() {
             let (channel, id, place) = match item {
                 Item::Id(place) => {
+                    check_latest(&place, log);
                     self.place = Some(place);
                     continue;
                 }
@@ -486,6 +511,7 @@ impl Returner {
                 _ => continue,
             };
             let place = place.expect("a cursor");
+            check_latest(&place, log);
             let order = |place: Cursor| (place.time, place.tag);
             let is_later = last.is_none_or(|last| order(last) < order(place));
             assert!(is_later, "{place:?} behind {last:?}");
@@ -505,13 +531,24 @@ impl Returner {
             assert!(is_next, "{channel:?}: {id} behind {had:?}, and no gap was told");
             *had = Some(id);
         }
-        if let Some((time, tag)) = told {
-            let told = Cursor { life: LIFE, time, tag };
-            assert!(last.is_none_or(|last| (last.time, last.tag) <= (time, tag)), "{told:?}");
+        if let Some(told) = told {
+            let place = told.place;
+            let told = told.cursor(LIFE);
+            check_latest(&told, log);
+            assert!(last.is_none_or(|last| (last.time, last.tag) <= place), "{told:?}");
             self.place = Some(told);
             self.pass_told(&client);
         }
         if old == client.old.borrow().len() && client.unread.borrow().is_empty() {
+            // Otherwise it has not been given all that was counted.
+            let is_cut = client.has_panicked.get() || client.has_lagged.get();
+            let has_all = !is_cut && client.lost.borrow().is_empty();
+            let counted = core::mem::take(&mut self.counted);
+            for (number, from, count) in counted.into_iter().filter(|_| has_all) {
+                let given = client.old.borrow().iter().filter(|(of, _)| *of == number).count();
+                let after = client.subscriptions.borrow()[number].after;
+                assert_eq!(count + from + given as u64, after, "{number}: {count} are missing");
+            }
             self.pass_told(&client);
         }
         true
@@ -528,6 +565,20 @@ impl Returner {
             *had = had.map(|had| had.max(*after as i64));
         }
     }
+}
+
+/// The message of one channel that a cursor has is the newest one of it up to its place.
+fn check_latest(place: &Cursor, log: &Log) {
+    let Some(Latest { channel, id }) = place.latest else { return };
+    let published = log.iter().find(|((_, created), _)| *created == u64::from(channel));
+    assert_eq!(id, up_to(place, published.map(|(_, published)| published)), "{place:?}");
+}
+
+/// Id of a channel's newest message up to this place.
+fn up_to(place: &Cursor, published: Option<&Vec<Published>>) -> u64 {
+    let order = (place.time, place.tag);
+    let published = published.map_or(&[][..], Vec::as_slice);
+    published.iter().filter(|message| message.place <= order).count() as u64
 }
 
 impl Reader {

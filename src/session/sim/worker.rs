@@ -11,9 +11,10 @@ use std::rc::Rc;
 use super::client::{Client, Given, Kind, Log, Published, SWITCHING, Subscription};
 use super::link::{End, Injected, SimLink};
 use super::solo::depart;
+use crate::hub::sim::LIFE;
 use crate::hub::sim::World;
 use crate::hub::{self, Hub, News, Post, Refusal, Rules, Stay, Subscribe, Subscribed};
-use crate::model::{Cursor, DELETED_ID, Message, Now, Seconds, Since, Token};
+use crate::model::{DELETED_ID, Message, Now, Reached, Seconds, Since, Token};
 use crate::session::audience::{Audience, Mode, State};
 use crate::session::departure::{Cut, Departure, Entry, Reason};
 use crate::session::fanout::Fanout;
@@ -103,7 +104,8 @@ impl Ground {
                 let Some(info) = hub.info(id) else { continue };
                 let log = &mut *self.log.borrow_mut();
                 let log = log.entry((id.to_vec(), info.created)).or_default();
-                log.push(Published { text: text.to_vec(), is_stored });
+                let place = hub.last_place_of(id).expect("it exists");
+                log.push(Published { text: text.to_vec(), is_stored, place });
                 assert_eq!(log.len() as u64, info.published, "a message was not noted");
             }
             Ok(channels.len())
@@ -446,6 +448,9 @@ impl Asked<'_> {
         self.worker.operate(|hub, rules, now| {
             let subscribed = hub.subscribe(&request, rules, now)?;
             self.client.gap.set(subscribed.gap());
+            let told = subscribed.missing().iter();
+            let told = told.map(|m| (m.channel.to_vec(), m.reason, m.count));
+            *self.client.missing.borrow_mut() = told.collect();
             let infos = self.channels.iter().map(|(id, _)| hub.info(id).expect("it exists"));
             let subscriptions = infos.map(|info| Subscription {
                 channel: (info.id, info.created),
@@ -510,23 +515,25 @@ impl Asked<'_> {
         let frames_chunks = portion.is_chunked();
         let form = audience.form_of(token).expect("it is there");
         let mut begins = client.has_cursors && matches!(client.kind, Kind::EventSource(_));
-        let cursor = |place| worker.operate(|hub, _, _| hub.cursor(place));
-        let since = subscribed.since().map(cursor);
-        let zone = cursor(subscribed.place());
-        let mut begin = |portion: &mut Portion, place: Cursor| {
+        for missing in subscribed.missing() {
+            let hub::Missing { channel, reason, count } = missing;
+            portion.push_other(|out| form.gap(channel, *reason, *count, out));
+        }
+        let begin = subscribed.beginning();
+        let mut begin = |portion: &mut Portion, first: Option<&Message<'_>>| {
             if core::mem::take(&mut begins) {
+                let place = begin.at(first.map(Message::reached_before)).cursor(LIFE);
                 portion.push_other(|out| sse::open(None, Some(&place), out));
             }
         };
         let replayed = worker.operate(|hub, _, now| {
             hub.read_backlog(&mut subscribed, now, &mut |message| {
                 note_old(client, message);
-                let first = message.cursor().expect("a message").before();
-                begin(&mut portion, since.unwrap_or(first));
+                begin(&mut portion, Some(message));
                 portion.push(&form, message)
             })
         });
-        begin(&mut portion, since.unwrap_or(zone));
+        begin(&mut portion, None);
         let rest = self.rest(replayed.rest);
         audience.open(token, Opening { way: client.kind.way(), frames_chunks, portion, rest });
         if worker.is_exiting.get() {
@@ -570,6 +577,10 @@ impl Asked<'_> {
             audience.accept(token, None);
             let mut body = Vec::new();
             let mut reply = Reply::open(&client.link.layout, callback.as_ref(), &mut body);
+            let missing = subscribed.missing().iter();
+            let missing = missing.map(|m| (&*m.channel, m.reason, m.count));
+            let told = reply::gaps(&client.link.layout, callback.as_ref(), missing);
+            reply.tell(&told, &mut body);
             let mut count = 0;
             client.old.borrow_mut().clear();
             let replayed = worker.operate(|hub, _, now| {
@@ -585,12 +596,16 @@ impl Asked<'_> {
                 reply.close(&mut body);
             }
             let mut announced = Announced::since(&since);
-            match Step::after(looks, replayed.messages, replayed.held_back, waits) {
+            let goes_on = !waits || since.time.is_some() || since.cursor.is_some();
+            let is_told = goes_on && !told.is_empty();
+            match Step::after(looks, replayed.messages, replayed.held_back, waits, is_told) {
                 Step::Answer => {
-                    if let Some((time, tag)) = replayed.newest {
-                        announced.contribute(time, tag);
-                    }
                     let place = replayed.newest.unwrap_or(subscribed.place());
+                    let (time, tag) = place.place;
+                    match replayed.newest {
+                        Some(_) => announced.contribute(time, tag),
+                        None => announced = Announced::message(time, tag),
+                    }
                     client.link.place.set(Some(place));
                     client.link.announced.set(Some(announced));
                     let count = replayed.messages as usize;
@@ -621,6 +636,7 @@ impl Asked<'_> {
                 Step::LookAgain => worker.leave(token),
                 Step::Wait => {
                     let asked_at = subscribed.place();
+                    audience.tell(token, told);
                     audience.wait(token, asked_at, Some(5000), worker.ground.now_msec.get());
                     if worker.is_exiting.get() {
                         if let Some(departure) = audience.answer_now(worker, token) {
@@ -700,7 +716,7 @@ impl Host for Worker {
         self.operate(|hub, _, _| hub.oldest_unread(token))
     }
 
-    fn resume_from(&self, token: Token) -> (Seconds, u64) {
+    fn resume_from(&self, token: Token) -> Reached {
         self.operate(|hub, _, now| hub.resume_from(token, now))
     }
 
