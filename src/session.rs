@@ -5,7 +5,7 @@
 //!     fanout   news of a channel to its subscribers      stream   responses that stay open
 //!     outbox   what waits for one of them                turn     how it gets onto the socket
 //!     held     messages that wait for older ones         poll     one answer, at once or later
-//!     paging   old messages, in portions
+//!     paging   old messages, in portions                skip     what one is too slow for
 //!     due      pings and ends                            socket   what a WebSocket client sends
 //!                                                        departure  why and how one ends
 //!   layout     what it all looks like: layout, reply (around the messages of a poll), frames (a client's)
@@ -28,6 +28,7 @@ pub mod poll;
 pub mod reply;
 #[cfg(test)]
 mod sim;
+mod skip;
 pub mod socket;
 pub mod stream;
 pub mod turn;

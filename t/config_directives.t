@@ -25,6 +25,9 @@ my $blank = { good => [qw(drop keep "keep" Keep)], bad => [qw(on maybe), '""'],
 my $format = { good => [qw(template json "json" JSON)], bad => [qw(on xml), '""'],
     error => qr/"push_stream_message_format" directive must be "template" or "json"/ };
 
+my $slow = { good => [qw(disconnect skip "skip" SKIP)], bad => [qw(on drop), '""'],
+    error => qr/"push_stream_slow_subscriber" directive must be "disconnect" or "skip"/ };
+
 my $prefix = 'push_stream_wildcard_channel_prefix "p_";';
 my %all = (
     push_stream_channel_deleted_message_text        => [$str,  'H'],
@@ -65,6 +68,7 @@ my %all = (
     push_stream_padding_by_user_agent               => [{ good => ['""', '"a,1,2"'], bad => [] }, 'HSL'],
     push_stream_allowed_origins                     => [$var,  'HSL'],
     push_stream_subscriber_max_buffered             => [$size, 'HSL'],
+    push_stream_slow_subscriber                     => [$slow, 'HSL'],
     push_stream_force_filters                       => [$flag, 'HSL'],
     push_stream_forget_request                      => [$flag, 'HSL'],
     push_stream_open_publisher                      => [$flag, 'HSL'],

@@ -19,7 +19,7 @@ use crate::nginx::peer::{self, Filters, Peer};
 use crate::nginx::{faults, identity, settings};
 use crate::session::Layout;
 use crate::session::frames::Terms;
-use crate::session::link::{Flushed, Link, Lost, Received, Way};
+use crate::session::link::{Flushed, Link, Lost, Received, Slow, Way};
 use crate::session::outbox::Outbox;
 
 /// A subscriber's request, alive as long as the subscriber is there: the cleanup of the request forgets
@@ -95,6 +95,10 @@ impl Link for Client {
     fn buffered_max(&self) -> usize {
         faults::point("buffered_max");
         self.location.subscriber_max_buffered
+    }
+
+    fn slow(&self) -> Slow {
+        self.location.slow
     }
 
     fn is_plain(&self) -> bool {

@@ -22,6 +22,7 @@ use crate::nginx::mapping::Mapping;
 use crate::nginx::parse::{Parse, Place};
 use crate::nginx::variables::LegacyVariables;
 use crate::nginx::{ffi, identity};
+use crate::session::link::Slow;
 use crate::session::{Framing, Layout};
 use crate::wire::allow::Allowed;
 use crate::wire::sse::BlankLines;
@@ -73,7 +74,7 @@ pub(crate) struct MainConf {
     pub(super) occurrences: Occurrences,
     pub(super) legacy_variables: LegacyVariables,
     /// The index in a request of each variable about subscribers that the configuration uses.
-    pub(super) journal: [Option<usize>; 4],
+    pub(super) journal: [Option<usize>; 5],
     /// Lines of level info for the error log, to be written when it is open.
     pub(super) notes: Vec<String>,
     /// The largest minimum length in all padding lists of subscriber locations; 0 without a list.
@@ -105,7 +106,7 @@ impl Default for MainConf {
             enabled: false,
             occurrences: Occurrences::default(),
             legacy_variables: LegacyVariables::default(),
-            journal: [None; 4],
+            journal: [None; 5],
             notes: Vec::new(),
             padding_max: 0,
             has_subscribers: false,
@@ -221,6 +222,13 @@ pub(super) enum MessageFormat {
     Json,
 }
 
+/// What `push_stream_slow_subscriber` says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum SlowSubscriber {
+    Disconnect,
+    Skip,
+}
+
 /// Settings of `http`, `server`, `location`, an `if` in a location, or `limit_except`.
 #[repr(C)]
 pub(crate) struct LocationConf {
@@ -253,6 +261,7 @@ pub(crate) struct LocationConf {
     pub(super) padding_by_user_agent: ngx_str_t,
     pub(super) allowed_origins: *mut ngx_http_complex_value_t,
     pub(super) subscriber_max_buffered: usize,
+    pub(super) slow_subscriber: Option<SlowSubscriber>,
     pub(super) force_filters: ngx_flag_t,
     pub(super) forget_request: ngx_flag_t,
     pub(super) open_publisher: ngx_flag_t,
@@ -306,6 +315,7 @@ impl Default for LocationConf {
             padding_by_user_agent: ngx_str_t::empty(),
             allowed_origins: ptr::null_mut(),
             subscriber_max_buffered: UNSET_SIZE,
+            slow_subscriber: None,
             force_filters: UNSET,
             forget_request: UNSET,
             open_publisher: UNSET,
@@ -398,6 +408,10 @@ impl LocationConf {
             allowed_origins: NonNull::new(self.allowed_origins),
             padding,
             subscriber_max_buffered: self.subscriber_max_buffered,
+            slow: match self.slow_subscriber {
+                Some(SlowSubscriber::Skip) => Slow::Skip { tells: has_cursors },
+                Some(SlowSubscriber::Disconnect) | None => Slow::Disconnect,
+            },
             force_filters: self.force_filters == 1,
             forget_request: self.forget_request == 1,
             audit_allow: self.audit_allow.clone(),
@@ -473,6 +487,7 @@ impl LocationConf {
             UNSET_SIZE,
             SUBSCRIBER_MAX_BUFFERED,
         );
+        self.slow_subscriber = self.slow_subscriber.or(outer.slow_subscriber);
         inherit(&mut self.force_filters, outer.force_filters, UNSET, 0);
         inherit(&mut self.forget_request, outer.forget_request, UNSET, 0);
         inherit(&mut self.open_publisher, outer.open_publisher, UNSET, 0);

@@ -73,7 +73,7 @@ pub(super) const fn table() -> *mut ngx_command_t {
     (&raw const TABLE).cast_mut().cast()
 }
 
-const ROWS: usize = 65;
+const ROWS: usize = 66;
 
 /// The rows, in the order of the manual; names of old configurations come last.
 static TABLE: Table = Table([
@@ -435,6 +435,14 @@ static TABLE: Table = Table([
         NGX_CONF_TAKE1,
         setters::set_size,
         Field::Location(offset_of!(LocationConf, subscriber_max_buffered)),
+    ),
+    // push_stream_slow_subscriber disconnect | skip;   http, server, location   default: disconnect
+    row(
+        ngx_string!("push_stream_slow_subscriber"),
+        ANYWHERE,
+        NGX_CONF_TAKE1,
+        setters::set_slow_subscriber,
+        Field::None,
     ),
     // push_stream_force_filters on | off;   http, server, location   default: off
     row(

@@ -1,5 +1,7 @@
 //! The worker as its subscribers see it: the hub's answers, the next round of the loop, the logs.
 
+use core::cell::Cell;
+
 use crate::hub::{self, Post, Refusal, Rest};
 use crate::model::{Message, Reached, Seconds, Token};
 use crate::nginx::client::Client;
@@ -40,7 +42,8 @@ impl Host for Worker {
             each(message)
         };
         let read = self.operate(|hub, _, now| hub.read_on(rest, now, &mut each));
-        read.map(|hub::Reading { rest, gone }| Read { rest, gone }).map_err(|hub::Lagged| Lagged)
+        read.map(|hub::Reading { rest, gone }| Read { rest, gone })
+            .map_err(|hub::Lagged { left, gone }| Lagged { left, gone })
     }
 
     fn park(&self, rest: &mut Rest) {
@@ -132,20 +135,25 @@ impl Host for Worker {
     }
 
     fn report_too_slow(&self) {
-        let now = clock::now();
-        let (reported_at, count) = self.too_slow.get();
-        let count = count + 1;
-        if reported_at == now {
-            self.too_slow.set((reported_at, count));
-            return;
+        if let Some(count) = count_for_log(&self.too_slow, 1) {
+            let who = if count == 1 { "subscriber was" } else { "subscribers were" };
+            log::warning!(
+                log::cycle_log(),
+                "{count} {who} disconnected, being too slow for \"push_stream_subscriber_max_buffered\" or \
+                 for old messages, which are gone"
+            );
         }
-        self.too_slow.set((now, 0));
-        let who = if count == 1 { "subscriber was" } else { "subscribers were" };
-        log::warning!(
-            log::cycle_log(),
-            "{count} {who} disconnected, being too slow for \"push_stream_subscriber_max_buffered\" or \
-             for old messages, which are gone"
-        );
+    }
+
+    fn report_skipped(&self, messages: usize) {
+        if let Some(count) = count_for_log(&self.skipped, messages) {
+            let which = if count == 1 { "message was" } else { "messages were" };
+            log::warning!(
+                log::cycle_log(),
+                "{count} {which} skipped for subscribers that are too slow for \
+                 \"push_stream_subscriber_max_buffered\" or for old messages, which are gone"
+            );
+        }
     }
 
     fn depart(&self, departure: Departure<Client>) {
@@ -155,6 +163,20 @@ impl Host for Worker {
         }
         departing::finalize(departure);
     }
+}
+
+/// Adds so many to what was counted since this second. `Some`: the log is to be told, once a second, and all
+/// that was counted since the last time.
+fn count_for_log(counted: &Cell<(Seconds, usize)>, more: usize) -> Option<usize> {
+    let now = clock::now();
+    let (reported_at, count) = counted.get();
+    let count = count.saturating_add(more);
+    if reported_at == now {
+        counted.set((reported_at, count));
+        return None;
+    }
+    counted.set((now, 0));
+    Some(count)
 }
 
 impl Worker {

@@ -19,13 +19,15 @@ const MESSAGES_SENT: usize = 0;
 const BYTES_BUFFERED: usize = 1;
 const CLOSE_REASON: usize = 2;
 const GAP: usize = 3;
+const MESSAGES_SKIPPED: usize = 4;
 
 /// The variables about subscribers; the constants above are their numbers.
-pub(super) const NAMES: [&str; 4] = [
+pub(super) const NAMES: [&str; 5] = [
     "push_stream_messages_sent",
     "push_stream_bytes_buffered",
     "push_stream_close_reason",
     "push_stream_gap",
+    "push_stream_messages_skipped",
 ];
 
 /// After the last directive: finds out which of them the configuration uses.
@@ -90,6 +92,7 @@ pub(super) fn set(
 ) {
     let number = match which {
         MESSAGES_SENT => u64::from(entry.messages_sent),
+        MESSAGES_SKIPPED => u64::from(entry.messages_skipped),
         BYTES_BUFFERED => entry.bytes_buffered as u64,
         CLOSE_REASON => return fill_if(value, entry.reason.map(Reason::text)),
         _ => {

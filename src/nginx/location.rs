@@ -11,6 +11,7 @@ use ngx::ffi::{ngx_http_complex_value_t, ngx_http_request_t};
 use crate::nginx::regex::Regex;
 use crate::nginx::variables;
 use crate::session::Layout;
+use crate::session::link::Slow;
 use crate::wire::allow::Allowed;
 
 /// The task of a location.
@@ -124,6 +125,8 @@ pub(crate) struct Location {
     /// Empty without a list, and in locations for other modes than subscribing.
     pub(crate) padding: Vec<PaddingRule>,
     pub(crate) subscriber_max_buffered: usize,
+    /// What becomes of a subscriber for which more waits.
+    pub(crate) slow: Slow,
     pub(crate) force_filters: bool,
     pub(crate) forget_request: bool,
     /// The clients that may see an audit. `None`: those on this machine.

@@ -4,6 +4,8 @@
 //!   $push_stream_mode            audit | statistics | publisher | streaming | polling | long-polling |
 //!                                eventsource | websocket
 //!   $push_stream_messages_sent   messages given to this subscriber, old ones included
+//!   $push_stream_messages_skipped
+//!                                messages that it was too slow for
 //!   $push_stream_bytes_buffered  bytes that wait for its socket
 //!   $push_stream_gap             why it has not got all old messages that it has asked for, if so
 //!   $push_stream_close_reason    why it ended, see [`crate::session::departure::Reason`]

@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use ngx::ffi::{ngx_command_t, ngx_conf_t, ngx_flag_t, ngx_str_t};
 
-use crate::nginx::config::{MessageFormat, Publisher, UNSET, UNSET_SIZE};
+use crate::nginx::config::{MessageFormat, Publisher, SlowSubscriber, UNSET, UNSET_SIZE};
 use crate::nginx::handlers;
 use crate::nginx::location::{Delivery, Mode};
 use crate::nginx::log::Level;
@@ -289,6 +289,35 @@ pub(super) unsafe extern "C" fn set_message_format(
     };
     // SAFETY: nginx calls us with its parser's state, inside `http`.
     unsafe { parse::setter("set_message_format", cf, body) }
+}
+
+/// `push_stream_slow_subscriber disconnect | skip;`
+///
+/// # Safety
+///
+/// nginx calls it for a directive that it has found in our table.
+pub(super) unsafe extern "C" fn set_slow_subscriber(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    _conf: *mut c_void,
+) -> *mut c_char {
+    let body = |parse: &Parse| {
+        let conf = parse.location_conf();
+        if conf.slow_subscriber.is_some() {
+            return Err(DUPLICATE);
+        }
+        let word = parse.argument(0);
+        conf.slow_subscriber = if word.eq_ignore_ascii_case(b"disconnect") {
+            Some(SlowSubscriber::Disconnect)
+        } else if word.eq_ignore_ascii_case(b"skip") {
+            Some(SlowSubscriber::Skip)
+        } else {
+            return Err(Refused::Because(c"must be \"disconnect\" or \"skip\""));
+        };
+        Ok(())
+    };
+    // SAFETY: nginx calls us with its parser's state, inside `http`.
+    unsafe { parse::setter("set_slow_subscriber", cf, body) }
 }
 
 /// `push_stream_websocket_protocols <name> ... | off;`

@@ -47,7 +47,9 @@ pub(crate) struct Worker {
     pub(super) staying: RefCell<Vec<Token>>,
     pub(super) full_zone: FullZone,
     /// When it was last said that subscribers were too slow, and how many have been since.
-    pub(super) too_slow: Cell<(Seconds, u64)>,
+    pub(super) too_slow: Cell<(Seconds, usize)>,
+    /// The same for messages that were skipped.
+    pub(super) skipped: Cell<(Seconds, usize)>,
 }
 
 /// The worker's own events.
@@ -88,6 +90,7 @@ impl Worker {
             staying: RefCell::default(),
             full_zone: FullZone::default(),
             too_slow: Cell::new((0, 0)),
+            skipped: Cell::new((0, 0)),
         }
     }
 

@@ -25,9 +25,10 @@ use crate::session::departure::{Cut, Departure, Entry, How, Reason};
 use crate::session::due::{Kind, Place, Places, Wheels};
 use crate::session::fanout::Round;
 use crate::session::held::Held;
-use crate::session::link::{Host, Link};
+use crate::session::link::{Host, Link, Slow};
 use crate::session::paging::Gaps;
 use crate::session::poll::Poll;
+use crate::session::skip::Skipped;
 use crate::session::stream::Stream;
 use crate::session::{Form, Framing};
 
@@ -60,6 +61,10 @@ pub(super) struct Records<H: Host> {
     pub(super) round: Round,
     /// Live messages of several channels that wait for older ones.
     pub(super) held: Held,
+    /// What subscribers that are too slow are to be told.
+    pub(super) skipped: Skipped,
+    /// Some subscriber may skip messages.
+    pub(super) has_skips: bool,
     /// Who has lost old messages of a deleted channel, and not had the notice of it.
     pub(super) gaps: Gaps,
     /// Streams without a subscription, which may still have messages in the round.
@@ -117,7 +122,7 @@ pub(super) enum State {
     Open,
     /// What waits is the last that it gets, but for the footer.
     Ending,
-    /// More waits than may wait for it, or old messages are gone that it has not had.
+    /// More waits than may wait for it, or old messages are gone that it has not had, and it does not skip them.
     TooSlow,
     /// A panic has left it half served, or the fan-out has found its connection lost.
     Broken,
@@ -135,6 +140,8 @@ impl<H: Host> Default for Audience<H> {
             scratch: Vec::new(),
             round: Round::default(),
             held: Held::default(),
+            skipped: Skipped::default(),
+            has_skips: false,
             gaps: Gaps::default(),
             ended: Vec::new(),
             reading: VecDeque::new(),
@@ -169,7 +176,9 @@ impl<H: Host> Audience<H> {
         has_many_channels: bool,
         mode: Mode<H::Rest>,
     ) -> Token {
-        self.records.borrow_mut().slots.add(Subscriber {
+        let records = &mut *self.records.borrow_mut();
+        records.has_skips |= matches!(link.slow(), Slow::Skip { .. });
+        records.slots.add(Subscriber {
             link,
             form,
             state: State::Starting,
@@ -213,7 +222,8 @@ impl<H: Host> Audience<H> {
 
     /// What logs can say about the subscriber now.
     pub fn entry(&self, token: Token) -> Option<Entry> {
-        Some(self.records.borrow_mut().slots.get(token)?.entry())
+        let records = &mut *self.records.borrow_mut();
+        Some(records.slots.get(token)?.entry(records.skipped.messages(token)))
     }
 
     /// Does something wait to be written to the subscriber?
@@ -324,10 +334,12 @@ impl<H: Host> Records<H> {
     fn remove(&mut self, token: Token) -> Option<(H::Link, Entry)> {
         self.quit(token);
         let subscriber = self.slots.get(token)?;
-        let entry = Entry { reason: Some(subscriber.reason), ..subscriber.entry() };
+        let entry = subscriber.entry(self.skipped.messages(token));
+        let entry = Entry { reason: Some(subscriber.reason), ..entry };
         let link = subscriber.link.clone();
         self.gaps.forget(token);
         self.held.forget(token);
+        self.skipped.forget(token);
         self.slots.remove(token);
         Some((link, entry))
     }
@@ -361,13 +373,13 @@ impl<H: Host> Subscriber<H> {
         self.messages_sent = self.messages_sent.saturating_sub(messages);
     }
 
-    fn entry(&self) -> Entry {
+    fn entry(&self, messages_skipped: u32) -> Entry {
         let bytes_buffered = match &self.mode {
             Mode::Stream(stream) => stream.buffered(),
             Mode::Poll(_) => 0,
         };
         let Self { messages_sent, gap, .. } = *self;
-        Entry { messages_sent, bytes_buffered, gap, reason: None }
+        Entry { messages_sent, messages_skipped, bytes_buffered, gap, reason: None }
     }
 
     /// An answer to a poll is being written.

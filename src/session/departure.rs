@@ -52,6 +52,8 @@ impl Reason {
 pub struct Entry {
     /// Messages given to it, old ones included.
     pub messages_sent: u32,
+    /// Messages that it was too slow for, and did not get.
+    pub messages_skipped: u32,
     /// Bytes that wait for its socket.
     pub bytes_buffered: usize,
     /// Why it has not got all old messages that it has asked for, if so.

@@ -99,27 +99,33 @@ impl<'a> Fanout<'a> {
         let skipped = self.messages.len() - due.len();
         let token = listener.token;
         let Some(subscriber) = records.slots.get(token) else { return };
-        let mut is_sent = false;
-        match &mut subscriber.mode {
-            Mode::Stream(_) if subscriber.state != State::Open => return,
-            Mode::Stream(stream)
-                if subscriber.is_blocked && stream.waiting() > subscriber.link.buffered_max() =>
-            {
-                subscriber.state = State::TooSlow;
-                subscriber.reason = Reason::Slow;
-                records.mark_dirty(token);
+        if let Mode::Stream(stream) = &subscriber.mode {
+            let is_ordered = subscriber.is_ordered;
+            if subscriber.state != State::Open {
                 return;
             }
+            let has_too_much = if subscriber.is_blocked || is_ordered {
+                let max = subscriber.link.buffered_max();
+                subscriber.is_blocked && stream.waiting() > max
+                    || is_ordered && records.held.cost(token) > max
+            } else {
+                false
+            };
+            if has_too_much && !records.make_room(token) {
+                return;
+            }
+        }
+        let Some(subscriber) = records.slots.get(token) else { return };
+        let channel = records.has_skips.then(|| {
+            let channel = self.channel.get_or_insert_with(|| first.channel.into());
+            &*channel
+        });
+        let mut is_sent = false;
+        match &mut subscriber.mode {
             Mode::Stream(stream) => {
-                let rendering = self.renderings.get(stream.frames_chunks, form, self.messages);
+                let as_chunks = stream.frames_chunks;
+                let rendering = self.renderings.get(as_chunks, form, self.messages, channel);
                 if subscriber.has_many_channels {
-                    let max = subscriber.link.buffered_max();
-                    if subscriber.is_ordered && records.held.cost(token) > max {
-                        subscriber.state = State::TooSlow;
-                        subscriber.reason = Reason::Slow;
-                        records.mark_dirty(token);
-                        return;
-                    }
                     let batch = *self.batch.get_or_insert_with(|| {
                         let orders = self.messages.iter();
                         let orders = orders.map(|message| Order::of(message, self.deleted_at));
@@ -153,7 +159,7 @@ impl<'a> Fanout<'a> {
             }
             Mode::Poll(poll) => {
                 let piece = || {
-                    let rendering = self.renderings.get(false, form, self.messages);
+                    let rendering = self.renderings.get(false, form, self.messages, channel);
                     Piece::one(rendering, skipped)
                 };
                 if poll.offer(Order::of(first, self.deleted_at), first.latest(), piece) {
@@ -228,6 +234,7 @@ impl<H: Host> Audience<H> {
     ///
     /// Those whom every message tells a place get what nothing can come before any more.
     pub fn settle_round(&self, host: &H) {
+        self.report_skipped(host);
         let records = &mut *self.records.borrow_mut();
         records.round.sort();
         while let Some(part) = records.round.next() {
@@ -286,7 +293,13 @@ struct Renderings {
 
 impl Renderings {
     #[inline]
-    fn get(&mut self, as_chunks: bool, form: &Form, messages: &[Message<'_>]) -> &Rc<Rendering> {
+    fn get(
+        &mut self,
+        as_chunks: bool,
+        form: &Form,
+        messages: &[Message<'_>],
+        channel: Option<&Rc<[u8]>>,
+    ) -> &Rc<Rendering> {
         let slot = if as_chunks { &mut self.chunked } else { &mut self.raw };
         slot.get_or_insert_with(|| {
             let mut rendering = Rendering::of(messages.len());
@@ -294,6 +307,10 @@ impl Renderings {
                 rendering.push(as_chunks, |out| form.render(message, out));
             }
             rendering.fit();
+            if let Some(channel) = channel {
+                let has_notice = messages.last().is_some_and(|last| last.id == DELETED_ID);
+                rendering.may_be_skipped(channel, has_notice);
+            }
             Rc::new(rendering)
         })
     }

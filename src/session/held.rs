@@ -16,7 +16,7 @@ use std::rc::Rc;
 
 use crate::model::Token;
 use crate::session::fanout::Order;
-use crate::session::outbox::Piece;
+use crate::session::outbox::{Piece, Skip};
 
 /// Bytes of memory that a message costs besides its piece: a place in a queue of which half may be empty.
 const COST: usize = 2 * size_of::<Waiting>();
@@ -106,6 +106,18 @@ impl Held {
             return 0;
         }
         self.queues.remove(&token).map_or(0, |queue| queue.waiting.len())
+    }
+
+    /// Drops what is held for the subscriber, but for notices of deletions. `each` is told what goes.
+    pub(super) fn skip(&mut self, token: Token, each: &mut impl FnMut(&Skip<'_>)) {
+        let Some(queue) = self.queues.remove(&token) else { return };
+        for Waiting { order, channel, piece } in queue.waiting {
+            if order.is_notice {
+                self.push(token, order, &channel, piece);
+            } else {
+                each(&Skip { channel: &channel, messages: 1, told: 0 });
+            }
+        }
     }
 
     /// Is anything held for the subscriber?

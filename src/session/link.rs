@@ -56,6 +56,18 @@ pub enum Way {
     Filtered,
 }
 
+/// What becomes of a subscriber that is too slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slow {
+    /// It is disconnected.
+    Disconnect,
+    /// It does not get what it is too slow for, and goes on with what is newest.
+    Skip {
+        /// It is told what it does not get.
+        tells: bool,
+    },
+}
+
 /// One connection, and what its location says about it. A clone is the same connection.
 pub trait Link: Clone {
     /// What its messages, header and footer look like.
@@ -67,6 +79,8 @@ pub trait Link: Clone {
     /// `push_stream_subscriber_max_buffered`: bytes of memory that live messages may cost while they
     /// wait for the socket.
     fn buffered_max(&self) -> usize;
+    /// What becomes of its subscriber if more waits.
+    fn slow(&self) -> Slow;
 
     /// May a response that goes the direct way be sent by [`Link::send`] just now?
     fn is_plain(&self) -> bool;
@@ -122,8 +136,13 @@ pub struct Read<R> {
 }
 
 /// Messages that a subscriber has not got are gone, or past their time. To go on would leave a gap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lagged;
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lagged {
+    /// How many messages of which channels are left, but for those that are gone with their channel.
+    pub left: Vec<(Box<[u8]>, u64)>,
+    /// Channels that were deleted before all was read of them.
+    pub gone: Vec<Box<[u8]>>,
+}
 
 /// Why a client's message was not published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,6 +214,8 @@ pub trait Host: Sized {
     fn write_down(&self, link: &Self::Link, entry: Entry);
     /// Somebody is cut off for being too slow.
     fn report_too_slow(&self);
+    /// So many messages were skipped for subscribers that are too slow.
+    fn report_skipped(&self, messages: usize);
     /// Gives the connection of a subscriber that has gone back to the server, outside of the handler
     /// that opened it.
     fn depart(&self, departure: Departure<Self::Link>);

@@ -10,6 +10,7 @@
 //! stays at the head. [`Outbox::waiting`] is what the subscriber costs the worker, and the caller holds
 //! it to a bound: see there.
 
+use core::mem;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -41,6 +42,25 @@ pub struct Rendering {
     ends: Vec<usize>,
     /// Without its first message the client understands nothing.
     is_opening: bool,
+    /// What it shows may be skipped for a subscriber that is too slow.
+    news: Option<Box<News>>,
+}
+
+/// What is known about messages that may be skipped.
+#[derive(Debug)]
+struct News {
+    /// The channel of all of them.
+    channel: Rc<[u8]>,
+    /// The last one is the notice that the channel was deleted. It is never skipped.
+    has_notice: bool,
+    /// It is no message of the channel, but tells that so many of them were skipped.
+    missed: u64,
+}
+
+impl News {
+    fn cost(&self) -> usize {
+        size_of::<Self>() + self.channel.len() + 2 * size_of::<usize>()
+    }
 }
 
 impl Rendering {
@@ -75,6 +95,18 @@ impl Rendering {
     /// Has it no bytes?
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
+    }
+
+    /// All its messages are live ones of this channel, and may be skipped. `has_notice`: but for the last one.
+    pub fn may_be_skipped(&mut self, channel: &Rc<[u8]>, has_notice: bool) {
+        let channel = Rc::clone(channel);
+        self.news = Some(Box::new(News { channel, has_notice, missed: 0 }));
+    }
+
+    /// It tells that so many messages of this channel were skipped.
+    pub fn tells(&mut self, channel: &Rc<[u8]>, missed: u64) {
+        let channel = Rc::clone(channel);
+        self.news = Some(Box::new(News { channel, has_notice: false, missed }));
     }
 
     /// Its first message goes out in any case.
@@ -156,7 +188,7 @@ impl Piece {
     /// Bytes that nobody else is sent, as one message.
     pub fn of(bytes: Vec<u8>) -> Self {
         let to = bytes.len();
-        let rendering = Rendering { ends: vec![to], bytes, is_opening: false };
+        let rendering = Rendering { ends: vec![to], bytes, ..Rendering::default() };
         Self { rendering: Rc::new(rendering), from: 0, to }
     }
 
@@ -182,7 +214,8 @@ impl Piece {
 
     /// Bytes of memory that it costs in a queue, if nobody else is sent what it shows.
     pub(super) fn cost(&self) -> usize {
-        PIECE_COST + self.cost_of_messages()
+        let news = self.rendering.news.as_ref().map_or(0, |news| news.cost());
+        PIECE_COST + news + self.cost_of_messages()
     }
 
     fn cost_of_messages(&self) -> usize {
@@ -205,7 +238,8 @@ impl Piece {
                 }
                 let ends = rendering.ends.capacity() * size_of::<usize>();
                 let counts = 2 * size_of::<usize>();
-                counts + size_of::<Rendering>() + rendering.bytes.capacity() + ends
+                let news = rendering.news.as_ref().map_or(0, |news| news.cost());
+                counts + size_of::<Rendering>() + rendering.bytes.capacity() + ends + news
             })
             .sum()
     }
@@ -213,6 +247,27 @@ impl Piece {
     /// Its first bytes, so many of them.
     fn head(&self, len: usize) -> Self {
         Self { rendering: Rc::clone(&self.rendering), from: self.from, to: self.from + len }
+    }
+
+    /// What it shows behind its first bytes, so many of them.
+    fn tail(&self, len: usize) -> Self {
+        Self { rendering: Rc::clone(&self.rendering), from: self.from + len, to: self.to }
+    }
+
+    /// Tells `each` of all its messages, none of which is begun, and leaves those that must not be skipped.
+    pub(super) fn skip(self, each: &mut impl FnMut(&Skip<'_>)) -> Option<Self> {
+        let Some(news) = &self.rendering.news else { return Some(self) };
+        let notice = self.rendering.ends.len().saturating_sub(1);
+        let has_notice = news.has_notice && self.to == self.rendering.len();
+        let end = if has_notice { self.rendering.start_of(notice).max(self.from) } else { self.to };
+        let messages = match news.missed {
+            0 => self.rendering.messages_between(self.from, end),
+            _ => 0,
+        };
+        if self.from < end {
+            each(&Skip { channel: &news.channel, messages, told: news.missed });
+        }
+        (end < self.to).then(|| self.tail(end - self.from))
     }
 
     /// Takes what `next` shows as well, if it lies directly behind this in the same rendering.
@@ -223,6 +278,17 @@ impl Piece {
         }
         follows
     }
+}
+
+/// What is dropped of a piece.
+#[derive(Debug)]
+pub struct Skip<'a> {
+    /// The channel of all of it.
+    pub channel: &'a Rc<[u8]>,
+    /// So many of its messages.
+    pub messages: usize,
+    /// What tells that so many of its messages were skipped before.
+    pub told: u64,
 }
 
 /// What waits for one subscriber, oldest first. Small while it is empty or holds one piece, which is
@@ -242,6 +308,9 @@ struct More {
     cost: usize,
     /// How many of the bytes at the head are old messages, sent because the subscriber asked.
     backlog: usize,
+    /// Behind so many of the bytes at the head messages are missing, and that is still to be told: before
+    /// the next byte is taken.
+    gap: Option<usize>,
 }
 
 impl Outbox {
@@ -295,9 +364,16 @@ impl Outbox {
 
     /// Adds all that another one holds.
     pub fn append(&mut self, other: Self) {
-        let Self { first, more } = other;
-        first.into_iter().for_each(|piece| self.push(piece));
-        more.into_iter().flat_map(|more| more.pieces).for_each(|piece| self.push(piece));
+        if let Some(gap) = other.more.as_ref().and_then(|more| more.gap) {
+            let at = self.len() + gap;
+            self.more.get_or_insert_default().gap.get_or_insert(at);
+        }
+        other.into_pieces().for_each(|piece| self.push(piece));
+    }
+
+    fn into_pieces(self) -> impl Iterator<Item = Piece> {
+        let Self { first, more } = self;
+        first.into_iter().chain(more.into_iter().flat_map(|more| more.pieces))
     }
 
     /// What is in it now are old messages: they do not count as waiting.
@@ -338,6 +414,58 @@ impl Outbox {
             let stays = is_opening || !first.rendering.is_border(first.from);
             stays.then(|| first.head(first.first_message_len()))
         });
+    }
+
+    /// Drops the live messages that wait, but for the rest of one of which the socket has a part already, and
+    /// for notices of deletions. `each` is told what goes.
+    pub(super) fn skip(&mut self, each: &mut impl FnMut(&Skip<'_>)) {
+        let all = mem::take(self);
+        let (backlog, mut gap) = all.more.as_ref().map_or((0, None), |m| (m.backlog, m.gap));
+        let mut is_gap = false;
+        let mut is_begun = all.first.as_ref().is_some_and(|f| !f.rendering.is_border(f.from));
+        for piece in all.into_pieces() {
+            let len = if mem::take(&mut is_begun) { piece.first_message_len() } else { 0 };
+            self.push(piece.head(len));
+            let stays = piece.tail(len).skip(&mut |skip| {
+                is_gap = true;
+                each(skip);
+            });
+            if is_gap {
+                gap = gap.or(Some(self.len()));
+            }
+            stays.into_iter().for_each(|piece| self.push(piece));
+        }
+        if backlog > 0 || gap.is_some() {
+            let more = self.more.get_or_insert_default();
+            (more.backlog, more.gap) = (backlog, gap);
+        }
+    }
+
+    /// Behind all that waits now messages are missing, unless some are missing before.
+    pub(super) fn mark_gap(&mut self) {
+        let len = self.len();
+        self.more.get_or_insert_default().gap.get_or_insert(len);
+    }
+
+    /// Puts these pieces where messages are missing.
+    pub(super) fn tell(&mut self, told: impl Iterator<Item = Piece>) {
+        let Some(gap) = self.more.as_mut().and_then(|more| more.gap.take()) else { return };
+        let all = mem::take(self);
+        let backlog = all.more.as_ref().map_or(0, |more| more.backlog);
+        let (mut told, mut left) = (Some(told), gap);
+        for piece in all.into_pieces() {
+            let len = piece.len().min(left);
+            left -= len;
+            self.push(piece.head(len));
+            if left == 0 {
+                told.take().into_iter().flatten().for_each(|piece| self.push(piece));
+            }
+            self.push(piece.tail(len));
+        }
+        told.take().into_iter().flatten().for_each(|piece| self.push(piece));
+        if backlog > 0 {
+            self.more.get_or_insert_default().backlog = backlog;
+        }
     }
 
     /// Offers what waits to `send` until the socket takes less than it is offered. `scratch` is room for
@@ -385,6 +513,12 @@ impl Outbox {
         let part = first.head(len);
         self.consume(len);
         Some(part)
+    }
+
+    /// Bytes of its first piece.
+    #[cfg(test)]
+    pub(super) fn first_len(&self) -> usize {
+        self.first.as_ref().map_or(0, Piece::len)
     }
 
     /// Bytes that it has from the allocator, but for its first piece.
@@ -624,5 +758,71 @@ mod tests {
         let (other, _) = filled();
         outbox.append(other);
         assert_eq!(write_some(&mut outbox, usize::MAX, usize::MAX), [all.clone(), all].concat());
+    }
+
+    /// Old messages, a deletion in between, and what comes while the outbox is out for a call.
+    #[test]
+    fn what_is_skipped_leaves_a_gap_where_it_was() {
+        let channel: Rc<[u8]> = Rc::from(&b"a"[..]);
+        let live = |texts: &[&str], has_notice| {
+            let mut rendering = Rendering::of(texts.len());
+            texts.iter().for_each(|text| rendering.push(false, |out| out.extend(text.bytes())));
+            rendering.may_be_skipped(&channel, has_notice);
+            Piece::all(rendering)
+        };
+        let told = |missed| {
+            let mut rendering = Rendering::default();
+            rendering.push(false, |out| out.extend_from_slice(b"(gap)"));
+            rendering.tells(&channel, missed);
+            Piece::all(rendering)
+        };
+        let skip = |outbox: &mut Outbox| {
+            let (mut messages, mut before) = (0, 0);
+            outbox.skip(&mut |skip| {
+                assert_eq!(&**skip.channel, b"a");
+                (messages, before) = (messages + skip.messages, before + skip.told);
+            });
+            (messages, before)
+        };
+        let text = |outbox: &mut Outbox| {
+            let mut sent = Vec::new();
+            let send = |bytes: &[u8]| {
+                sent.extend_from_slice(bytes);
+                Ok(bytes.len())
+            };
+            outbox.write(&mut Vec::new(), send).expect("it takes all");
+            String::from_utf8(sent).expect("text")
+        };
+
+        let mut outbox = Outbox::default();
+        outbox.push(Piece::of(b"old,".to_vec()));
+        outbox.mark_backlog();
+        outbox.push(live(&["one,", "two,"], false));
+        outbox.push(live(&["three,", "gone,"], true));
+        assert_eq!(skip(&mut outbox), (3, 0));
+        assert_eq!(outbox.len(), 9);
+        let cost = live(&["three,", "gone,"], true).tail(6).cost();
+        assert_eq!(outbox.waiting(), cost, "old messages do not count");
+        outbox.push(live(&["four,"], false));
+        outbox.tell([told(3)].into_iter());
+        assert_eq!(outbox.waiting(), cost + told(3).cost() + live(&["four,"], false).cost());
+        assert_eq!(skip(&mut outbox), (1, 3), "what is told of again");
+        outbox.tell([told(4)].into_iter());
+        outbox.push(live(&["five,"], false));
+        assert_eq!(text(&mut outbox), "old,(gap)gone,five,");
+        assert_eq!((outbox.len(), outbox.waiting()), (0, 0));
+
+        // One that is begun goes on.
+        outbox.push(live(&["six,", "seven,"], false));
+        let mut room = Some(1);
+        let send = |_: &[u8]| Ok(room.take().unwrap_or(0));
+        outbox.write(&mut Vec::new(), send).expect("it takes one byte");
+        assert_eq!(skip(&mut outbox), (1, 0));
+        let mut all = Outbox::default();
+        all.push(Piece::of(b"first,".to_vec()));
+        all.append(outbox);
+        all.push(live(&["eight,"], false));
+        all.tell([told(1)].into_iter());
+        assert_eq!(text(&mut all), "first,ix,(gap)eight,");
     }
 }

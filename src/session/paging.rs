@@ -8,8 +8,8 @@
 //! A stream goes on with what is live. The answer to a poll ends, and has all that its header announces.
 //!
 //! Nothing in the zone waits for the socket: between two turns of the worker only the place is known. If
-//! the messages behind its place are no longer stored by then, the subscriber is cut off, for it would
-//! have a gap.
+//! the messages behind its place are no longer stored by then, the subscriber has a gap: it is cut off, or
+//! goes on with the live ones.
 
 use core::mem;
 use std::collections::VecDeque;
@@ -19,8 +19,8 @@ use crate::model::{DELETED_ID, Message, Token};
 use crate::session::Form;
 use crate::session::audience::{Audience, Mode, State, Subscriber};
 use crate::session::departure::Reason;
-use crate::session::link::{Host, Read};
-use crate::session::outbox::{Outbox, PLACES_PER_PIECE, Piece, Rendering};
+use crate::session::link::{Host, Lagged, Link, Read, Slow};
+use crate::session::outbox::{Outbox, PLACES_PER_PIECE, Piece, Rendering, Skip};
 use crate::session::stream::Stream;
 
 /// A portion is full with so many bytes, or so many messages: some writes' worth, some milliseconds.
@@ -102,6 +102,8 @@ pub(super) struct Unread<R> {
     separator: &'static [u8],
     /// It stands in [`crate::session::audience::Records::reading`].
     is_reading: bool,
+    /// Between the old messages and those in `later` some are missing.
+    pub(super) has_gap: bool,
 }
 
 /// Live messages of one channel that wait for old ones.
@@ -120,7 +122,8 @@ const NAMES_MAX: usize = 8;
 impl<R> Unread<R> {
     pub(super) fn new(rest: R) -> Self {
         let later = VecDeque::new();
-        Self { rest: Some(rest), later, len: 0, cost: 0, separator: b"", is_reading: false }
+        let (separator, is_reading, has_gap) = (&b""[..], false, false);
+        Self { rest: Some(rest), later, len: 0, cost: 0, separator, is_reading, has_gap }
     }
 
     /// The same with this between all messages.
@@ -150,6 +153,19 @@ impl<R> Unread<R> {
         }
         self.cost += channel.len() + 2 * size_of::<usize>();
         Rc::clone(channel)
+    }
+
+    /// Drops the live messages, but for notices of deletions. `each` is told what goes.
+    pub(super) fn skip(&mut self, each: &mut impl FnMut(&Skip<'_>)) {
+        let all = mem::take(&mut self.later);
+        (self.len, self.cost) = (0, 0);
+        for Later { channel, is_notice, messages, piece } in all {
+            if is_notice {
+                self.push(&channel, is_notice, messages, piece);
+            } else {
+                each(&Skip { channel: &channel, messages, told: 0 });
+            }
+        }
     }
 
     /// Adds what ends the connection.
@@ -243,6 +259,9 @@ impl<R> Stream<R> {
     /// There are no old messages any more: the live ones come next.
     fn go_live(&mut self) {
         if let Some(unread) = self.unread.take() {
+            if unread.has_gap {
+                self.outbox.mark_gap();
+            }
             unread.later.into_iter().for_each(|later| self.outbox.push(later.piece));
         }
     }
@@ -298,6 +317,7 @@ struct Wanted<R> {
     as_chunks: bool,
     is_answer: bool,
     is_ordered: bool,
+    skips: bool,
     separator: &'static [u8],
 }
 
@@ -310,11 +330,17 @@ impl<'a, H: Host> Refiller<'a, H> {
     pub(super) fn refill(&mut self) -> Refill {
         let Some(wanted) = self.next() else { return Refill::Nothing };
         self.portions += 1;
-        let Wanted { rest, form, as_chunks, is_answer, is_ordered, separator } = wanted;
+        let Wanted { rest, form, as_chunks, is_answer, is_ordered, skips, separator } = wanted;
         let mut portion = Portion { separator, ..Portion::new(as_chunks) };
         let read = self.host.read_on(rest, &mut |message| portion.push(&form, message));
-        let Ok(Read { rest, gone }) = read else { return self.lag() };
-        self.rest = rest;
+        let (gone, left) = match read {
+            Ok(Read { rest, gone }) => {
+                self.rest = rest;
+                (gone, None)
+            }
+            Err(Lagged { left, gone }) if skips && !is_answer => (gone, Some(left)),
+            Err(Lagged { .. }) => return self.lag(),
+        };
         if is_ordered && !gone.is_empty() {
             // The place of what comes next would be beyond the messages of the channel that is gone.
             return self.lag();
@@ -326,13 +352,15 @@ impl<'a, H: Host> Refiller<'a, H> {
             }
             portion.rendering.join();
         }
-        self.give(portion, gone);
+        self.give(portion, gone, left);
+        self.audience.report_skipped(self.host);
         Refill::Done
     }
 
     /// The portion waits now, and if it was the last one, what comes behind it.
-    fn give(&self, portion: Portion, gone: Vec<Box<[u8]>>) {
+    fn give(&self, portion: Portion, gone: Vec<Box<[u8]>>, left: Option<Vec<(Box<[u8]>, u64)>>) {
         let records = &mut *self.audience.records.borrow_mut();
+        records.skip_old(self.token, left.as_deref().unwrap_or_default());
         let Some(subscriber) = records.slots.get(self.token) else { return };
         subscriber.count(portion.messages);
         let Mode::Stream(stream) = &mut subscriber.mode else { return };
@@ -340,6 +368,7 @@ impl<'a, H: Host> Refiller<'a, H> {
         stream.outbox.mark_backlog();
         let mut forgotten = 0;
         if let Some(unread) = &mut stream.unread {
+            unread.has_gap |= left.is_some();
             for channel in gone {
                 forgotten += unread.forget(&channel);
                 if !unread.has_notice(&channel) {
@@ -371,7 +400,8 @@ impl<'a, H: Host> Refiller<'a, H> {
         records.portions = (records.portions + 1).min(PORTIONS_PER_ROUND);
         let (as_chunks, is_answer) = (stream.frames_chunks, stream.is_answer);
         let (is_ordered, separator) = (subscriber.is_ordered, unread.separator);
-        Some(Wanted { rest, form, as_chunks, is_answer, is_ordered, separator })
+        let skips = matches!(subscriber.link.slow(), Slow::Skip { .. });
+        Some(Wanted { rest, form, as_chunks, is_answer, is_ordered, skips, separator })
     }
 
     fn lag(&self) -> Refill {

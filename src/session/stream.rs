@@ -240,6 +240,7 @@ impl<H: Host> Records<H> {
         if let Mode::Stream(stream) = &mut subscriber.mode {
             stream.outbox.cut();
         }
+        self.skipped.forget_untold(token);
         let mut frames = Vec::new();
         frame::encode_close(frame::code::TRY_AGAIN_LATER, &mut frames);
         self.begin_end(token, Reason::Slow, Some(frames));

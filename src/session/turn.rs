@@ -215,6 +215,8 @@ impl<H: Host> Records<H> {
             State::TooSlow => return Some(Written::TooSlow),
             State::Starting | State::Open | State::Ending => {}
         }
+        self.tell_skipped(token);
+        let Some(subscriber) = self.slots.get(token) else { return Some(Written::Gone) };
         let Mode::Stream(stream) = &mut subscriber.mode else { return Some(Written::Gone) };
         let link = &subscriber.link;
         if stream.way != Way::Direct || !link.is_plain() {

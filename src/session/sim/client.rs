@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::link::{End, SimLink};
 use crate::model::{Cursor, DELETED_ID, GAP_ID, Gap, PING_ID, Seconds, TIMEOUT_ID, Token};
 use crate::session::departure::Reason;
-use crate::session::link::Way;
+use crate::session::link::{Slow, Way};
 use crate::session::{Framing, Layout};
 use crate::wire::frame::{self, Opcode, code};
 use crate::wire::{cursor, gap};
@@ -138,6 +138,10 @@ pub(super) struct Client {
     pub(super) given: RefCell<Vec<Given>>,
     /// The next old message was gone.
     pub(super) has_lagged: Cell<bool>,
+    /// So many old messages were left then, by subscription.
+    pub(super) left: RefCell<BTreeMap<usize, u64>>,
+    /// The last round in which it was handed out something, and what that costs at the most.
+    pub(super) last_round: Cell<(usize, usize)>,
     /// It had more waiting than it may have.
     pub(super) was_overfull: Cell<bool>,
     /// Work for it has panicked.
@@ -169,8 +173,13 @@ pub(super) enum Item {
     Notice {
         channel: Vec<u8>,
     },
-    /// The text of a gap.
+    /// The text of a gap that was told at the beginning.
     Gap(Vec<u8>),
+    /// So many messages were skipped.
+    Skipped {
+        channel: Vec<u8>,
+        missed: u64,
+    },
     Pong(Vec<u8>),
     Close(Option<u16>),
     /// The end of a body.
@@ -202,6 +211,8 @@ impl Client {
             lost: RefCell::default(),
             given: RefCell::default(),
             has_lagged: Cell::new(false),
+            left: RefCell::default(),
+            last_round: Cell::new((0, 0)),
             was_overfull: Cell::new(false),
             has_panicked: Cell::new(false),
             was_timed_out: Cell::new(false),
@@ -212,6 +223,15 @@ impl Client {
     /// Its messages come in one order over all its channels.
     pub(super) fn is_ordered(&self) -> bool {
         self.has_cursors && self.subscriptions.borrow().len() > 1
+    }
+
+    /// It does not get what it is too slow for, instead of being cut off.
+    pub(super) fn skips(&self) -> bool {
+        !self.kind.is_poll() && matches!(self.link.slow.get(), Slow::Skip { .. })
+    }
+
+    fn is_told(&self) -> bool {
+        self.link.slow.get() == Slow::Skip { tells: true }
     }
 
     pub(super) fn number_of(&self, channel: &[u8]) -> Option<usize> {
@@ -255,6 +275,9 @@ impl Client {
         }
         if self.kind.is_poll() {
             self.check_poll(&items, &messages);
+        } else if self.skips() {
+            self.check_skipped(&items, &messages, is_settled);
+            self.check_last_items(&items);
         } else {
             self.check_stream(&messages, is_settled);
             self.check_last_items(&items);
@@ -274,6 +297,26 @@ impl Client {
         assert!(old.starts_with(first), "old messages {first:?} instead of {old:?}");
         assert!(!live.iter().any(|message| is_old(&message)), "an old message behind a live one");
 
+        let due = self.due();
+        assert!(due.starts_with(live), "live messages {live:?} instead of {due:?}");
+        assert!(live.is_empty() || first.len() == old.len(), "live messages overtake old ones");
+
+        let has_all = first.len() == old.len() && live.len() == due.len();
+        let reason = self.reason();
+        let is_orderly = match self.link.end() {
+            None => is_settled,
+            // Others of them may have been held.
+            Some(_) if self.is_ordered() => false,
+            Some(End::Finished | End::Closed) => {
+                matches!(reason, Some(Reason::Ttl | Reason::Shutdown | Reason::Deleted))
+            }
+            Some(_) => false,
+        };
+        assert!(has_all || !is_orderly, "{messages:?} are not all of {old:?} and {due:?}");
+    }
+
+    /// The live messages that were handed out for it, in the order in which it gets them.
+    fn due(&self) -> Vec<(usize, i64)> {
         let lost = self.lost.borrow();
         let mut due = self.given.borrow().clone();
         // Those of one place stay as they were handed out.
@@ -285,22 +328,85 @@ impl Client {
             due.truncate(last + 1);
         }
         due.retain(|given| given.is_notice || !lost.contains(&given.channel));
-        let due: Vec<(usize, i64)> = due.iter().map(|given| (given.channel, given.id)).collect();
-        assert!(due.starts_with(live), "live messages {live:?} instead of {due:?}");
-        assert!(live.is_empty() || first.len() == old.len(), "live messages overtake old ones");
+        due.iter().map(|given| (given.channel, given.id)).collect()
+    }
 
-        let has_all = first.len() == old.len() && live.len() == due.len();
-        let reason = self.reason();
+    /// The same for one who does not get all. What it got is in order, and each hole was told, and how many
+    /// messages are missing there.
+    fn check_skipped(&self, items: &[Item], messages: &[(usize, i64)], is_settled: bool) {
+        let old = self.old.borrow();
+        let subscriptions = self.subscriptions.borrow();
+        let is_live =
+            |number: usize, id: i64| id == DELETED_ID || id as u64 > subscriptions[number].after;
+        let count = messages.iter().take_while(|(number, id)| !is_live(*number, *id)).count();
+        let (first, live) = messages.split_at(count);
+        assert!(old.starts_with(first), "old messages {first:?} instead of {old:?}");
+        assert!(live.iter().all(|(number, id)| is_live(*number, *id)), "old behind live ones");
+        assert!(live.is_empty() || first.len() == old.len(), "live messages overtake old ones");
+        let due = self.due();
+        let mut rest = due.iter();
+        for message in live {
+            assert!(rest.any(|due| due == message), "{message:?} of {live:?} is not of {due:?}");
+        }
+
+        let left = self.left.borrow();
+        let left = |number: usize| left.get(&number).map_or(0, |left| *left as i64);
+        let start = |number: usize| subscriptions[number].after as i64 - left(number);
+        // The last one that it has had or was told of, as if old messages that are gone came last of all.
+        let mut had: Vec<i64> = (0..subscriptions.len()).map(start).collect();
+        let given = self.given.borrow();
+        let newest = |number: usize| {
+            let ids = given.iter().filter(|given| given.channel == number && !given.is_notice);
+            ids.map(|given| given.id).max().unwrap_or(subscriptions[number].after as i64)
+        };
+        let lost = self.lost.borrow();
+        for item in items {
+            match item {
+                Item::Skipped { channel, missed } => {
+                    assert!(self.is_told(), "it is told nothing");
+                    assert!(*missed > 0, "told in vain");
+                    had[self.number_of(channel).expect("a channel of it")] += *missed as i64;
+                }
+                Item::Message { channel, id, .. } => {
+                    let number = self.number_of(channel).expect("a channel of it");
+                    if is_live(number, *id) {
+                        let before = core::mem::replace(&mut had[number], *id);
+                        assert!(
+                            before + 1 == *id || !self.is_told(),
+                            "{channel:?} {id} behind {before}: {items:?}"
+                        );
+                    }
+                }
+                Item::Notice { channel } => {
+                    let number = self.number_of(channel).expect("a channel of it");
+                    let has_all = had[number] == newest(number);
+                    let is_exact = self.is_told() && !lost.contains(&number);
+                    assert!(has_all || !is_exact, "a hole before the end of {channel:?}");
+                }
+                _ => {}
+            }
+        }
         let is_orderly = match self.link.end() {
             None => is_settled,
-            // Others of them may have been held.
-            Some(_) if is_ordered => false,
+            Some(_) if self.is_ordered() => false,
             Some(End::Finished | End::Closed) => {
-                matches!(reason, Some(Reason::Ttl | Reason::Shutdown | Reason::Deleted))
+                matches!(self.reason(), Some(Reason::Ttl | Reason::Shutdown | Reason::Deleted))
             }
             Some(_) => false,
         };
-        assert!(has_all || !is_orderly, "{messages:?} are not all of {old:?} and {due:?}");
+        if is_orderly && self.is_told() {
+            for number in (0..subscriptions.len()).filter(|number| !lost.contains(number)) {
+                assert_eq!(had[number], newest(number), "{items:?}");
+            }
+        }
+    }
+
+    /// How many messages it did not get, when it has read all that there is.
+    pub(super) fn missed(&self) -> u64 {
+        let is_given = |item: &&Item| matches!(item, Item::Message { .. } | Item::Notice { .. });
+        let got = self.items().iter().filter(is_given).count();
+        let left: u64 = self.left.borrow().values().sum();
+        (self.old.borrow().len() + self.due().len() - got) as u64 + left
     }
 
     /// It is told of its gaps in front of all messages, and of nothing else.
@@ -380,7 +486,7 @@ impl Client {
 
     /// Too much waited for it, and it is told so.
     fn is_cut_off(&self) -> bool {
-        self.was_overfull.get() || self.has_lagged.get()
+        !self.skips() && (self.was_overfull.get() || self.has_lagged.get())
     }
 
     pub(super) fn reason(&self) -> Option<Reason> {
@@ -494,10 +600,10 @@ fn push_events<'a>(mut bytes: &'a [u8], items: &mut Vec<Item>) -> &'a [u8] {
             b": foot" => Item::Foot,
             b": -1" => Item::Ping,
             b"event: gap" => {
-                let end = memchr::memchr(b'\n', bytes).expect("the data");
-                let data = bytes[..end].strip_prefix(b"data: ").expect("the data").to_vec();
-                bytes = bytes[end + 1..].strip_prefix(b"\n").expect("a blank line");
-                Item::Gap(data)
+                let end = memchr::memchr(b'\n', bytes).expect("a line");
+                let text = bytes[..end].strip_prefix(b"data: ").expect("its data");
+                bytes = bytes[end + 1..].strip_prefix(b"\n").expect("a blank line ends the event");
+                parse_gap(text)
             }
             _ if line.starts_with(b"id: ") => {
                 // Alone at the beginning, and with each message.
@@ -555,9 +661,22 @@ fn parse_message(bytes: &[u8]) -> Item {
         PING_ID => Item::Ping,
         TIMEOUT_ID => Item::TimedOut,
         DELETED_ID => Item::Notice { channel },
-        GAP_ID => Item::Gap(text),
+        GAP_ID => parse_gap(&text),
         id => Item::Message { channel, id, text, place },
     }
+}
+
+fn parse_gap(text: &[u8]) -> Item {
+    let text = core::str::from_utf8(text).expect("JSON");
+    if !text.contains("\"reason\":\"slow\"") {
+        return Item::Gap(text.into());
+    }
+    let (channel, missed) = text
+        .strip_prefix("{\"channel\":\"")
+        .and_then(|rest| rest.strip_suffix('}'))
+        .and_then(|rest| rest.split_once("\",\"reason\":\"slow\",\"missed\":"))
+        .expect("a gap");
+    Item::Skipped { channel: channel.into(), missed: missed.parse().expect("a number") }
 }
 
 /// A frame of a client, masked with zeros.

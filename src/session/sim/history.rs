@@ -16,6 +16,9 @@ thread_local! {
     static EMPTY: RefCell<HashMap<(usize, usize), String>> = RefCell::default();
 }
 
+/// Bytes of notices and pings that wait for one subscriber.
+const NEVER_SKIPPED_MAX: usize = 5000;
+
 /// Something that waits to be done.
 #[derive(Clone)]
 pub(super) enum Event {
@@ -201,6 +204,12 @@ impl History {
             return;
         }
         assert!(client.link.input.borrow().is_empty(), "nobody hears what it sends");
+        if client.skips() && client.lost.borrow().is_empty() && !client.is_ordered() {
+            let audience = &self.workers[client.worker].audience;
+            let entry = client.token.get().and_then(|token| audience.entry(token));
+            let skipped = entry.expect("it is there").messages_skipped;
+            assert_eq!(u64::from(skipped), client.missed(), "messages that it did not get");
+        }
         let given = client.given.borrow();
         for (number, subscription) in client.subscriptions.borrow().iter().enumerate() {
             let (id, created) = &subscription.channel;
@@ -279,10 +288,23 @@ impl History {
                     } else if is_over {
                         assert!(is_read || subscriber.is_dirty && goes_on, "it does not end");
                     }
+                    let is_untold = records.skipped.is_untold(token) && stream.unread.is_none();
+                    let is_served = is_broken || subscriber.is_blocked || subscriber.is_dirty;
+                    assert!(!is_untold || is_served, "a gap is never told");
                     let is_held = records.held.has(token);
                     assert!(!is_held || is_broken || goes_on, "what is held waits for ever");
                     let (waiting, allocated) = (stream.waiting(), stream.allocated());
                     assert!(waiting >= allocated, "{waiting} < {allocated}");
+                    let held = records.held.cost(token);
+                    let round = client.last_round.get().1;
+                    let max = link.buffered_max.get().saturating_add(round);
+                    assert!(is_broken || held <= max, "{held} of {max} are held");
+                    if client.skips() && subscriber.is_blocked && subscriber.state == State::Open {
+                        // What is begun or never skipped, one round, and all that was held.
+                        let first = stream.outbox.first_len() + NEVER_SKIPPED_MAX;
+                        let max = if client.is_ordered() { max.saturating_mul(2) } else { max };
+                        assert!(waiting <= max.saturating_add(first), "{waiting} of {max}");
+                    }
                 }
             }
         }

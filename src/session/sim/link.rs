@@ -18,7 +18,7 @@ use crate::model::Reached;
 use crate::session::Layout;
 use crate::session::departure::{Cut, Entry};
 use crate::session::frames::Terms;
-use crate::session::link::{Flushed, Link, Lost, Received, Way};
+use crate::session::link::{Flushed, Link, Lost, Received, Slow, Way};
 use crate::session::outbox::Outbox;
 use crate::wire::chunked;
 use crate::wire::resume::Announced;
@@ -106,6 +106,7 @@ pub(in crate::session) struct Connection {
     pub(in crate::session) layout: Layout,
     pub(in crate::session) ping_text: Vec<u8>,
     pub(in crate::session) buffered_max: Cell<usize>,
+    pub(in crate::session) slow: Cell<Slow>,
     /// What [`Link::is_plain`] answers, in turn.
     pub(in crate::session) plain: RefCell<VecDeque<bool>>,
     /// The server makes chunks of what goes through all its filters.
@@ -155,6 +156,7 @@ impl SimLink {
             layout,
             ping_text: b"ping".to_vec(),
             buffered_max: Cell::new(usize::MAX),
+            slow: Cell::new(Slow::Disconnect),
             plain: RefCell::default(),
             chunks: Cell::new(false),
             room: Cell::new(usize::MAX),
@@ -313,6 +315,11 @@ impl Link for SimLink {
     fn buffered_max(&self) -> usize {
         self.called(false);
         self.buffered_max.get()
+    }
+
+    fn slow(&self) -> Slow {
+        self.called(false);
+        self.slow.get()
     }
 
     fn is_plain(&self) -> bool {

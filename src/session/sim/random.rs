@@ -16,7 +16,7 @@ use crate::hub::Tick;
 use crate::hub::sim::LIFE;
 use crate::hub::sim::rng::Rng;
 use crate::model::{Cursor, Latest, Now, Since};
-use crate::session::link::Way;
+use crate::session::link::{Slow, Way};
 use crate::wire::frame::Opcode;
 use crate::wire::resume::Announced;
 
@@ -43,6 +43,8 @@ struct Returner {
     /// What it is told of the messages that it misses: the number of its subscription, the id at its place, and
     /// how many are missing.
     counted: Vec<(usize, u64, u64)>,
+    /// So many messages behind it were skipped, at the most.
+    skipped: BTreeMap<Name, i64>,
 }
 
 struct Random {
@@ -78,12 +80,13 @@ fn run(seed: u64) {
     }
     for _ in 0..random.below(4) {
         let channels = random.some_channels();
-        let had = BTreeMap::new();
+        let (had, skipped) = (BTreeMap::new(), BTreeMap::new());
         random.returners.push(Returner {
             channels,
             place: None,
             client: None,
             had,
+            skipped,
             counted: vec![],
         });
     }
@@ -196,6 +199,8 @@ impl Random {
     fn unsure(&self, client: Client) -> Client {
         let link = &client.link;
         link.buffered_max.set(self.pick(&[500, 5000, 50_000, usize::MAX]));
+        let (skips, tells) = (self.chance(50), client.has_cursors || self.chance(80));
+        link.slow.set(if skips { Slow::Skip { tells } } else { Slow::Disconnect });
         link.room.set(self.pick(&[usize::MAX, usize::MAX, 0, 1, 40, 3000]));
         let plain = self.pick(&[[true, true, true], [true, false, true], [false, false, false]]);
         link.plain.borrow_mut().extend(plain);
@@ -323,7 +328,9 @@ impl Random {
                 if place.is_some() && returner.place == place {
                     for Subscription { channel, after } in &*client.subscriptions.borrow() {
                         let had = returner.had.get(channel).copied().unwrap_or(Some(0));
-                        let has_all = had.is_none_or(|had| had == *after as i64);
+                        let skipped = returner.skipped.get(channel).map_or(0, |skipped| *skipped);
+                        let has_all =
+                            had.is_none_or(|had| (had..=had + skipped).contains(&(*after as i64)));
                         assert!(has_all, "{channel:?}: it has had {had:?} of {after}");
                     }
                     break;
@@ -508,6 +515,12 @@ impl Returner {
                     continue;
                 }
                 Item::Message { channel, id, place, .. } => (channel, id, place),
+                Item::Skipped { channel, missed } => {
+                    let number = client.number_of(&channel).expect("a channel of it");
+                    let name = client.subscriptions.borrow()[number].channel.clone();
+                    *self.skipped.entry(name).or_default() += missed as i64;
+                    continue;
+                }
                 _ => continue,
             };
             let place = place.expect("a cursor");
@@ -526,8 +539,11 @@ impl Returner {
                 self.pass_told(&client);
             }
             let is_told = client.gap.get().is_some() && is_old;
+            let skipped = self.skipped.remove(&name).unwrap_or(0);
             let had = self.had.entry(name).or_insert(Some(0));
-            let is_next = had.is_none_or(|had| id == had + 1 || is_told && id > had);
+            let is_next = had.is_none_or(|had| {
+                (had + 1..=had + 1 + skipped).contains(&id) || is_told && id > had
+            });
             assert!(is_next, "{channel:?}: {id} behind {had:?}, and no gap was told");
             *had = Some(id);
         }

@@ -74,6 +74,8 @@ pub(in crate::session) struct Answers {
     pub(in crate::session) delivers: RefCell<Option<Delivery>>,
     pub(in crate::session) left: RefCell<Vec<Token>>,
     pub(in crate::session) too_slow: Cell<usize>,
+    /// Messages that the log was told of as skipped.
+    pub(in crate::session) skipped: Cell<usize>,
     pub(in crate::session) goes_on: Cell<bool>,
     /// The worker panics when it writes down an entry.
     pub(in crate::session) panics_writing_down: Cell<bool>,
@@ -106,6 +108,7 @@ impl Solo {
             delivers: RefCell::default(),
             left: RefCell::default(),
             too_slow: Cell::new(0),
+            skipped: Cell::new(0),
             goes_on: Cell::new(false),
             panics_writing_down: Cell::new(false),
         }))
@@ -312,7 +315,9 @@ impl Host for Solo {
         self.portions.set(self.portions.get() + 1);
         self.park(&mut rest);
         if self.is_lagged.get() {
-            return Err(Lagged);
+            let channels = rest.channels.into_iter();
+            let left = channels.map(|(id, next, until)| (id.into(), until + 1 - next)).collect();
+            return Err(Lagged { left, gone: Vec::new() });
         }
         let mut has_room = true;
         let mut gone = Vec::new();
@@ -398,6 +403,11 @@ impl Host for Solo {
 
     fn report_too_slow(&self) {
         self.too_slow.set(self.too_slow.get() + 1);
+    }
+
+    fn report_skipped(&self, messages: usize) {
+        assert!(messages > 0, "nothing was skipped");
+        self.skipped.set(self.skipped.get() + messages);
     }
 
     fn depart(&self, departure: Departure<SimLink>) {

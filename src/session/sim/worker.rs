@@ -29,6 +29,9 @@ use crate::wire::jsonp::Callback;
 use crate::wire::resume::Announced;
 use crate::wire::sse;
 
+/// A message costs no more than this besides its text, wherever it waits.
+const MESSAGE_COST_MAX: usize = 1000;
+
 /// The zone, its workers' hubs, and what is known about all of it.
 pub(super) struct Ground {
     pub(super) world: RefCell<World>,
@@ -150,6 +153,8 @@ pub(super) struct Desk {
     /// Subscribers that the statistics count.
     pub(super) counted: RefCell<BTreeSet<Token>>,
     pub(super) too_slow: Cell<usize>,
+    /// Messages that the log was told of as skipped.
+    pub(super) skipped: Cell<usize>,
 }
 
 impl core::ops::Deref for Worker {
@@ -177,6 +182,7 @@ impl Worker {
             round: Cell::new(0),
             counted: RefCell::default(),
             too_slow: Cell::new(0),
+            skipped: Cell::new(0),
         }))
     }
 
@@ -315,13 +321,19 @@ impl Worker {
         let client = self.ground.client(self.number, token).expect("a listener is there");
         let (state, waiting) = self.look(token);
         let held = self.audience.records.borrow().held.cost(token);
-        if waiting.unwrap_or(0).max(held) > client.link.buffered_max.get() {
+        let is_over = waiting.unwrap_or(0).max(held) > client.link.buffered_max.get();
+        if is_over && !client.skips() {
             client.was_overfull.set(true);
             return;
         }
         if state != State::Open {
             return;
         }
+        let (round, cost) = client.last_round.get();
+        let before = if round == self.round.get() { cost } else { 0 };
+        let cost: usize =
+            messages.iter().map(|message| message.text.len() + MESSAGE_COST_MAX).sum();
+        client.last_round.set((self.round.get(), before + cost));
         for message in messages {
             let is_notice = message.id == DELETED_ID;
             let at = deleted_at.filter(|_| is_notice).unwrap_or((message.time, message.tag));
@@ -689,12 +701,19 @@ impl Host for Worker {
                 each(message)
             })
         });
-        let Ok(hub::Reading { rest, gone }) = read else {
-            client.has_lagged.set(true);
-            return Err(Lagged);
+        let (rest, gone, left) = match read {
+            Ok(hub::Reading { rest, gone }) => (rest, gone, None),
+            Err(hub::Lagged { left, gone }) => (None, gone, Some(left)),
         };
-        let gone_numbers = gone.iter().map(|channel| client.number_of(channel).expect("of it"));
-        client.lost.borrow_mut().extend(gone_numbers);
+        let number = |channel: &[u8]| client.number_of(channel).expect("of it");
+        client.lost.borrow_mut().extend(gone.iter().map(|channel| number(channel)));
+        if let Some(left) = left {
+            client.has_lagged.set(true);
+            note_unread(&client, None);
+            let counts = left.iter().map(|(channel, left)| (number(channel), *left));
+            client.left.borrow_mut().extend(counts);
+            return Err(Lagged { left, gone });
+        }
         let rest = rest.map(|rest| Rest { rest, client: Rc::clone(&client) });
         note_unread(&client, rest.as_ref());
         Ok(Read { rest, gone })
@@ -760,6 +779,10 @@ impl Host for Worker {
 
     fn report_too_slow(&self) {
         self.too_slow.set(self.too_slow.get() + 1);
+    }
+
+    fn report_skipped(&self, messages: usize) {
+        self.skipped.set(self.skipped.get() + messages);
     }
 
     fn depart(&self, departure: Departure<SimLink>) {
