@@ -43,6 +43,8 @@ pub(super) struct Backlog {
     /// How many messages were stored when it was opened, and how many of them lie before its start.
     stored: u64,
     skipped: u64,
+    /// See [`Remaining::holes`].
+    holes: u64,
     /// Id of the last message that belongs to it.
     pub(super) until: u64,
     /// Time and tag of the channel's last message then.
@@ -100,6 +102,8 @@ struct Remaining {
     /// Time and tag of that message.
     place: (Seconds, u64),
     until: u64,
+    /// What [`Section::holes`] said when nothing of it had gone yet.
+    holes: u64,
     /// `None` while it is parked.
     reader: Option<Reader>,
 }
@@ -121,9 +125,9 @@ impl Rest {
 
 impl Remaining {
     fn of(backlog: Backlog, next: Next, reader: Option<Reader>) -> Self {
-        let Backlog { id, created, until, .. } = backlog;
+        let Backlog { id, created, until, holes, .. } = backlog;
         let Next { id: next, place } = next;
-        Self { id, created, next, place, until, reader }
+        Self { id, created, next, place, until, holes, reader }
     }
 }
 
@@ -189,6 +193,7 @@ impl Backlog {
             start,
             stored,
             skipped,
+            holes: section.holes(),
             until: 0,
             newest: section.store.last_place(channel),
         }))
@@ -506,10 +511,11 @@ impl Hub {
         }
     }
 
-    /// Opens a reader at the next message to hand out. `None`: the channel is gone.
+    /// Opens a reader at the next message to hand out, if none has gone that belongs to the rest. `None`: the
+    /// channel is gone.
     fn reopen(
         &mut self,
-        remaining: &Remaining,
+        remaining: &mut Remaining,
         token: Token,
         now: Now,
     ) -> Result<Option<Reader>, Lagged> {
@@ -528,12 +534,20 @@ impl Hub {
             let oldest = section.get(handle).stored_link().get();
             let is_there = |oldest: &Handle<Record>| section.get(*oldest).id() <= remaining.next;
             let Some(start) = oldest.filter(is_there) else { return Some(Err(Lagged)) };
+            // If all are stored from there to the end, none has gone in between, else one may have.
+            let holes = section.holes();
+            let whole_from = section.oldest_of_unbroken(section.get(handle));
+            let is_whole = whole_from.is_some_and(|oldest| oldest <= remaining.next);
+            if holes != remaining.holes && !is_whole {
+                return Some(Err(Lagged));
+            }
             let reader = open_reader(&section, handle, shard, start)?;
             section.commit();
             hub.readers.borrow_mut().push((token, reader));
-            Some(Ok(Some(reader)))
+            Some(Ok(Some((reader, holes))))
         });
-        let Some(reader) = opened.unwrap_or(Err(Lagged))? else { return Ok(None) };
+        let Some((reader, holes)) = opened.unwrap_or(Err(Lagged))? else { return Ok(None) };
+        remaining.holes = holes;
         self.seek(reader, remaining.next);
         Ok(Some(reader))
     }
@@ -703,6 +717,49 @@ mod tests {
             }
         }
         world
+    }
+
+    #[test]
+    fn a_message_in_the_middle_that_goes_while_the_place_is_kept_is_a_gap() {
+        for (mixed, ticks) in [(false, false), (false, true), (true, false), (true, true)] {
+            let mut world = world_with_a_short_life(mixed);
+            let (_, rest) = world.read_first(0, &[(b"a", Some(30))], 10);
+            world.now += 6;
+            if ticks {
+                world.tick(1);
+            }
+            let lagged = world.read_on(0, rest.expect("more is left"), 100).err();
+            assert_eq!(lagged, Some(Lagged), "{mixed} {ticks}");
+            assert_eq!(pinned(&world), 0);
+            // It comes back, and gets the others in parts.
+            let (texts, mut rest) = world.read_first(0, &[(b"a", Some(30))], 25);
+            let mut all = numbers(texts);
+            while let Some(left) = rest {
+                let (texts, more) = world.read_on(0, left, 2).expect("nothing has gone since");
+                all.extend(numbers(texts));
+                rest = more;
+            }
+            assert_eq!(all, (1..=30).filter(|n| *n != 20).collect::<Vec<_>>(), "{mixed} {ticks}");
+            world.check("at rest");
+        }
+    }
+
+    #[test]
+    fn what_goes_in_another_channel_is_no_gap() {
+        let mut world = world_with_a_short_life(false);
+        let shard_of = |world: &mut World, id: &[u8]| {
+            let store = &world.hub(0).store;
+            store.shard_of(store.hash(id))
+        };
+        let shard = shard_of(&mut world, b"a");
+        let id = (b'b'..=b'z').map(|letter| [letter]).find(|id| shard_of(&mut world, id) == shard);
+        let id = id.expect("some of 25 are in one of eight shards");
+        (1..=30).for_each(|n| publish(&mut world, &id, n));
+        let (_, rest) = world.read_first(0, &[(&id, Some(30))], 10);
+        world.now += 6;
+        world.tick(1);
+        let (texts, _) = world.read_on(0, rest.expect("more"), 100).expect("it has all of them");
+        assert_eq!(numbers(texts), (11..=30).collect::<Vec<_>>());
     }
 
     #[test]

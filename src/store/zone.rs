@@ -51,7 +51,7 @@ const SECONDS_BEFORE: Seconds = 1 << 28;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"pushstrm");
 /// Goes up when the meaning of any byte changes.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 
 /// The first bytes of the zone.
 #[repr(C)]
@@ -150,6 +150,10 @@ pub(crate) struct Shard {
     pub(crate) deleted: Link<Channel>,
     /// Channels with news of which not all workers are told yet, linked by `untold_next`.
     pub(crate) untold: Link<Channel>,
+    /// How many messages of its channels went before an older one: see [`Section::holes`].
+    ///
+    /// [`Section::holes`]: crate::store::undo::Section::holes
+    pub(crate) holes: W64,
     /// Stored messages in the order of expiry, one queue for each time to live.
     pub(crate) expiry: [ExpiryQueue; EXPIRY_QUEUES],
 }

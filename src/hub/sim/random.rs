@@ -492,6 +492,7 @@ impl Sim {
                     rest: None,
                     first: 0,
                     expected,
+                    lived: Vec::new(),
                     backtracked,
                     by_event,
                     then,
