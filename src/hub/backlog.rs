@@ -484,7 +484,7 @@ impl Hub {
         let store = &self.store;
         let mut batch = Vec::with_capacity(BATCH);
         loop {
-            next_batch(store, reader, until, &mut batch);
+            next_batch(store, reader, until, BATCH, &mut batch);
             let Some(last) = batch.last() else { return Stop::End };
             let mut to = store.arena.get(*last).id();
             let mut stop = None;
@@ -576,13 +576,25 @@ fn open_reader(
     Some(Reader { shard, interest })
 }
 
-/// The next messages for a reader, which pins them.
-fn next_batch(store: &Store, reader: Reader, until: u64, batch: &mut Vec<Handle<Record>>) {
+/// Replaces a batch of messages by the next ones, at most so many; an empty one by those where the reader
+/// is. It pins them.
+fn next_batch(
+    store: &Store,
+    reader: Reader,
+    until: u64,
+    len: usize,
+    batch: &mut Vec<Handle<Record>>,
+) {
+    let last = batch.last().copied();
+    batch.clear();
     let section = store.section(reader.shard);
     // Nobody tells a reader of news. But up to `until` the link is right: those messages were in the
     // log when it was opened.
-    let mut at = section.get(reader.interest).next_link().get();
-    while let Some(handle) = at.filter(|_| batch.len() < BATCH) {
+    let mut at = match last {
+        Some(last) => section.get(last).next.get(),
+        None => section.get(reader.interest).next_link().get(),
+    };
+    while let Some(handle) = at.filter(|_| batch.len() < len) {
         let record = section.get(handle);
         if record.id() > until {
             break;
