@@ -125,6 +125,8 @@ pub(super) struct Channel {
     pub(super) inherited: (Seconds, u64),
     /// If it was deleted: one of these is the text of the notice.
     pub(super) deleted: Option<Vec<Vec<u8>>>,
+    /// It was the events channel when the model last looked.
+    events: bool,
 }
 
 /// The possible effects of operations.
@@ -151,6 +153,9 @@ pub(super) struct Model {
     pub(super) live: BTreeMap<Id, usize>,
     /// Messages of all channels but the events channel.
     pub(super) published: u64,
+    /// So many more may have been published before their channel became the events channel, or ceased to be
+    /// it.
+    pub(super) unsure: u64,
     /// Time and tag of the newest message.
     pub(super) newest: (Seconds, u64),
     /// What channels that have gone had, by the place where the zone remembers it.
@@ -213,6 +218,7 @@ impl Model {
                     former: real.former,
                     inherited: self.former.get(&real.former).copied().unwrap_or_default(),
                     deleted: None,
+                    events: false,
                 });
                 self.channels.len() - 1
             });
@@ -236,9 +242,12 @@ impl Model {
             assert_eq!(new as usize, posts.len(), "published_messages");
             posts.iter().map(|post| Some(post.1.clone())).collect()
         };
-        if !real.events {
+        if real.events != channel.events {
+            self.unsure += new;
+        } else if !real.events {
             self.published += new;
         }
+        channel.events = real.events;
         let mut may_be_stored: Vec<u64> = channel.stored.iter().map(|message| message.id).collect();
         for (n, content) in contents.into_iter().enumerate() {
             let id = channel.log.len() as u64 + 1;

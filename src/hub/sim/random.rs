@@ -776,7 +776,10 @@ impl Sim {
         }
         let now = self.world.now;
         let summary = self.world.hub(living[0]).summary(now);
-        assert_eq!(summary.published, self.model.published, "published_messages");
+        let Model { published, unsure, .. } = &mut self.model;
+        let most = *published + core::mem::take(unsure);
+        assert!((*published..=most).contains(&summary.published), "published_messages");
+        *published = summary.published;
         for worker in living {
             let pid = 101 + worker as u32;
             let listed = summary.workers.iter().find(|listed| listed.pid == pid);
@@ -865,7 +868,7 @@ mod tests {
         }
         // The last ones have found something.
         let first = 0..40 + number("PUSH_STREAM_SIM_SEEDS").unwrap_or(0);
-        for seed in first.chain([2062]) {
+        for seed in first.chain([2062, 2112]) {
             if let Err(panic) = catch_unwind(|| run(Rng::seeded(seed))) {
                 eprintln!("PUSH_STREAM_SIM_SEED={seed}");
                 std::panic::resume_unwind(panic);
