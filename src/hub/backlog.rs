@@ -43,6 +43,8 @@ pub(super) struct Backlog {
     /// How many messages were stored when it was opened, and how many of them lie before its start.
     stored: u64,
     skipped: u64,
+    /// See [`Remaining::holes`].
+    holes: u64,
     /// Id of the last message that belongs to it.
     pub(super) until: u64,
     /// Time and tag of the channel's last message then.
@@ -85,6 +87,8 @@ pub struct Rest {
     /// The messages of all channels are handed out in the order of publishing, and not one channel after the
     /// other.
     is_merged: bool,
+    /// When it was first read, by the steady clock. What had expired then does not belong to it.
+    opened: Seconds,
 }
 
 /// The rest of one channel's backlog.
@@ -98,6 +102,8 @@ struct Remaining {
     /// Time and tag of that message.
     place: (Seconds, u64),
     until: u64,
+    /// What [`Section::holes`] said when nothing of it had gone yet.
+    holes: u64,
     /// `None` while it is parked.
     reader: Option<Reader>,
 }
@@ -119,9 +125,9 @@ impl Rest {
 
 impl Remaining {
     fn of(backlog: Backlog, next: Next, reader: Option<Reader>) -> Self {
-        let Backlog { id, created, until, .. } = backlog;
+        let Backlog { id, created, until, holes, .. } = backlog;
         let Next { id: next, place } = next;
-        Self { id, created, next, place, until, reader }
+        Self { id, created, next, place, until, holes, reader }
     }
 }
 
@@ -131,8 +137,8 @@ struct Terms {
     bound: Option<(Seconds, u64)>,
     /// Only older ones.
     limit: Option<(Seconds, u64)>,
-    /// Those that have expired are passed over. Otherwise one is a gap.
-    is_first: bool,
+    /// Those that had expired then are passed over. One that has expired since is a gap.
+    opened: Seconds,
 }
 
 /// The result of [`Hub::read_on`].
@@ -196,6 +202,7 @@ impl Backlog {
             start,
             stored,
             skipped,
+            holes: section.holes(),
             until: 0,
             newest: section.store.last_place(channel),
         }))
@@ -256,9 +263,9 @@ impl Hub {
             }
         }
         channels.reverse();
-        let (token, bound) = (subscribed.token, subscribed.bound);
-        replayed.rest =
-            (!channels.is_empty()).then_some(Rest { token, channels, bound, is_merged: false });
+        let (token, bound, opened) = (subscribed.token, subscribed.bound, now.steady);
+        let rest = Rest { token, channels, bound, is_merged: false, opened };
+        replayed.rest = (!rest.channels.is_empty()).then_some(rest);
         replayed
     }
 
@@ -270,7 +277,8 @@ impl Hub {
     ) -> Replayed {
         let mut replayed = Replayed::default();
         let (token, bound) = (subscribed.token, subscribed.bound);
-        let mut rest = Rest { token, channels: Vec::new(), bound, is_merged: true };
+        let opened = now.steady;
+        let mut rest = Rest { token, channels: Vec::new(), bound, is_merged: true, opened };
         for backlog in core::mem::take(&mut subscribed.backlogs) {
             // Finds the first one, and goes no further.
             let (reader, has_room) = (backlog.reader, &mut false);
@@ -288,24 +296,22 @@ impl Hub {
             each(message)
         };
         // No message has gone meanwhile: all of them are pinned.
-        let _ = self.read_merged(&mut rest, true, now, &mut each, &mut Vec::new());
+        let _ = self.read_merged(&mut rest, now, &mut each, &mut Vec::new());
         self.park(&mut rest, now);
         replayed.messages = count;
         replayed.rest = (!rest.channels.is_empty()).then_some(rest);
         replayed
     }
 
-    /// Hands out messages for as long as there is room, the oldest of all channels first. `is_first`: in the
-    /// turn that has found them, in which those are passed over that have expired.
+    /// Hands out messages for as long as there is room, the oldest of all channels first.
     fn read_merged(
         &mut self,
         rest: &mut Rest,
-        is_first: bool,
         now: Now,
         each: &mut dyn FnMut(&Message<'_>) -> bool,
         gone: &mut Vec<Box<[u8]>>,
     ) -> Result<(), Missing> {
-        let (token, bound) = (rest.token, rest.bound);
+        let Rest { token, bound, opened, .. } = *rest;
         let mut has_room = true;
         while let Some((at, limit)) = rest.oldest().filter(|_| has_room) {
             let Some(channel) = rest.channels.get_mut(at) else { break };
@@ -319,7 +325,7 @@ impl Hub {
                 gone.push(rest.channels.remove(at).id);
                 continue;
             };
-            let terms = Terms { bound, limit, is_first };
+            let terms = Terms { bound, limit, opened };
             match self.read_remaining(reader, channel, &terms, now, &mut has_room, each)? {
                 Stop::Before(Next { id, place }) => (channel.next, channel.place) = (id, place),
                 Stop::End => {
@@ -344,7 +350,7 @@ impl Hub {
     ) -> Result<Reading, Lagged> {
         let mut gone = Vec::new();
         let read = if rest.is_merged {
-            self.read_merged(&mut rest, false, now, each, &mut gone)
+            self.read_merged(&mut rest, now, each, &mut gone)
         } else {
             self.read_in_turn(&mut rest, now, each, &mut gone)
         };
@@ -374,7 +380,7 @@ impl Hub {
                 channel.reader = self.reopen(channel, rest.token, now)?;
             }
             if let Some(reader) = channel.reader {
-                let terms = Terms { bound: rest.bound, limit: None, is_first: false };
+                let terms = Terms { bound: rest.bound, limit: None, opened: rest.opened };
                 match self.read_remaining(reader, channel, &terms, now, &mut has_room, each)? {
                     Stop::Before(Next { id, place }) => {
                         (channel.next, channel.place) = (id, place);
@@ -479,17 +485,17 @@ impl Hub {
         let stop = self.walk(reader, channel.until, now, &mut |store, handle, record| {
             let place = store.place(record);
             // An expired message is not handed out, even if no tick has discarded it yet.
-            let has_expired = store.steady(&record.expires) <= now.steady;
+            let expires = store.steady(&record.expires);
             if record.id() < channel.next
                 || terms.bound.is_some_and(|bound| place > bound)
-                || has_expired && terms.is_first
+                || expires <= terms.opened
             {
                 return true;
             }
             if terms.limit.is_some_and(|limit| place >= limit) {
                 return false;
             }
-            let is_gone = has_expired
+            let is_gone = expires <= now.steady
                 || (!core::mem::replace(&mut found, true) && record.id() != channel.next);
             if is_gone {
                 lagged = Err(Missing);
@@ -506,7 +512,7 @@ impl Hub {
             channel.next = id + 1;
         }
         // Nothing found: the messages expired before older ones, by a shorter time to live.
-        if found || terms.is_first { lagged.map(|()| stop) } else { Err(Missing) }
+        if found { lagged.map(|()| stop) } else { Err(Missing) }
     }
 
     /// Calls `each` for the messages that were stored once, up to the id `until`, as long as it answers
@@ -521,7 +527,7 @@ impl Hub {
         let store = &self.store;
         let mut batch = Vec::with_capacity(BATCH);
         loop {
-            next_batch(store, reader, until, &mut batch);
+            next_batch(store, reader, until, BATCH, &mut batch);
             let Some(last) = batch.last() else { return Stop::End };
             let mut to = store.arena.get(*last).id();
             let mut stop = None;
@@ -548,10 +554,11 @@ impl Hub {
         }
     }
 
-    /// Opens a reader at the next message to hand out. `None`: the channel is gone.
+    /// Opens a reader at the next message to hand out, if none has gone that belongs to the rest. `None`: the
+    /// channel is gone.
     fn reopen(
         &mut self,
-        remaining: &Remaining,
+        remaining: &mut Remaining,
         token: Token,
         now: Now,
     ) -> Result<Option<Reader>, Missing> {
@@ -570,12 +577,20 @@ impl Hub {
             let oldest = section.get(handle).stored_link().get();
             let is_there = |oldest: &Handle<Record>| section.get(*oldest).id() <= remaining.next;
             let Some(start) = oldest.filter(is_there) else { return Some(Err(Missing)) };
+            // If all are stored from there to the end, none has gone in between, else one may have.
+            let holes = section.holes();
+            let whole_from = section.oldest_of_unbroken(section.get(handle));
+            let is_whole = whole_from.is_some_and(|oldest| oldest <= remaining.next);
+            if holes != remaining.holes && !is_whole {
+                return Some(Err(Missing));
+            }
             let reader = open_reader(&section, handle, shard, start)?;
             section.commit();
             hub.readers.borrow_mut().push((token, reader));
-            Some(Ok(Some(reader)))
+            Some(Ok(Some((reader, holes))))
         });
-        let Some(reader) = opened.unwrap_or(Err(Missing))? else { return Ok(None) };
+        let Some((reader, holes)) = opened.unwrap_or(Err(Missing))? else { return Ok(None) };
+        remaining.holes = holes;
         self.seek(reader, remaining.next);
         Ok(Some(reader))
     }
@@ -604,13 +619,25 @@ fn open_reader(
     Some(Reader { shard, interest })
 }
 
-/// The next messages for a reader, which pins them.
-fn next_batch(store: &Store, reader: Reader, until: u64, batch: &mut Vec<Handle<Record>>) {
+/// Replaces a batch of messages by the next ones, at most so many; an empty one by those where the reader
+/// is. It pins them.
+fn next_batch(
+    store: &Store,
+    reader: Reader,
+    until: u64,
+    len: usize,
+    batch: &mut Vec<Handle<Record>>,
+) {
+    let last = batch.last().copied();
+    batch.clear();
     let section = store.section(reader.shard);
     // Nobody tells a reader of news. But up to `until` the link is right: those messages were in the
     // log when it was opened.
-    let mut at = section.get(reader.interest).next_link().get();
-    while let Some(handle) = at.filter(|_| batch.len() < BATCH) {
+    let mut at = match last {
+        Some(last) => section.get(last).next.get(),
+        None => section.get(reader.interest).next_link().get(),
+    };
+    while let Some(handle) = at.filter(|_| batch.len() < len) {
         let record = section.get(handle);
         if record.id() > until {
             break;
@@ -736,6 +763,79 @@ mod tests {
             let lagged = world.read_on(0, rest.expect("more is left"), 99).err();
             assert_eq!(lagged, Some(left(2)), "{room} {ticks}");
             assert_eq!(pinned(&world), 0);
+        }
+    }
+
+    /// Messages 1 to 30 of channel a, of which the 20th lives for 5 s only; with `mixed` some between them are
+    /// not stored.
+    fn world_with_a_short_life(mixed: bool) -> World {
+        let mut world = world(19, 0);
+        for n in 20..=30 {
+            world.rules.message_ttl_secs = if n == 20 { 5 } else { 60 }; // By reloads.
+            publish(&mut world, b"a", n);
+            if mixed && n % 4 == 1 {
+                world.publish(1, &[b"a"], b"not stored", false).expect("room");
+            }
+        }
+        world
+    }
+
+    #[test]
+    fn a_message_in_the_middle_that_goes_while_the_place_is_kept_is_a_gap() {
+        for (mixed, ticks) in [(false, false), (false, true), (true, false), (true, true)] {
+            let mut world = world_with_a_short_life(mixed);
+            let (_, rest) = world.read_first(0, &[(b"a", Some(30))], 10);
+            world.now += 6;
+            if ticks {
+                world.tick(1);
+            }
+            let lagged = world.read_on(0, rest.expect("more is left"), 100).err();
+            assert!(lagged.is_some(), "{mixed} {ticks}");
+            assert_eq!(pinned(&world), 0);
+            // It comes back, and gets the others in parts.
+            let (texts, mut rest) = world.read_first(0, &[(b"a", Some(30))], 25);
+            let mut all = numbers(texts);
+            while let Some(left) = rest {
+                let (texts, more) = world.read_on(0, left, 2).expect("nothing has gone since");
+                all.extend(numbers(texts));
+                rest = more;
+            }
+            assert_eq!(all, (1..=30).filter(|n| *n != 20).collect::<Vec<_>>(), "{mixed} {ticks}");
+            world.check("at rest");
+        }
+    }
+
+    #[test]
+    fn what_goes_in_another_channel_is_no_gap() {
+        let mut world = world_with_a_short_life(false);
+        let shard_of = |world: &mut World, id: &[u8]| {
+            let store = &world.hub(0).store;
+            store.shard_of(store.hash(id))
+        };
+        let shard = shard_of(&mut world, b"a");
+        let id = (b'b'..=b'z').map(|letter| [letter]).find(|id| shard_of(&mut world, id) == shard);
+        let id = id.expect("some of 25 are in one of eight shards");
+        (1..=30).for_each(|n| publish(&mut world, &id, n));
+        let (_, rest) = world.read_first(0, &[(&id, Some(30))], 10);
+        world.now += 6;
+        world.tick(1);
+        let (texts, _) = world.read_on(0, rest.expect("more"), 100).expect("it has all of them");
+        assert_eq!(numbers(texts), (11..=30).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_had_expired_before_is_passed_over_in_later_parts_too() {
+        for room in [1, 5, 10, 18, 19, 20, 28, 29] {
+            let mut world = world_with_a_short_life(false);
+            world.now += 6;
+            let (texts, mut rest) = world.read_first(0, &[(b"a", Some(30))], room);
+            let mut all = numbers(texts);
+            while let Some(left) = rest {
+                let (texts, more) = world.read_on(0, left, room).expect("it is there");
+                all.extend(numbers(texts));
+                rest = more;
+            }
+            assert_eq!(all, (1..=30).filter(|n| *n != 20).collect::<Vec<_>>(), "{room} at a time");
         }
     }
 

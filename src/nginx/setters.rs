@@ -1,6 +1,6 @@
 //! Setters of directives that need more than one of nginx's slot functions.
 
-use core::ffi::{c_char, c_void};
+use core::ffi::{CStr, c_char, c_void};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::{fs, io};
@@ -55,15 +55,10 @@ pub(super) unsafe extern "C" fn set_audit(
         if conf.audit != UNSET {
             return Err(DUPLICATE);
         }
-        let word = parse.argument(0);
-        conf.audit = ngx_flag_t::from(word.eq_ignore_ascii_case(b"on"));
-        if conf.audit == 1 {
-            choose_mode(parse, Mode::Audit)
-        } else if word.eq_ignore_ascii_case(b"off") {
-            Ok(())
-        } else {
-            Err(Refused::Because(c"must be \"on\" or \"off\""))
-        }
+        let words = [("on", true), ("off", false)];
+        let is_on = choose(parse, words, c"must be \"on\" or \"off\"")?;
+        conf.audit = ngx_flag_t::from(is_on);
+        if is_on { choose_mode(parse, Mode::Audit) } else { Ok(()) }
     };
     // SAFETY: nginx calls us with its parser's state, inside `http`.
     unsafe { parse::setter("set_audit", cf, body) }
@@ -148,6 +143,17 @@ pub(super) unsafe extern "C" fn set_subscriber(
     }
 }
 
+/// The meaning of the only word, in whatever case. `otherwise`: why another one is refused.
+fn choose<T: Copy>(
+    parse: &Parse,
+    words: [(&str, T); 2],
+    otherwise: &'static CStr,
+) -> Result<T, Refused> {
+    let word = parse.argument(0);
+    let chosen = words.iter().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(word));
+    chosen.map(|(_, meaning)| *meaning).ok_or(Refused::Because(otherwise))
+}
+
 /// Chooses the mode that the word names; without a word the first one.
 fn choose_mode_by_word(
     parse: &Parse,
@@ -210,14 +216,8 @@ pub(super) unsafe extern "C" fn set_blank_lines(
         if conf.blank_lines.is_some() {
             return Err(DUPLICATE);
         }
-        let word = parse.argument(0);
-        conf.blank_lines = if word.eq_ignore_ascii_case(b"drop") {
-            Some(BlankLines::Drop)
-        } else if word.eq_ignore_ascii_case(b"keep") {
-            Some(BlankLines::Keep)
-        } else {
-            return Err(Refused::Because(c"must be \"drop\" or \"keep\""));
-        };
+        let words = [("drop", BlankLines::Drop), ("keep", BlankLines::Keep)];
+        conf.blank_lines = Some(choose(parse, words, c"must be \"drop\" or \"keep\"")?);
         Ok(())
     };
     // SAFETY: nginx calls us with its parser's state, inside `http`.
@@ -275,16 +275,11 @@ pub(super) unsafe extern "C" fn set_message_format(
         if conf.message_format.is_some() {
             return Err(DUPLICATE);
         }
-        let word = parse.argument(0);
-        conf.message_format = if word.eq_ignore_ascii_case(b"template") {
-            Some(MessageFormat::Template)
-        } else if !word.eq_ignore_ascii_case(b"json") {
-            return Err(Refused::Because(c"must be \"template\" or \"json\""));
-        } else if !conf.message_template.data.is_null() {
+        let words = [("template", MessageFormat::Template), ("json", MessageFormat::Json)];
+        conf.message_format = Some(choose(parse, words, c"must be \"template\" or \"json\"")?);
+        if conf.sends_json() && !conf.message_template.data.is_null() {
             return Err(TEMPLATE_AND_JSON);
-        } else {
-            Some(MessageFormat::Json)
-        };
+        }
         Ok(())
     };
     // SAFETY: nginx calls us with its parser's state, inside `http`.

@@ -76,6 +76,9 @@ impl Section<'_> {
     ) {
         let message = self.get(handle);
         debug_assert!(message.has(STORED), "discarded once");
+        if self.oldest_stored(channel) != Some(handle) {
+            self.add(&self.shard().holes, 1);
+        }
         self.dequeue_expiry(handle);
         self.flag(&message.flags, STORED, false);
         self.uncount_stored(channel, handle);
@@ -87,6 +90,13 @@ impl Section<'_> {
             self.unlink_message(channel, handle);
             self.trash_message(handle, now);
         }
+    }
+
+    /// How often a message of this shard was discarded that was not seen to be the oldest one of its channel.
+    /// That happens where a reload has lowered the time to live, for as long as older messages live. While
+    /// the number stays the same, a channel that has a message also has the stored ones behind it.
+    pub(crate) fn holes(&self) -> u64 {
+        self.shard().holes.get()
     }
 
     /// Counts a message that is no longer stored, or never was.

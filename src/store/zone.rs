@@ -22,8 +22,9 @@ use core::ptr::NonNull;
 use crate::model::{Now, Seconds};
 use crate::store::arena::{Arena, Link, PAGE, Record, UNIT, W32, W64};
 use crate::store::channel::Channel;
+use crate::store::expiry::{EXPIRY_QUEUES, ExpiryQueue};
 use crate::store::lock::{LockCell, Locking};
-use crate::store::message::{EXPIRY_QUEUES, ExpiryQueue, Message};
+use crate::store::message::Message;
 use crate::store::occupied::Shape;
 use crate::store::pages::{DESCRIPTOR_SIZE, Descriptor};
 use crate::store::slab::CLASSES;
@@ -51,7 +52,7 @@ const SECONDS_BEFORE: Seconds = 1 << 28;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"pushstrm");
 /// Goes up when the meaning of any byte changes.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 
 /// The first bytes of the zone.
 #[repr(C)]
@@ -150,6 +151,10 @@ pub(crate) struct Shard {
     pub(crate) deleted: Link<Channel>,
     /// Channels with news of which not all workers are told yet, linked by `untold_next`.
     pub(crate) untold: Link<Channel>,
+    /// How many messages of its channels went before an older one: see [`Section::holes`].
+    ///
+    /// [`Section::holes`]: crate::store::undo::Section::holes
+    pub(crate) holes: W64,
     /// Stored messages in the order of expiry, one queue for each time to live.
     pub(crate) expiry: [ExpiryQueue; EXPIRY_QUEUES],
 }

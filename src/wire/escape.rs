@@ -7,25 +7,18 @@
 /// Replaces bytes that a format cannot hold.
 const REPLACEMENT: &str = "\u{fffd}";
 
+/// Where a JSON string stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In a document, whose readers know JSON.
+    Document,
+    /// Perhaps in a script in a page.
+    Script,
+}
+
 /// Appends the inside of a JSON string (RFC 8259, section 7).
 pub fn json(text: &[u8], out: &mut Vec<u8>) {
-    if text.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
-        return out.extend_from_slice(text);
-    }
-    escape(text, out, |c, out| match c {
-        '"' => out.extend_from_slice(b"\\\""),
-        '\\' => out.extend_from_slice(b"\\\\"),
-        '\n' => out.extend_from_slice(b"\\n"),
-        '\r' => out.extend_from_slice(b"\\r"),
-        '\t' => out.extend_from_slice(b"\\t"),
-        '\0'..='\x1f' => {
-            let hex = |nibble: u32| char::from_digit(nibble & 0xf, 16).unwrap_or('0');
-            out.extend_from_slice(b"\\u00");
-            push(hex(c as u32 >> 4), out);
-            push(hex(c as u32), out);
-        }
-        _ => push(c, out),
-    });
+    push_parts(text, Place::Document, out);
 }
 
 /// Appends a whole JSON string with its quotes, of text that a publisher chose. Bytes that are not
@@ -35,24 +28,14 @@ pub fn json(text: &[u8], out: &mut Vec<u8>) {
 /// no text can end a `<script>` element or a line of an old JavaScript.
 pub fn json_string(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
-    each_part(text, |part| match part {
-        Part::Plain(run) => out.extend_from_slice(run),
-        Part::Short(c) => out.extend_from_slice(&[b'\\', c]),
-        Part::Unit(unit) => {
-            out.extend_from_slice(b"\\u");
-            for shift in [12, 8, 4, 0] {
-                let digit = char::from_digit(u32::from(unit >> shift & 0xf), 16).unwrap_or('0');
-                push(digit, out);
-            }
-        }
-    });
+    push_parts(text, Place::Script, out);
     out.push(b'"');
 }
 
 /// Bytes that [`json_string`] will append.
 pub fn json_string_len(text: &[u8]) -> usize {
     let mut len: usize = 2;
-    each_part(text, |part| {
+    each_part(text, Place::Script, |part| {
         len = len.saturating_add(match part {
             Part::Plain(run) => run.len(),
             Part::Short(_) => 2,
@@ -72,10 +55,24 @@ enum Part<'a> {
     Unit(u16),
 }
 
-fn each_part<'a>(text: &'a [u8], mut take: impl FnMut(Part<'a>)) {
+fn push_parts(text: &[u8], place: Place, out: &mut Vec<u8>) {
+    each_part(text, place, |part| match part {
+        Part::Plain(run) => out.extend_from_slice(run),
+        Part::Short(c) => out.extend_from_slice(&[b'\\', c]),
+        Part::Unit(unit) => {
+            out.extend_from_slice(b"\\u");
+            for shift in [12, 8, 4, 0] {
+                let digit = char::from_digit(u32::from(unit >> shift & 0xf), 16).unwrap_or('0');
+                push(digit, out);
+            }
+        }
+    });
+}
+
+fn each_part<'a>(text: &'a [u8], place: Place, mut take: impl FnMut(Part<'a>)) {
     for chunk in text.utf8_chunks() {
         let mut rest = chunk.valid().as_bytes();
-        while let Some(at) = rest.iter().position(|byte| is_special(*byte)) {
+        while let Some(at) = rest.iter().position(|byte| is_special(*byte, place)) {
             let (run, special) = rest.split_at(at);
             if !run.is_empty() {
                 take(Part::Plain(run));
@@ -105,8 +102,8 @@ fn each_part<'a>(text: &'a [u8], mut take: impl FnMut(Part<'a>)) {
 }
 
 /// May this byte begin something that a JSON string cannot hold as it is?
-fn is_special(byte: u8) -> bool {
-    matches!(byte, ..b' ' | b'"' | b'\\' | b'<' | 0xe2)
+fn is_special(byte: u8, place: Place) -> bool {
+    matches!(byte, ..b' ' | b'"' | b'\\') || place == Place::Script && matches!(byte, b'<' | 0xe2)
 }
 
 /// Appends text in base64 (RFC 4648, section 4).

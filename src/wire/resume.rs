@@ -14,10 +14,12 @@
 //! back. So it works wherever the messages are kept.
 
 use crate::model::{Seconds, Since};
+use crate::wire::template::{DECIMAL_MAX, put_decimal};
 use crate::wire::{cursor, date};
 
 /// Bytes of the longest `Etag`.
-pub const ETAG_MAX: usize = 2 + 20;
+pub const ETAG_MAX: usize = ETAG_PREFIX.len() + DECIMAL_MAX;
+const ETAG_PREFIX: &[u8] = b"W/";
 
 /// Reads the three inputs. Where there are cursors, one as event id says all. `None`: the header is absent, and no directive replaces it.
 pub fn parse_since<'a>(
@@ -211,20 +213,9 @@ impl Announced {
 
     /// The value of `Etag`, written into `room`. `None`: the header is left out.
     pub fn etag<'a>(&self, room: &'a mut [u8; ETAG_MAX]) -> Option<&'a [u8]> {
-        let mut rest = self.tag?;
-        let mut from = ETAG_MAX;
-        for place in room.iter_mut().rev() {
-            *place = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            from -= 1;
-            if rest == 0 {
-                break;
-            }
-        }
-        for byte in [b'/', b'W'] {
-            from -= 1;
-            room[from] = byte;
-        }
+        let digits = put_decimal(self.tag?, room);
+        let from = digits.saturating_sub(ETAG_PREFIX.len());
+        room.get_mut(from..digits)?.copy_from_slice(ETAG_PREFIX);
         room.get(from..)
     }
 }

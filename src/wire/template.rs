@@ -336,14 +336,21 @@ fn push_literal(pieces: &mut Vec<Piece>, literal: &mut Vec<u8>) {
 
 /// Appends `number` in decimal, without allocating.
 pub(crate) fn push_decimal(number: u64, out: &mut Vec<u8>) {
-    let digit = |number: u64| b'0' + u8::try_from(number % 10).unwrap_or(0);
     if number < 10 {
         return out.push(digit(number));
     }
-    let mut buffer = [0_u8; 20];
-    let mut rest = number;
-    let mut from = buffer.len();
-    for (place, slot) in buffer.iter_mut().enumerate().rev() {
+    let mut room = [0; DECIMAL_MAX];
+    let from = put_decimal(number, &mut room);
+    out.extend_from_slice(room.get(from..).unwrap_or_default());
+}
+
+/// The most digits of a number.
+pub(crate) const DECIMAL_MAX: usize = 20;
+
+/// Writes `number` in decimal to the end of `room`, and answers where it begins.
+pub(crate) fn put_decimal(number: u64, room: &mut [u8]) -> usize {
+    let (mut rest, mut from) = (number, room.len());
+    for (place, slot) in room.iter_mut().enumerate().rev() {
         *slot = digit(rest);
         from = place;
         rest /= 10;
@@ -351,7 +358,12 @@ pub(crate) fn push_decimal(number: u64, out: &mut Vec<u8>) {
             break;
         }
     }
-    out.extend_from_slice(buffer.get(from..).unwrap_or_default());
+    from
+}
+
+/// The last digit of a number.
+fn digit(number: u64) -> u8 {
+    b'0' + u8::try_from(number % 10).unwrap_or(0)
 }
 
 fn digits(number: u64) -> usize {

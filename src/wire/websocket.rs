@@ -3,15 +3,6 @@
 //!
 //! Source: RFC 6455, sections 5 and 7. [`crate::wire::frame`] is the other direction.
 //!
-//! ```text
-//!    0               1               2 …
-//!   +-+-+-+-+-------+-+-------------+-----------------------+----------+---------+
-//!   |F|R|R|R| opcode|M| length (7)  | length, 2 or 8 bytes  | mask (4) | payload |
-//!   |I|S|S|S|       |A|             | if the 7 bits say     | if M     | …       |
-//!   |N|V|V|V|       |S|             | 126 or 127            |          |         |
-//!   +-+-+-+-+-------+-+-------------+-----------------------+----------+---------+
-//! ```
-//!
 //! Unmasked frames are accepted, because clients of the older module send them. A message is
 //! refused as soon as its announced length is above the limit or its text cannot be UTF-8. The
 //! decoder keeps only what it has received, so an announced length costs nothing. After the end (a
@@ -19,6 +10,9 @@
 
 use crate::wire::frame::{CONTROL_MAX, Opcode, code};
 use crate::wire::utf8::{NotUtf8, Validator};
+use crate::wire::websocket::head::{HEAD_MAX, Head, collect_head};
+
+mod head;
 
 /// Options of a decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,9 +87,6 @@ struct Partial {
     len: u64,
     utf8: Validator,
 }
-
-/// Bytes of the longest head: two, eight of length, four of mask.
-const HEAD_MAX: usize = 14;
 
 const START: State = State::Head { bytes: [0; HEAD_MAX], len: 0 };
 
@@ -288,75 +279,6 @@ impl Partial {
 
 /// How many bytes are checked at a time if they are not collected; a multiple of the mask.
 const SCRATCH: usize = 4096;
-
-#[derive(Clone, Copy, Debug)]
-struct Head {
-    fin: bool,
-    reserved_bits: bool,
-    /// Four bits.
-    opcode: u8,
-    mask: Option<[u8; 4]>,
-    len: u64,
-}
-
-impl Head {
-    fn is_control(self) -> bool {
-        Opcode::parse(self.opcode).is_some_and(Opcode::is_control)
-    }
-
-    /// The mask for the bytes of the payload from number `at` on.
-    fn mask_at(self, at: u64) -> [u8; 4] {
-        let mut mask = self.mask.unwrap_or_default();
-        mask.rotate_left((at & 3) as usize);
-        mask
-    }
-}
-
-/// Moves bytes from `input` to `bytes` until the head is complete.
-fn collect_head(bytes: &mut [u8; HEAD_MAX], len: &mut usize, input: &mut &[u8]) -> Option<Head> {
-    while *len < head_len(bytes, *len) {
-        let (byte, rest) = input.split_first()?;
-        *input = rest;
-        if let Some(to) = bytes.get_mut(*len) {
-            *to = *byte;
-        }
-        *len += 1;
-    }
-    let [first, second, ..] = *bytes;
-    let (extended, after) = match second & 0x7f {
-        0x7e => (2, 4),
-        0x7f => (8, 10),
-        _ => (0, 2),
-    };
-    let payload_len = match extended {
-        0 => u64::from(second & 0x7f),
-        _ => bytes.iter().skip(2).take(extended).fold(0, |n, byte| n << 8 | u64::from(*byte)),
-    };
-    let mask = bytes.get(after..).and_then(<[u8]>::first_chunk).copied();
-    Some(Head {
-        fin: first & 0x80 != 0,
-        reserved_bits: first & 0x70 != 0,
-        opcode: first & 0x0f,
-        mask: mask.filter(|_| second & 0x80 != 0),
-        len: payload_len,
-    })
-}
-
-/// How many bytes the head has, as far as its first `len` bytes tell.
-fn head_len(bytes: &[u8; HEAD_MAX], len: usize) -> usize {
-    let [first, second, ..] = *bytes;
-    // An error in the first bytes is reported before the rest of the head arrives.
-    let hopeless = first & 0x70 != 0 || Opcode::parse(first).is_none();
-    if len < 2 || hopeless {
-        return 2;
-    }
-    let extended = match second & 0x7f {
-        0x7e => 2,
-        0x7f => 8,
-        _ => 0,
-    };
-    2 + extended + if second & 0x80 != 0 { 4 } else { 0 }
-}
 
 fn close_event(payload: &[u8]) -> Event<'static> {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {

@@ -11,7 +11,7 @@
 //! time and tag or by number, so it takes as many steps as there are messages to hand out, however many
 //! are stored.
 
-use crate::hub::backlog::Backlog;
+use crate::hub::backlog::{Backlog, next_batch};
 use crate::hub::{Hub, Reader};
 use crate::model::{Now, Seconds};
 use crate::store::arena::Handle;
@@ -191,34 +191,25 @@ impl Hub {
         })
     }
 
-    /// Looks at the messages of a backlog that were stored once, from where its reader is on, some in each
-    /// section, until `look` finds something.
+    /// Looks at the messages of a backlog that were stored once, from where its reader is on, until `look`
+    /// finds something. Sections only go through the log: what the reader pins is looked at without a lock.
     pub(in crate::hub) fn first_from_start<R>(
         &self,
         backlog: &Backlog,
         look: impl Fn(Handle<Record>, &Record) -> Option<R>,
     ) -> Option<R> {
-        let reader = backlog.reader;
-        let mut last: Option<Handle<Record>> = None;
+        let (store, mut batch) = (&self.store, Vec::with_capacity(STEPS_PER_SECTION));
         loop {
-            let section = self.store.section(reader.shard);
-            let mut at = match last {
-                Some(last) => section.get(last).next.get(),
-                None => section.get(reader.interest).next_link().get(),
-            };
-            for _ in 0..STEPS_PER_SECTION {
-                let handle = at?;
-                let record = section.get(handle);
-                if record.id() > backlog.until {
-                    return None;
-                }
-                if record.has(REPLAYABLE)
-                    && let Some(found) = look(handle, record)
-                {
-                    return Some(found);
-                }
-                last = at;
-                at = record.next.get();
+            next_batch(store, backlog.reader, backlog.until, STEPS_PER_SECTION, &mut batch);
+            if batch.is_empty() {
+                return None;
+            }
+            let found = batch.iter().find_map(|handle| {
+                let record = store.arena.get(*handle);
+                if record.has(REPLAYABLE) { look(*handle, record) } else { None }
+            });
+            if found.is_some() {
+                return found;
             }
         }
     }
@@ -411,6 +402,35 @@ mod tests {
                 assert_eq!(got, expected, "{backtrack:?} {since:?}, from section {at}");
             }
         }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "megabytes take Miri minutes")]
+    fn event_ids_are_compared_outside_of_sections() {
+        let mut world = World::new(8 << 20, 2);
+        let (rules, now) = (world.rules.clone(), world.now);
+        let event_id = |n: u64| [vec![b'x'; 9000], n.to_string().into_bytes()].concat();
+        for n in 100..500 {
+            let event_id = event_id(n);
+            let text: &[&[u8]] = &[b"100"];
+            let (event_id, body) = (Some(&*event_id), text);
+            let store = true;
+            let post = Post {
+                event_id,
+                event_type: None,
+                body,
+                binary: false,
+                store,
+                may_be_empty: false,
+            };
+            world.hub(1).publish(&[b"a"], &post, &rules, now).expect("room");
+        }
+        let (got, _) =
+            ask(&mut world, None, Since { event_id: Some(&event_id(489)), ..Since::default() });
+        assert_eq!(got.len(), 10);
+        let longest = world.hub(0).store.longest_section.get();
+        let expected = 2 * super::STEPS_PER_SECTION as u64;
+        assert!(longest < expected + 50, "a section looks at {longest} records");
     }
 
     #[test]

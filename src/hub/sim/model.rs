@@ -125,6 +125,8 @@ pub(super) struct Channel {
     pub(super) inherited: (Seconds, u64),
     /// If it was deleted: one of these is the text of the notice.
     pub(super) deleted: Option<Vec<Vec<u8>>>,
+    /// It was the events channel when the model last looked.
+    events: bool,
 }
 
 /// The possible effects of operations.
@@ -151,6 +153,9 @@ pub(super) struct Model {
     pub(super) live: BTreeMap<Id, usize>,
     /// Messages of all channels but the events channel.
     pub(super) published: u64,
+    /// So many more may have been published before their channel became the events channel, or ceased to be
+    /// it.
+    pub(super) unsure: u64,
     /// Time and tag of the newest message.
     pub(super) newest: (Seconds, u64),
     /// What channels that have gone had, by the place where the zone remembers it.
@@ -186,9 +191,10 @@ impl Model {
             let number = self.live.remove(&id).expect("it was live");
             let channel = &mut self.channels[number];
             channel.deleted = effects.may_delete.get(&id).cloned();
-            // With a limit of none, a tick may also discard those that were over it.
-            let is_empty = rules.stored_max == Some(0)
-                || channel.stored.iter().all(|message| message.expires <= now.steady);
+            // A tick may also discard those that are over the limit, before it looks at the others.
+            let kept = rules.stored_max.map_or(usize::MAX, |max| max as usize);
+            let mut kept = channel.stored.iter().rev().take(kept);
+            let is_empty = kept.all(|message| message.expires <= now.steady);
             // Its last publisher may have been late.
             let active = channel.active - LATE_SECS;
             let idle = is_empty && active + rules.channel_inactivity_secs < now.steady;
@@ -212,6 +218,7 @@ impl Model {
                     former: real.former,
                     inherited: self.former.get(&real.former).copied().unwrap_or_default(),
                     deleted: None,
+                    events: false,
                 });
                 self.channels.len() - 1
             });
@@ -235,9 +242,12 @@ impl Model {
             assert_eq!(new as usize, posts.len(), "published_messages");
             posts.iter().map(|post| Some(post.1.clone())).collect()
         };
-        if !real.events {
+        if real.events != channel.events {
+            self.unsure += new;
+        } else if !real.events {
             self.published += new;
         }
+        channel.events = real.events;
         let mut may_be_stored: Vec<u64> = channel.stored.iter().map(|message| message.id).collect();
         for (n, content) in contents.into_iter().enumerate() {
             let id = channel.log.len() as u64 + 1;

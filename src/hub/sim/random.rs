@@ -507,6 +507,7 @@ impl Sim {
                     rest: None,
                     first: 0,
                     expected,
+                    lived: Vec::new(),
                     backtracked,
                     by_event,
                     then,
@@ -851,7 +852,10 @@ impl Sim {
         }
         let now = self.world.now;
         let summary = self.world.hub(living[0]).summary(now);
-        assert_eq!(summary.published, self.model.published, "published_messages");
+        let Model { published, unsure, .. } = &mut self.model;
+        let most = *published + core::mem::take(unsure);
+        assert!((*published..=most).contains(&summary.published), "published_messages");
+        *published = summary.published;
         for worker in living {
             let pid = 101 + worker as u32;
             let listed = summary.workers.iter().find(|listed| listed.pid == pid);
@@ -938,8 +942,9 @@ mod tests {
         if let Some(seed) = number("PUSH_STREAM_SIM_SEED") {
             return run(Rng::seeded(seed));
         }
-        let fixed = 40;
-        for seed in 0..fixed + number("PUSH_STREAM_SIM_SEEDS").unwrap_or(0) {
+        // The last ones have found something.
+        let first = 0..40 + number("PUSH_STREAM_SIM_SEEDS").unwrap_or(0);
+        for seed in first.chain([2062, 2112]) {
             if let Err(panic) = catch_unwind(|| run(Rng::seeded(seed))) {
                 eprintln!("PUSH_STREAM_SIM_SEED={seed}");
                 std::panic::resume_unwind(panic);

@@ -23,6 +23,8 @@ pub(super) struct Pending {
     pub(super) first: usize,
     /// For each channel: the selected ids with and without expired messages.
     pub(super) expected: Vec<(usize, [Vec<u64>; 2])>,
+    /// For each channel: the ids of what was stored and had not expired when it was first read.
+    pub(super) lived: Vec<Vec<u64>>,
     pub(super) backtracked: bool,
     /// It named an event. That message may be discarded, and still be there for a reader.
     pub(super) by_event: bool,
@@ -37,6 +39,10 @@ impl Sim {
         self.sync();
         let room = if self.rng.chance(40) { 1 + self.rng.below(4) } else { usize::MAX };
         let (is_first, before) = (pending.rest.is_none(), pending.got.len());
+        if is_first {
+            let channels = pending.expected.iter().map(|(number, _)| *number);
+            pending.lived = channels.map(|number| self.sendable(number)).collect();
+        }
         let outcome = self.on(pending.worker, death, |hub, rules, now| {
             let (got, places) = (&mut pending.got, &mut pending.places);
             let mut count = 0;
@@ -94,7 +100,14 @@ impl Sim {
         }
     }
 
-    /// `lagged`: it was not read to its end, because the next message was gone.
+    /// The ids of a channel's messages that may be sent now.
+    fn sendable(&self, number: usize) -> Vec<u64> {
+        let stored = self.model.channels[number].stored.iter();
+        let living = stored.filter(|message| message.expires > self.world.now.steady);
+        living.map(|message| message.id).collect()
+    }
+
+    /// `lagged`: it was not read to its end, because a message was gone.
     fn check_backlog(&self, pending: &Pending, lagged: bool) {
         let mut got: Vec<_> = pending.got.iter().enumerate().collect();
         if pending.is_ordered {
@@ -106,7 +119,7 @@ impl Sim {
             got.sort_by_key(|(_, message)| number(&message.0));
         }
         let mut rest = got.as_slice();
-        for (number, expected) in &pending.expected {
+        for ((number, expected), lived) in pending.expected.iter().zip(&pending.lived) {
             let channel = &self.model.channels[*number];
             let count = rest.iter().take_while(|(_, message)| message.0 == channel.id).count();
             let (mine, others) = rest.split_at(count);
@@ -137,17 +150,12 @@ impl Sim {
                 || (cut && (all.starts_with(&ids) || fresh.starts_with(&ids)))
                 || (expired && ids.iter().all(|id| all.contains(id) || fresh.contains(id)));
             assert!(right, "backlog {ids:?} instead of {all:?} or {fresh:?}");
-            // A later part leaves out only expired messages. With several times to live, these may stand
-            // between others.
+            // A later part leaves out only what had expired when the first one was read. With several times to
+            // live, these may stand between others.
             let run = &ids[at_first.saturating_sub(1)..];
             if count > at_first && channel.id != b"events" && !pending.by_event {
-                let lives = |id: &u64| {
-                    let mut stored = channel.stored.iter();
-                    stored
-                        .any(|message| message.id == *id && message.expires > self.world.now.steady)
-                };
                 let in_one = |all: &Vec<u64>| {
-                    let due = all.iter().filter(|id| run.contains(id) || lives(id));
+                    let due = all.iter().filter(|id| run.contains(id) || lived.contains(id));
                     let due: Vec<u64> = due.copied().collect();
                     due.windows(run.len()).any(|part| part == run) && (cut || due.ends_with(run))
                 };
