@@ -249,6 +249,13 @@ impl Cursor {
         // The first tag of a second is 1.
         Self { tag: self.tag.saturating_sub(1), ..self }
     }
+
+    /// This time and tag of the same zone if they are earlier, else the place itself.
+    pub fn or_earlier(self, place: Option<(Seconds, u64)>) -> Self {
+        let own = (self.time, self.tag);
+        let (time, tag) = place.map_or(own, |place| place.min(own));
+        Self { time, tag, ..self }
+    }
 }
 
 /// A subscriber's place in a channel, as its request states it.

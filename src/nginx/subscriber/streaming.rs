@@ -111,18 +111,20 @@ pub(super) fn begin(
     let audience = &worker.audience;
     let frames_chunks = portion.is_chunked();
     let mut beginning = Beginning::of(location);
-    let since = subscribed.since().and_then(|since| worker.cursor(location, since));
+    let since = subscribed.since();
     let rest = audience.form_of(token).and_then(|form| {
         let replayed = read_backlog(worker, &mut subscribed, &mut |message| {
             faults::point("backlog");
-            let place = || since.or(message.cursor().map(Cursor::before));
+            // By its event id or a backtrack it may get some that lie before its own place.
+            let place = || message.cursor().map(|place| place.before().or_earlier(since));
             beginning.push(&mut portion, place);
             portion.push(&form, message)
         });
         replayed.rest
     });
     // Without an old message.
-    beginning.push(&mut portion, || since.or(worker.cursor(location, subscribed.place())));
+    let place = since.unwrap_or(subscribed.place());
+    beginning.push(&mut portion, || worker.cursor(location, place));
     audience.open(token, Opening { way, frames_chunks, portion, rest });
     if worker::is_exiting() {
         worker.leave(token);
