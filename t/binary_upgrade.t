@@ -2,7 +2,7 @@
 # until it ends and get their orderly end then. Until that, the upgrade can be taken back, and the old zone is
 # intact.
 #
-# Proves protocol.md: reload-stop-and-death (USR2); promises.md: deaths-and-changes.
+# Proves protocol.md: reload-stop-and-death (USR2), cursors; promises.md: deaths-and-changes.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";
@@ -20,6 +20,7 @@ my $t = Test::Nginx::PushStream->new(workers => 2, daemon => 1)->http(<<'EOC')->
         location /sub   { push_stream_subscriber; }
         location /lp    { push_stream_subscriber long-polling; }
         location /ws    { push_stream_subscriber websocket; }
+        location /poll  { push_stream_subscriber polling; push_stream_cursor on; }
         location /stats { push_stream_channels_statistics; }
     }
 EOC
@@ -32,6 +33,9 @@ my $ws  = $t->websocket('/ws?id=a.b3', worker => $here);
 my $lp  = $t->poll('/lp?id=a', worker => $there);
 $t->wait_subscribers('/stats?id=a', 3);
 
+my ($HEADER, $GAP) = ('X-Nginx-PushStream-Cursor', 'X-Nginx-PushStream-Gap');
+my $cursor = $t->get('/poll?id=a')->header($HEADER);
+
 my $old = $t->upgrade;
 # A worker takes no new connections while it stands still.
 $t->freeze($_) for $here, $there;
@@ -40,6 +44,8 @@ is($t->publish('/pub?id=a', 'new1', client => $new_publisher)->body =~ /"publish
 my $new_sub = $t->subscribe('/sub?id=a.b9', worker => ($t->worker_pids)[1]);
 is($new_sub->read_until(qr/;/), '1:new1;', 'and has its own messages');
 is($t->stats('/stats?id=a', client => $new_publisher)->{subscribers}, 1, 'and subscribers');
+my $told = $t->get('/poll?id=a', 'Last-Event-Id' => $cursor, client => $new_publisher);
+is($told->status . ' ' . $told->header($GAP), '304 restarted', 'a cursor is one of the old zone');
 $t->thaw($_) for $here, $there;
 
 $t->publish('/pub?id=a', 'old4', client => $publisher);

@@ -89,6 +89,17 @@ is($event, "id: $cursors[3]\ndata: m4 e4 $cursors[3]\n\n", 'the last message');
 is($t->get('/poll?id=a', 'Last-Event-Id' => $before)->body, "[m4 $cursors[3]]", 'the first place lies before it');
 $one->close;
 
+# Old messages that lie before the client's own place: the stream begins before them.
+my $later = $all->header('Last-Modified');
+for ([ 'a.b2', [], 1 ], [ 'a.b2/x', [], 1 ], [ 'a', [ 'Last-Event-Id' => 'e1' ], 0 ], [ 'x/a', [ 'Last-Event-Id' => 'e1' ], 0 ]) {
+    my ($ids, $more, $had) = @$_;
+    my $stream = $t->subscribe("/sse?id=$ids", 'If-Modified-Since' => $later, @$more);
+    my ($begin) = $stream->read_until(qr/m4.*\n\n/) =~ /\A: \nid: ($CURSOR)\n\n/;
+    my @got = $t->get('/poll?id=a', 'Last-Event-Id' => $begin)->body =~ /\[(m\d) /g;
+    is("@got", join(' ', map { "m$_" } $had + 2 .. 4), "$ids @$more: from its beginning it gets all that follow");
+    $stream->close;
+}
+
 # An event id that is no cursor is one still.
 is($t->get('/poll?id=a', 'Last-Event-Id' => 'e3')->body, "[m4 $cursors[3]]", 'an event id of the publisher');
 

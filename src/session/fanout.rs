@@ -20,6 +20,7 @@ use crate::model::{DELETED_ID, Group, Listener, Message, Seconds, Token};
 use crate::session::Form;
 use crate::session::audience::{Audience, Mode, Records, State};
 use crate::session::departure::Reason;
+use crate::session::held;
 use crate::session::link::{Host, Link, Lost};
 use crate::session::outbox::{Piece, Rendering};
 use crate::session::stream::Stream;
@@ -187,13 +188,11 @@ impl<H: Host> Records<H> {
         }
         let is_ready = |order: Order| oldest.is_none_or(|oldest| oldest >= order.until());
         let mut has_some = false;
-        while let Some((order, channel, piece)) = self.held.pop(token, is_ready) {
+        while let Some(run) = self.held.pop(token, is_ready) {
             has_some = true;
-            match &mut stream.unread {
-                Some(unread) => unread.push(&channel, order.is_notice, 1, piece),
-                None => stream.outbox.push(piece),
-            }
-            if order.is_notice {
+            let held::Run { channel, rendering, first, end, .. } = &run;
+            stream.push(channel, run.is_notice(), rendering, *first, *end);
+            if run.is_notice() {
                 // It would get nothing of a new channel of that name, and places beyond that. When it comes
                 // back it gets all.
                 self.ended.push(token);
@@ -244,11 +243,10 @@ impl<H: Host> Audience<H> {
             {
                 let Part { channel, is_notice, rendering, first, end, orders, .. } = part;
                 if subscriber.is_ordered {
-                    for number in first..end {
-                        let Some(order) = orders.get(number) else { break };
-                        let piece = Piece::one(rendering, number);
-                        records.held.push(part.token, *order, channel, piece);
-                    }
+                    let (channel, rendering) = (Rc::clone(channel), Rc::clone(rendering));
+                    let orders = Rc::clone(orders);
+                    let run = held::Run { channel, rendering, orders, first, end };
+                    records.held.push(part.token, run);
                 } else {
                     stream.push(channel, is_notice, rendering, first, end);
                 }
@@ -357,7 +355,7 @@ pub(super) struct Round {
 
 struct Batch {
     channel: Rc<[u8]>,
-    orders: Vec<Order>,
+    orders: Rc<[Order]>,
     /// For each rendering who gets it.
     lists: Vec<(Rc<Rendering>, Vec<Due>)>,
 }
@@ -386,11 +384,11 @@ struct Part<'a> {
     end: usize,
     is_notice: bool,
     /// The places of all messages of the batch.
-    orders: &'a [Order],
+    orders: &'a Rc<[Order]>,
 }
 
 impl Round {
-    fn begin(&mut self, channel: &[u8], orders: Vec<Order>) -> usize {
+    fn begin(&mut self, channel: &[u8], orders: Rc<[Order]>) -> usize {
         self.batches.push(Batch { channel: channel.into(), orders, lists: Vec::new() });
         self.batches.len() - 1
     }

@@ -16,10 +16,12 @@ use std::rc::Rc;
 
 use crate::model::Token;
 use crate::session::fanout::Order;
-use crate::session::outbox::{Piece, Skip};
+use crate::session::outbox::{Piece, Rendering, Skip};
 
-/// Bytes of memory that a message costs besides its piece: a place in a queue of which half may be empty.
-const COST: usize = 2 * size_of::<Waiting>();
+/// Bytes of memory that a run costs besides its messages: a place in a queue of which half may be empty.
+const COST: usize = 2 * size_of::<Run>();
+/// The run that a message continues is looked for among so many at the end of the queue: one a channel.
+const LAST_RUNS: usize = 16;
 
 /// What is held, by subscriber.
 #[derive(Debug, Default)]
@@ -32,32 +34,67 @@ pub(super) struct Held {
 /// What is held for one subscriber. Never empty between two rounds.
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: VecDeque<Waiting>,
+    runs: VecDeque<Run>,
     /// Bytes of memory that they cost.
     cost: usize,
     is_sorted: bool,
 }
 
-#[derive(Debug)]
-struct Waiting {
-    order: Order,
-    channel: Rc<[u8]>,
-    piece: Piece,
+/// Messages of a batch that follow each other. Batches have many messages when much is held, so this takes
+/// little more memory than their bytes.
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    pub(super) channel: Rc<[u8]>,
+    pub(super) rendering: Rc<Rendering>,
+    /// The places of all messages of the batch.
+    pub(super) orders: Rc<[Order]>,
+    /// The number of its first message in the batch.
+    pub(super) first: usize,
+    /// That of the one behind its last message.
+    pub(super) end: usize,
 }
 
-impl Waiting {
+impl Run {
+    pub(super) fn messages(&self) -> usize {
+        self.end.saturating_sub(self.first)
+    }
+
+    /// Its first message is the notice that the channel was deleted. That is the last one, too.
+    pub(super) fn is_notice(&self) -> bool {
+        self.order().is_some_and(|order| order.is_notice)
+    }
+
+    pub(super) fn piece(&self) -> Piece {
+        Piece::messages(&self.rendering, self.first, self.end)
+    }
+
+    fn order(&self) -> Option<Order> {
+        self.orders.get(self.first).copied()
+    }
+
     fn cost(&self) -> usize {
-        COST + self.channel.len() + self.piece.cost()
+        COST + self.channel.len() + self.piece().cost() + self.messages() * size_of::<Order>()
+    }
+
+    /// Do these follow its last message? A notice stays alone.
+    fn is_continued_by(&self, next: &Self) -> bool {
+        Rc::ptr_eq(&self.rendering, &next.rendering) && self.end == next.first && !next.is_notice()
     }
 }
 
 impl Held {
-    /// Adds one message.
-    pub(super) fn push(&mut self, token: Token, order: Order, channel: &Rc<[u8]>, piece: Piece) {
+    /// Adds messages that follow each other. A notice comes alone.
+    pub(super) fn push(&mut self, token: Token, run: Run) {
         let queue = self.queues.entry(token).or_default();
-        let waiting = Waiting { order, channel: Rc::clone(channel), piece };
-        queue.cost += waiting.cost();
-        queue.waiting.push_back(waiting);
+        let mut last = queue.runs.iter_mut().rev().take(LAST_RUNS);
+        if let Some(before) = last.find(|before| before.is_continued_by(&run)) {
+            queue.cost -= before.cost();
+            before.end = run.end;
+            queue.cost += before.cost();
+            return;
+        }
+        queue.cost += run.cost();
+        queue.runs.push_back(run);
         queue.is_sorted = false;
     }
 
@@ -79,25 +116,36 @@ impl Held {
         self.after
     }
 
-    /// Takes the oldest message of the subscriber out, if it is ready.
-    pub(super) fn pop(
-        &mut self,
-        token: Token,
-        is_ready: impl Fn(Order) -> bool,
-    ) -> Option<(Order, Rc<[u8]>, Piece)> {
+    /// Takes the oldest messages of the subscriber out that are of one batch and ready, if there are any.
+    pub(super) fn pop(&mut self, token: Token, is_ready: impl Fn(Order) -> bool) -> Option<Run> {
         let queue = self.queues.get_mut(&token)?;
         if !queue.is_sorted {
             // Those of one place stay as they came: a notice and others.
-            queue.waiting.make_contiguous().sort_by_key(|waiting| waiting.order);
+            queue.runs.make_contiguous().sort_by_key(Run::order);
             queue.is_sorted = true;
         }
-        queue.waiting.front().filter(|first| is_ready(first.order))?;
-        let first = queue.waiting.pop_front()?;
-        queue.cost -= first.cost();
-        if queue.waiting.is_empty() {
+        let next = queue.runs.get(1).and_then(Run::order);
+        let oldest = queue.runs.front()?;
+        let orders = oldest.orders.get(oldest.first..oldest.end).unwrap_or_default();
+        let is_next = |order: &&Order| is_ready(**order) && next.is_none_or(|next| **order <= next);
+        let count = orders.iter().take_while(is_next).count();
+        if count == 0 {
+            return None;
+        }
+        let mut run = queue.runs.pop_front()?;
+        queue.cost -= run.cost();
+        let end = run.first + count;
+        if end < run.end {
+            let rest = Run { first: end, ..run.clone() };
+            queue.cost += rest.cost();
+            let at = queue.runs.partition_point(|other| other.order() < rest.order());
+            queue.runs.insert(at, rest);
+            run.end = end;
+        }
+        if queue.runs.is_empty() {
             self.queues.remove(&token);
         }
-        Some((first.order, first.channel, first.piece))
+        Some(run)
     }
 
     /// The subscriber is given nothing more. Answers how many messages were held for it.
@@ -105,17 +153,18 @@ impl Held {
         if self.queues.is_empty() {
             return 0;
         }
-        self.queues.remove(&token).map_or(0, |queue| queue.waiting.len())
+        let queue = self.queues.remove(&token).unwrap_or_default();
+        queue.runs.iter().map(Run::messages).sum()
     }
 
     /// Drops what is held for the subscriber, but for notices of deletions. `each` is told what goes.
     pub(super) fn skip(&mut self, token: Token, each: &mut impl FnMut(&Skip<'_>)) {
         let Some(queue) = self.queues.remove(&token) else { return };
-        for Waiting { order, channel, piece } in queue.waiting {
-            if order.is_notice {
-                self.push(token, order, &channel, piece);
+        for run in queue.runs {
+            if run.is_notice() {
+                self.push(token, run);
             } else {
-                each(&Skip { channel: &channel, messages: 1, told: 0 });
+                each(&Skip { channel: &run.channel, messages: run.messages(), told: 0 });
             }
         }
     }
@@ -223,6 +272,34 @@ mod tests {
         assert!(given > 3);
         assert_eq!((texts(&link).len(), reason(&link)), (0, Some(Reason::Slow)));
         worker.assert_empty();
+        assert!(worker.record(token, |records, token| !records.held.has(token)));
+    }
+
+    /// Two channels in turn, behind the backlog of a third one.
+    #[test]
+    fn a_burst_costs_little_more_than_its_bytes() {
+        const ALL: i64 = 4096;
+        let worker = Solo::new();
+        let (token, link) = open(&worker, None);
+        link.buffered_max.set(512 << 10);
+        worker.oldest.set(Some((1, 1)));
+        for from in (2..2 + ALL).step_by(128) {
+            for (channel, from) in [("b", from), ("c", from + 1)] {
+                let ids = (from..).step_by(2).take(64);
+                let messages: Vec<_> = ids.map(|id| message(channel, id, "text")).collect();
+                worker.give(&[token], &messages);
+            }
+            worker.write();
+        }
+        assert_eq!(worker.state(token), Some(State::Open));
+        assert!(worker.record(token, |records, token| records.held.cost(token)) > 4 * ALL as usize);
+        worker.oldest.set(None);
+        worker.give(&[token], &[message("a", 1, "old")]);
+        worker.write();
+        let received = String::from_utf8_lossy(&link.received()).into_owned();
+        let channels = received.split('[').skip(1).map(|part| part.as_bytes()[0]);
+        assert_eq!(channels.clone().count(), 1 + ALL as usize);
+        assert!(channels.eq([b'a'].into_iter().chain((0..ALL).map(|n| b"bc"[n as usize % 2]))));
         assert!(worker.record(token, |records, token| !records.held.has(token)));
     }
 
