@@ -89,7 +89,7 @@ pub(crate) fn run(place: Place, seed: u64, size: Size) -> Result<bool, String> {
             quota: size.messages / PUBLISHERS,
             rest: Duration::ZERO,
             chunked_one_in: 10,
-            location: "pub",
+            locations: &["pub"],
         };
         let actor = stage.next_actor();
         let publisher = Publisher::new(actor, number as u32, plan, &mut stage.world);

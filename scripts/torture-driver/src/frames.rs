@@ -1,5 +1,26 @@
 //! WebSocket frames: those of a server, and those that a client sends back (RFC 6455, section 5).
 
+use crate::http::Response;
+
+/// The header lines of a request for a WebSocket.
+pub(crate) const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: YnJpZ2h0LWtleS0wMDAwMQ==\r\n";
+
+/// Takes bytes of an answer in, which goes on in frames if its status is 101.
+pub(crate) fn hear(
+    response: &mut Response,
+    frames: &mut Frames,
+    bytes: &[u8],
+) -> Result<(), String> {
+    let taken = response.feed(bytes).map_err(|broken| broken.to_string())?;
+    if response.status == 101 {
+        frames.feed(&bytes[taken..], &mut response.body)?;
+    } else if taken < bytes.len() {
+        return Err("bytes after the answer".to_owned());
+    }
+    Ok(())
+}
+
 /// Reads a server's frames as their bytes arrive.
 #[derive(Debug, Default)]
 pub(crate) struct Frames {

@@ -3,10 +3,11 @@
 //! ```text
 //!   template 1:  <~id~ ~tag~ ~channel~ ~event-id~ ~size~ ~time~>~text~\n
 //!   template 2:  {~size~ ~channel~ ~id~ ~event-id~ ~tag~ ~time~}~text~\n
+//!   placed:      (~id~ ~tag~ ~channel~ ~event-id~ ~size~ ~cursor~ ~time~)~text~\n
 //!   header:      HEAD\n        footer: FOOT\n
 //! ```
 //!
-//! There are two, so that a reload can change them; the first byte says which one it is. The size comes before
+//! There are two, so that a reload can change them, and one with cursors; the first byte says which one it is. The size comes before
 //! the text, so a text of any bytes can be read back, and a text that was cut or mixed up cannot.
 
 /// For push_stream_message_template, by number; streaming, polling, WebSocket.
@@ -14,6 +15,9 @@ pub(crate) const TEMPLATES: [&str; 2] = [
     "<~id~ ~tag~ ~channel~ ~event-id~ ~size~ ~time~>~text~",
     "{~size~ ~channel~ ~id~ ~event-id~ ~tag~ ~time~}~text~",
 ];
+
+/// With the place of the message.
+pub(crate) const PLACED: &str = "(~id~ ~tag~ ~channel~ ~event-id~ ~size~ ~cursor~ ~time~)~text~";
 
 pub(crate) const HEADER: &str = "HEAD";
 pub(crate) const FOOTER: &str = "FOOT";
@@ -25,6 +29,8 @@ pub(crate) struct Item<'a> {
     pub(crate) tag: u64,
     pub(crate) channel: &'a str,
     pub(crate) event_id: &'a str,
+    /// Empty if the template has none.
+    pub(crate) cursor: &'a str,
     pub(crate) time: &'a str,
     pub(crate) text: &'a [u8],
 }
@@ -45,33 +51,36 @@ const HEAD_MAX: usize = 400;
 
 /// Reads one message at the beginning of `bytes`.
 pub(crate) fn read(bytes: &[u8]) -> Piece<'_> {
-    let (close, second) = match bytes.first() {
+    let close = match bytes.first() {
         None => return Piece::Partial,
-        Some(b'<') => (b'>', false),
-        Some(b'{') => (b'}', true),
+        Some(b'<') => b'>',
+        Some(b'{') => b'}',
+        Some(b'(') => b')',
         Some(_) => return Piece::Foreign,
     };
     let Some(end) = bytes.iter().take(HEAD_MAX).position(|&byte| byte == close) else {
         return if bytes.len() < HEAD_MAX { Piece::Partial } else { Piece::Foreign };
     };
     let Ok(head) = std::str::from_utf8(&bytes[1..end]) else { return Piece::Foreign };
-    let mut fields = head.splitn(6, ' ');
+    let is_placed = close == b')';
+    let mut fields = head.splitn(if is_placed { 7 } else { 6 }, ' ');
     let mut field = || fields.next().unwrap_or_default();
-    let (id, tag, channel, event_id, size, time);
-    if second {
-        (size, channel, id, event_id, tag, time) =
-            (field(), field(), field(), field(), field(), field());
+    let (id, tag, channel, event_id, size);
+    if close == b'}' {
+        (size, channel, id, event_id, tag) = (field(), field(), field(), field(), field());
     } else {
-        (id, tag, channel, event_id, size, time) =
-            (field(), field(), field(), field(), field(), field());
+        (id, tag, channel, event_id, size) = (field(), field(), field(), field(), field());
     }
+    let cursor = if is_placed { field() } else { "" };
+    let time = field();
     let (Ok(id), Ok(tag), Ok(size)) = (id.parse(), tag.parse(), size.parse::<usize>()) else {
         return Piece::Foreign;
     };
     match bytes.get(end + 1..end + 1 + size) {
         None => Piece::Partial,
         Some(text) => {
-            Piece::Message(Item { id, tag, channel, event_id, time, text }, end + 1 + size)
+            let item = Item { id, tag, channel, event_id, cursor, time, text };
+            Piece::Message(item, end + 1 + size)
         }
     }
 }
@@ -87,6 +96,7 @@ mod tests {
             tag: 3,
             channel: "news",
             event_id: "p1-2",
+            cursor: "",
             time: "Tue, 05 May 2026 09:08:07 GMT",
             text: b"a>b",
         };
@@ -94,6 +104,8 @@ mod tests {
         assert_eq!(read(first), Piece::Message(want, first.len() - 1));
         let second = b"{3 news 7 p1-2 3 Tue, 05 May 2026 09:08:07 GMT}a>b\n";
         assert!(matches!(read(second), Piece::Message(Item { id: 7, tag: 3, .. }, _)));
+        let placed = b"(7 3 news p1-2 3 p1-2-3 Tue, 05 May 2026 09:08:07 GMT)a>b\n";
+        assert!(matches!(read(placed), Piece::Message(Item { id: 7, cursor: "p1-2-3", .. }, _)));
     }
 
     #[test]

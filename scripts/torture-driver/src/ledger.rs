@@ -6,6 +6,7 @@
 //! bytes there, and no publish may be seen under two numbers.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// Which channel, from 0.
 pub(crate) type ChannelId = usize;
@@ -37,8 +38,17 @@ struct Sent {
     fate: Fate,
     /// The number of publishes of the whole run when it began.
     begun: u64,
+    /// The same when it was acknowledged; 0: it was not.
+    ended: u64,
     /// The message id under which it was seen; 0: not seen.
     id: u64,
+}
+
+/// How many publishes ended in which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fates {
+    pub(crate) acknowledged: u64,
+    pub(crate) open: u64,
 }
 
 /// A message that a subscriber has seen.
@@ -114,7 +124,7 @@ impl Ledger {
         let channel = &mut self.channels[channel];
         let number = channel.sent.len() as u32;
         let fate = Fate::Open;
-        channel.sent.push(Sent { len: body.len(), hash: hash(body), fate, begun, id: 0 });
+        channel.sent.push(Sent { len: body.len(), hash: hash(body), fate, begun, ended: 0, id: 0 });
         channel.by_event.insert(event_id, number);
         number
     }
@@ -124,20 +134,20 @@ impl Ledger {
         let channel = &mut self.channels[channel];
         channel.sent[publish as usize].fate = fate;
         if fate == Fate::Acknowledged {
+            channel.sent[publish as usize].ended = self.begun;
             channel.acknowledged += 1;
             self.acknowledged += 1;
         }
     }
 
-    /// A subscriber received message `id` of the channel.
-    pub(crate) fn see(
+    /// A subscriber received message `id` of the channel: which publish is it?
+    pub(crate) fn recognise(
         &mut self,
         channel: ChannelId,
         id: u64,
-        (tag, time): (u64, &str),
         event_id: &str,
         text: &[u8],
-    ) -> Result<(), (Wrong, String)> {
+    ) -> Result<u32, (Wrong, String)> {
         self.deliveries += 1;
         let channel = &mut self.channels[channel];
         let name = &channel.name;
@@ -164,6 +174,21 @@ impl Ledger {
             let first = sent.id;
             return Err((Wrong::Doubled, format!("{name}: \"{event_id}\" is {first} and {id}")));
         }
+        Ok(publish)
+    }
+
+    /// The same in a channel that is never removed, so that each id means one message.
+    pub(crate) fn see(
+        &mut self,
+        channel: ChannelId,
+        id: u64,
+        (tag, time): (u64, &str),
+        event_id: &str,
+        text: &[u8],
+    ) -> Result<(), (Wrong, String)> {
+        let publish = self.recognise(channel, id, event_id, text)?;
+        let channel = &mut self.channels[channel];
+        let name = &channel.name;
         let Some(at) = id.checked_sub(1).and_then(|at| usize::try_from(at).ok()) else {
             return Err((Wrong::Mixed, format!("{name}: message id {id}")));
         };
@@ -186,6 +211,31 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    /// How many publishes to the channel have begun. Its publishes are counted from 1 in that order.
+    pub(crate) fn begun_in(&self, channel: ChannelId) -> u64 {
+        self.channels[channel].sent.len() as u64
+    }
+
+    /// How these publishes to the channel ended, counted from 1.
+    pub(crate) fn fates(&self, channel: ChannelId, publishes: Range<u64>) -> Fates {
+        let mut fates = Fates { acknowledged: 0, open: 0 };
+        let sent = &self.channels[channel].sent;
+        for at in publishes {
+            match sent.get(at as usize - 1).map(|sent| sent.fate) {
+                Some(Fate::Acknowledged) => fates.acknowledged += 1,
+                Some(Fate::Open) => fates.open += 1,
+                Some(Fate::Refused) | None => {}
+            }
+        }
+        fates
+    }
+
+    /// When a publish began and when it was acknowledged (`None`: it was not), as marks.
+    pub(crate) fn span(&self, channel: ChannelId, publish: u32) -> (u64, Option<u64>) {
+        let sent = &self.channels[channel].sent[publish as usize];
+        (sent.begun, Some(sent.ended).filter(|&ended| ended > 0))
     }
 
     /// The number of messages of the channel, by everything that is known.

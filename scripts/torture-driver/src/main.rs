@@ -2,6 +2,7 @@
 //!
 //! `scripts/torture` and, for raw bytes, `scripts/fuzz` run it, and say how to use it.
 
+mod account;
 mod audit;
 mod body;
 mod crowd;
@@ -13,6 +14,7 @@ mod mischief;
 mod publisher;
 mod random;
 mod refill;
+mod resume;
 mod server;
 mod shape;
 mod socket;
@@ -21,6 +23,7 @@ mod statistics;
 mod subscriber;
 mod torture;
 mod vanisher;
+mod wanderer;
 mod wire;
 mod world;
 
@@ -71,9 +74,10 @@ fn run() -> Result<bool, String> {
         binary: options.path("binary")?,
         module: options.path("module")?,
         prefix: options.path("prefix")?.join(
-            word.filter(|word| ["crowd", "refill", "stall", "wire"].contains(word))
+            word.filter(|word| ["crowd", "refill", "resume", "stall", "wire"].contains(word))
                 .unwrap_or("load"),
         ),
+        clock: options.path("clock").ok(),
     };
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_secs());
     let seed = options.number("seed", clock)?;
@@ -90,6 +94,12 @@ fn run() -> Result<bool, String> {
             },
         ),
         Some("refill") => refill::run(&place, seed, workers, options.number("rounds", 10)?),
+        Some("resume") => {
+            let seconds = options.words.get(1).map_or(Ok(60), |word| word.parse());
+            let seconds = seconds.map_err(|_| "resume: not a number of seconds".to_owned())?;
+            let clients = options.number("clients", 80)?;
+            resume::run(place, seed, resume::Size { seconds, workers, clients })
+        }
         Some("stall") => stall::run(place, seed, workers, options.number("seconds", 60)?),
         Some("wire") => wire::run(
             &place,

@@ -33,8 +33,8 @@ pub(crate) struct Plan {
     /// Pause between an answer and the next publish.
     pub(crate) rest: Duration,
     pub(crate) chunked_one_in: u64,
-    /// Where it posts: `pub`, or `pub-live`, which does not store.
-    pub(crate) location: &'static str,
+    /// Where it posts, each time one of these: `pub`, or `pub-live`, which does not store.
+    pub(crate) locations: &'static [&'static str],
 }
 
 /// See the file's head.
@@ -95,7 +95,7 @@ impl Publisher {
         self.count += 1;
         let event_id = format!("p{}-{}", self.number, self.count);
         let name = &world.ledger.channels[channel].name;
-        let location = self.plan.location;
+        let location = self.plan.locations[self.random.index(self.plan.locations.len())];
         let mut request = format!(
             "POST /{location}?id={name} HTTP/1.1\r\nHost: torture\r\nEvent-Id: {event_id}\r\n"
         )

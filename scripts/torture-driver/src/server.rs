@@ -19,6 +19,8 @@ pub(crate) struct Place {
     pub(crate) binary: PathBuf,
     pub(crate) module: PathBuf,
     pub(crate) prefix: PathBuf,
+    /// A library that lets [`Nginx::set_clock`] set the clock, if that is wanted.
+    pub(crate) clock: Option<PathBuf>,
 }
 
 /// A configuration: the text outside of `http` and the text in it. `%PORT%` is the port.
@@ -38,6 +40,8 @@ pub(crate) struct Nginx {
     master: Child,
     /// Workers that we have killed.
     killed: HashSet<i32>,
+    /// How often it was killed as a whole and started anew.
+    pub(crate) restarts: u64,
 }
 
 impl Nginx {
@@ -52,26 +56,37 @@ impl Nginx {
             .map_err(tell("no port"))?
             .port();
         write_config(&place, port, config).map_err(tell("no configuration"))?;
-        let output = fs::File::create(place.prefix.join("logs/output")).map_err(tell("no log"))?;
-        let master = Command::new(&place.binary)
-            .arg("-p")
-            .arg(&place.prefix)
-            .args(["-c", "nginx.conf", "-e", "logs/error.log"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(output)
-            .spawn()
-            .map_err(tell("nginx does not start"))?;
-        let mut nginx = Self { place, port, master, killed: HashSet::new() };
+        write_whole(&place.prefix.join("clock"), "0\n").map_err(tell("no clock"))?;
+        let master = spawn(&place).map_err(tell("nginx does not start"))?;
+        let mut nginx = Self { place, port, master, killed: HashSet::new(), restarts: 0 };
+        nginx.wait_for_workers()?;
+        Ok(nginx)
+    }
+
+    fn wait_for_workers(&mut self) -> Result<(), String> {
         let end = Instant::now() + PATIENCE;
-        while nginx.workers().is_empty() || TcpStream::connect(nginx.address()).is_err() {
-            let ended = nginx.master.try_wait().ok().flatten();
+        while self.workers().is_empty() || TcpStream::connect(self.address()).is_err() {
+            let ended = self.master.try_wait().ok().flatten();
             if ended.is_some() || Instant::now() > end {
-                return Err(format!("nginx did not start, see {}", nginx.place.prefix.display()));
+                return Err(format!("nginx did not start, see {}", self.place.prefix.display()));
             }
             thread::sleep(Duration::from_millis(10));
         }
-        Ok(nginx)
+        Ok(())
+    }
+
+    /// Kills all of it, and starts it anew on the same port. Its zone is lost.
+    pub(crate) fn restart(&mut self) -> Result<(), String> {
+        self.slay();
+        self.restarts += 1;
+        self.master = spawn(&self.place).map_err(|error| format!("no second nginx: {error}"))?;
+        self.wait_for_workers()
+    }
+
+    /// Sets the clock that it sees, so many seconds before or behind the true time.
+    pub(crate) fn set_clock(&self, seconds: i64) -> Result<(), String> {
+        write_whole(&self.place.prefix.join("clock"), &format!("{seconds}\n"))
+            .map_err(|error| format!("the clock cannot be set: {error}"))
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -247,19 +262,50 @@ impl Nginx {
     }
 }
 
-impl Drop for Nginx {
-    fn drop(&mut self) {
+impl Nginx {
+    /// Kills all of its processes.
+    fn slay(&mut self) {
         if !matches!(self.master.try_wait(), Ok(None)) {
             return;
         }
         // It is stopped first: then it starts no new workers, and is still the parent that `signal` looks for.
         self.signal_master(Signal::STOP);
-        for pid in self.all_workers() {
-            let _ = self.signal(pid, Signal::KILL);
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let workers = self.all_workers();
+            for &pid in &workers {
+                let _ = self.signal(pid, Signal::KILL);
+            }
+            if workers.is_empty() || Instant::now() > end {
+                break;
+            }
+            thread::sleep(Duration::from_millis(5));
         }
         let _ = self.master.kill();
         let _ = self.master.wait();
     }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        self.slay();
+    }
+}
+
+fn spawn(place: &Place) -> io::Result<Child> {
+    let output = fs::File::create(place.prefix.join("logs/output"))?;
+    let mut command = Command::new(&place.binary);
+    command
+        .arg("-p")
+        .arg(&place.prefix)
+        .args(["-c", "nginx.conf", "-e", "logs/error.log"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(output);
+    if let Some(library) = &place.clock {
+        command.env("LD_PRELOAD", library).env("TEST_SET_CLOCK", place.prefix.join("clock"));
+    }
+    command.spawn()
 }
 
 /// The descriptors and the kilobytes of private memory of a worker.

@@ -100,7 +100,7 @@ pub(crate) fn run(place: Place, seed: u64, workers: u64, seconds: u64) -> Result
             quota: u64::MAX,
             rest,
             chunked_one_in: 0,
-            location: "pub",
+            locations: &["pub"],
         };
         let actor = stage.next_actor();
         let publisher = Publisher::new(actor, number, plan, &mut stage.world);

@@ -44,7 +44,7 @@ impl Mode {
         Self::WebSocket,
     ];
 
-    fn location(self) -> &'static str {
+    pub(crate) fn location(self) -> &'static str {
         match self {
             Self::Streaming | Self::Old => "stream",
             Self::EventSource => "events",
@@ -54,7 +54,7 @@ impl Mode {
         }
     }
 
-    fn wrapping(self) -> Wrapping {
+    pub(crate) fn wrapping(self) -> Wrapping {
         match self {
             Self::Streaming | Self::Old | Self::LongPoll | Self::Polling | Self::WebSocket => {
                 Wrapping::Plain
@@ -281,10 +281,7 @@ impl Subscriber {
             }
         }
         if mode == Mode::WebSocket {
-            request.push_str(
-                "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                 Sec-WebSocket-Key: YnJpZ2h0LWtleS0wMDAwMQ==\r\n",
-            );
+            request.push_str(frames::UPGRADE);
         }
         request.push_str("\r\n");
         request
@@ -586,16 +583,12 @@ impl Subscriber {
         if !self.asked {
             return Err("bytes without a request".to_owned());
         }
-        let taken = self.response.feed(bytes).map_err(|broken| broken.to_string())?;
+        let heard = frames::hear(&mut self.response, &mut self.frames, bytes);
         if self.response.has_head() && !self.attached {
             self.head(world);
         }
+        heard?;
         let framed = self.response.status == 101;
-        if framed {
-            self.frames.feed(&bytes[taken..], &mut self.response.body)?;
-        } else if taken < bytes.len() {
-            return Err("bytes after the answer".to_owned());
-        }
         if !self.refused && (self.habit.mode.is_stream() || self.response.is_done()) {
             self.digest(world);
         }

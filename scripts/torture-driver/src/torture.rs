@@ -191,7 +191,7 @@ fn plan(channels: &[ChannelId], alphabet: Alphabet) -> Plan {
         quota: u64::MAX,
         rest: Duration::from_millis(25),
         chunked_one_in: 4,
-        location: "pub",
+        locations: &["pub"],
     }
 }
 
@@ -220,7 +220,7 @@ fn add_publishers(stage: &mut Stage, channels: &Channels, number: &mut u32) {
         add_publisher(
             stage,
             number,
-            Plan { location: "pub-live", ..plan(&channels.live, Alphabet::OneLine) },
+            Plan { locations: &["pub-live"], ..plan(&channels.live, Alphabet::OneLine) },
         );
     }
     // A message is always stored there. Otherwise a channel could rightly be removed while all workers are
@@ -541,15 +541,15 @@ fn settle(stage: &mut Stage, channels: &Channels, number: &mut u32) -> Result<bo
     }
     // The last message of each channel: its loss would show neither by a later message nor by a break.
     let first = stage.actors.len();
-    for (set, location) in [
-        (&channels.mixed, "pub"),
-        (&channels.binary, "pub"),
-        (&channels.busy, "pub"),
-        (&channels.live, "pub-live"),
-        (&channels.spoken, "pub"),
+    for (set, locations) in [
+        (&channels.mixed, ["pub"].as_slice()),
+        (&channels.binary, &["pub"]),
+        (&channels.busy, &["pub"]),
+        (&channels.live, &["pub-live"]),
+        (&channels.spoken, &["pub"]),
     ] {
         for &channel in set {
-            let plan = Plan { quota: 1, location, ..plan(&[channel], Alphabet::OneLine) };
+            let plan = Plan { quota: 1, locations, ..plan(&[channel], Alphabet::OneLine) };
             add_publisher(stage, number, plan);
         }
     }

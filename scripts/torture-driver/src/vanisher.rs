@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::frames::UPGRADE;
 use crate::ledger::ChannelId;
 use crate::random::Random;
 use crate::socket::{Manner, Socket, Token};
@@ -63,11 +64,7 @@ impl Vanisher {
             3 => get("stream", ""),
             4 => get("events", ""),
             5 => get("long-poll", "If-Modified-Since: Thu, 01 Jan 1970 00:00:01 GMT\r\n"),
-            6 => get(
-                "socket",
-                "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                 Sec-WebSocket-Key: YnJpZ2h0LWtleS0wMDAwMQ==\r\n",
-            ),
+            6 => get("socket", UPGRADE),
             _ => b"GET /stats?id=ALL HTTP/1.1\r\nHost: torture\r\n\r\n".to_vec(),
         }
     }
