@@ -5,9 +5,8 @@
 //! count the messages of a channel one by one, as long as it is neither removed nor lost with its zone.
 //!
 //! ```text
-//!   had ──── lacked ──── had ──── attached, a gap was told ──── lacked ──── had
-//!            is told, if a gap was told at or after                is untold
-//!            the attachment that skipped it
+//!   had ──── lacked ──── attached, a gap was told ──── lacked ──── had
+//!            is told                                  is untold
 //! ```
 
 use std::collections::HashSet;
@@ -55,17 +54,40 @@ struct Seat {
     /// The id of that message, and which of the lives of the zone had it.
     id: u64,
     life: u64,
+    /// The publish that was the last one when it was attached.
+    attached: u64,
     /// The client was told that it may lack publishes up to this one.
     told: u64,
     had: HashSet<u64>,
 }
 
+/// What a server says about a gap in a channel.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Gap<'a> {
+    pub(crate) channel: &'a str,
+    pub(crate) reason: &'a str,
+    /// How many messages it is.
+    pub(crate) missed: Option<u64>,
+}
+
+impl<'a> Gap<'a> {
+    /// Reads `{"channel":"news","reason":"evicted","missed":12}`; the number may be `null`.
+    pub(crate) fn read(text: &'a str) -> Option<Self> {
+        let rest = text.strip_prefix("{\"channel\":\"")?.strip_suffix('}')?;
+        let (channel, rest) = rest.split_once("\",\"reason\":\"")?;
+        let (reason, missed) = rest.split_once("\",\"missed\":")?;
+        let missed = if missed == "null" { None } else { Some(missed.parse().ok()?) };
+        Some(Self { channel, reason, missed })
+    }
+}
+
 /// A gap that was told, until it is known what the client lacked.
 #[derive(Debug)]
 struct Notice {
+    seat: usize,
     reason: String,
-    /// The publishes up to these are meant, by seat. `None`: what came and what did not is known.
-    until: Vec<Option<u64>>,
+    /// The publishes up to this one are meant.
+    until: u64,
     lacked: u64,
     /// How many there are is not known exactly: some publishes were not answered, or the client's place is
     /// not known exactly.
@@ -95,6 +117,7 @@ impl Account {
             is_exact: false,
             id: 0,
             life: 0,
+            attached: 0,
             told: 0,
             had: HashSet::new(),
         };
@@ -105,69 +128,57 @@ impl Account {
         self.seats.iter().map(|seat| seat.channel)
     }
 
-    /// The client has been attached without a place: it is a new one.
-    pub(crate) fn begin(&mut self, ledger: &Ledger) {
-        self.latest = 0;
-        self.notices.clear();
-        for seat in &mut self.seats {
-            seat.had.clear();
-            (seat.is_exact, seat.last, seat.told) = (false, ledger.begun_in(seat.channel), 0);
+    /// The client has been attached. Without a place it is a new one.
+    pub(crate) fn attach(&mut self, ledger: &Ledger, has_place: bool) {
+        for notice in &mut self.notices {
+            // More may be gone now.
+            notice.missed = None;
         }
-    }
-
-    /// It is told of a gap. `channel`: of that channel only; `missed`: of so many messages.
-    pub(crate) fn tell(
-        &mut self,
-        ledger: &Ledger,
-        reason: &str,
-        channel: Option<&str>,
-        missed: Option<u64>,
-    ) -> Faults {
-        let is_meant = |seat: &Seat| {
-            channel.is_none_or(|channel| ledger.channels[seat.channel].name == channel)
-        };
-        let is_any_removable = self.seats.iter().any(|seat| is_meant(seat) && seat.is_removable);
-        let mut notice = Notice {
-            reason: reason.to_owned(),
-            until: Vec::new(),
-            lacked: 0,
-            is_vague: false,
-            missed,
-            may_be_vain: reason == "restarted" || (reason == "unknown" && is_any_removable),
-        };
-        let mut faults = Vec::new();
-        if channel.is_some() && !self.seats.iter().any(is_meant) {
-            faults.push((Fault::Mixed, format!("a gap of {}", channel.unwrap_or_default())));
-        }
-        if reason == "unknown" && !is_any_removable {
-            faults.push((Fault::Odd, "a gap \"unknown\" of channels that live".to_owned()));
-        }
-        if reason == "restarted" {
-            // What was lacking before is gone with everything else.
+        if !has_place {
+            self.latest = 0;
             self.notices.clear();
         }
         for seat in &mut self.seats {
-            let end = ledger.begun_in(seat.channel);
-            notice.until.push(is_meant(seat).then_some(end).filter(|&end| end > seat.last));
-            if is_meant(seat) {
-                notice.is_vague |= !seat.is_exact;
-                seat.told = end;
-                if reason == "restarted" {
-                    // It gets no old messages.
-                    (seat.last, seat.is_exact) = (end, false);
-                }
+            seat.attached = ledger.begun_in(seat.channel);
+            if !has_place {
+                seat.had.clear();
+                (seat.is_exact, seat.last, seat.told) = (false, seat.attached, 0);
             }
         }
-        self.notices.push(notice);
-        faults.extend(self.judge());
-        faults
     }
 
-    /// It is attached once more: more may be gone than it was told at the times before.
-    pub(crate) fn come_back(&mut self) {
-        for notice in &mut self.notices {
-            notice.missed = None;
+    /// It is told that it lacks messages.
+    pub(crate) fn tell(&mut self, ledger: &Ledger, gap: &Gap<'_>) -> Faults {
+        let Gap { channel, reason, missed } = *gap;
+        let mut faults = Vec::new();
+        let own = |seat: &Seat| ledger.channels[seat.channel].name == channel;
+        let Some(at) = self.seats.iter().position(own) else {
+            faults.push((Fault::Mixed, format!("a gap of \"{channel}\"")));
+            return faults;
+        };
+        let seat = &mut self.seats[at];
+        let until = seat.attached;
+        seat.told = until;
+        if reason == "restarted" {
+            // It gets no old messages, and what it lacked before is gone with everything else.
+            (seat.last, seat.is_exact) = (until, false);
+            self.notices.retain(|notice| notice.seat != at);
+            return faults;
         }
+        if reason == "unknown" && !seat.is_removable {
+            faults.push((Fault::Odd, format!("{channel} lives, and has a gap \"unknown\"")));
+        }
+        self.notices.push(Notice {
+            seat: at,
+            reason: reason.to_owned(),
+            until,
+            lacked: 0,
+            is_vague: !seat.is_exact,
+            missed,
+            may_be_vain: reason == "unknown" && seat.is_removable,
+        });
+        faults.extend(self.judge(ledger));
+        faults
     }
 
     /// It got a message, on a connection to that life of the zone.
@@ -209,7 +220,7 @@ impl Account {
         self.skip(ledger, at, serial, id, life, &mut faults);
         let seat = &mut self.seats[at];
         (seat.last, seat.is_exact, seat.id, seat.life) = (serial, true, id, life);
-        faults.extend(self.judge());
+        faults.extend(self.judge(ledger));
         faults
     }
 
@@ -250,35 +261,38 @@ impl Account {
                 ),
             ));
         }
-        for notice in &mut self.notices {
-            let Some(end) = notice.until[at] else { continue };
-            let meant = ledger.fates(channel, first..serial.min(end + 1).max(first));
-            match by_ids.filter(|_| serial <= end + 1) {
+        for notice in self.notices.iter_mut().filter(|notice| notice.seat == at) {
+            let end = notice.until + 1;
+            let meant = ledger.fates(channel, first..serial.min(end).max(first));
+            match by_ids.filter(|_| serial <= end) {
                 Some(count) => notice.lacked += count,
                 None => {
                     notice.lacked += meant.acknowledged;
                     notice.is_vague |= meant.open > 0;
                 }
             }
-            notice.until[at] = Some(end).filter(|&end| end > serial);
         }
     }
 
     /// Judges the gaps of which everything is known.
-    fn judge(&mut self) -> Faults {
+    fn judge(&mut self, ledger: &Ledger) -> Faults {
         let mut faults = Vec::new();
+        let seats = &self.seats;
         self.notices.retain(|notice| {
-            if notice.until.iter().any(Option::is_some) {
+            let Notice { seat, reason, until, lacked, is_vague, missed, may_be_vain } = notice;
+            let seat = &seats[*seat];
+            if seat.last < *until {
                 return true;
             }
-            let Notice { reason, lacked, is_vague, missed, may_be_vain, .. } = notice;
+            let name = &ledger.channels[seat.channel].name;
             if *lacked == 0 && !is_vague && !may_be_vain {
-                faults.push((Fault::Vain, format!("\"{reason}\"")));
+                faults.push((Fault::Vain, format!("{name} \"{reason}\"")));
             } else if let Some(missed) = missed
                 && !is_vague
                 && missed != lacked
             {
-                faults.push((Fault::Odd, format!("\"{reason}\": {missed} missed, not {lacked}")));
+                let text = format!("{name} \"{reason}\": {missed} missed, but {lacked} lacked");
+                faults.push((Fault::Odd, text));
             }
             false
         });
@@ -313,7 +327,7 @@ mod tests {
         let mut ledger = Ledger::default();
         let channel = ledger.open("a".to_owned(), false);
         let mut account = Account::new(&[(channel, false)]);
-        account.begin(&ledger);
+        account.attach(&ledger, false);
         publish(&mut ledger, &[Fate::Acknowledged]);
         assert_eq!(get(&mut ledger, &mut account, 1, 1), []);
         publish(&mut ledger, fates);
@@ -340,8 +354,8 @@ mod tests {
     }
 
     fn tell(ledger: &Ledger, account: &mut Account, missed: Option<u64>) -> Vec<Fault> {
-        account.come_back();
-        kinds(account.tell(ledger, "evicted", None, missed))
+        account.attach(ledger, true);
+        kinds(account.tell(ledger, &Gap { channel: "a", reason: "evicted", missed }))
     }
 
     #[test]
@@ -351,6 +365,16 @@ mod tests {
             assert_eq!(get(&mut ledger, &mut account, serial, serial as i64), []);
         }
         assert!(account.is_complete(&ledger));
+    }
+
+    #[test]
+    fn reads_what_a_gap_says() {
+        let gap = Gap { channel: "a-0", reason: "expired", missed: Some(12) };
+        let text = r#"{"channel":"a-0","reason":"expired","missed":12}"#;
+        assert_eq!(Gap::read(text), Some(gap));
+        let text = r#"{"channel":"a-0","reason":"expired","missed":null}"#;
+        assert_eq!(Gap::read(text), Some(Gap { missed: None, ..gap }));
+        assert_eq!(Gap::read(r#"{"channel":"a-0","reason":"expired"}"#), None);
     }
 
     #[test]
@@ -410,7 +434,7 @@ mod tests {
         let mut ledger = Ledger::default();
         let channels = ["a", "b"].map(|name| ledger.open(name.to_owned(), false));
         let mut account = Account::new(&channels.map(|channel| (channel, false)));
-        account.begin(&ledger);
+        account.attach(&ledger, false);
         for channel in channels {
             let publish = ledger.begin(channel, "1".to_owned(), TEXT);
             ledger.end(channel, publish, Fate::Acknowledged);

@@ -21,6 +21,8 @@ pub(crate) enum Part<'a> {
     Message(Item<'a>),
     /// The `id:` line of an event.
     EventId(&'a str),
+    /// The text of an event that tells of a gap.
+    Gap(&'a str),
     /// Part of the wrapping, without a meaning of its own.
     Dressing,
     Ping,
@@ -53,24 +55,32 @@ fn plain_part(bytes: &[u8]) -> (Part<'_>, usize) {
 
 fn event_part(bytes: &[u8]) -> (Part<'_>, usize) {
     let (header, footer) = (format!(": {HEADER}\n"), format!(": {FOOTER}\n"));
-    match word(bytes, &[&header, &footer, ": -1\n", "\n", "id: ", "data: "]) {
+    match word(bytes, &[&header, &footer, ": -1\n", "\n", "id: ", GAP, "data: "]) {
         Word::Is(0, len) => (Part::Header, len),
         Word::Is(1, len) => (Part::Footer, len),
         Word::Is(2, len) => (Part::Ping, len),
         Word::Is(3, len) => (Part::Dressing, len),
-        Word::Is(4, len) => match bytes.iter().position(|&byte| byte == b'\n') {
-            None => (Part::Partial, 0),
-            Some(end) => match std::str::from_utf8(&bytes[len..end]) {
-                Ok(id) => (Part::EventId(id), end + 1),
-                Err(_) => (Part::Foreign, 0),
-            },
-        },
+        Word::Is(4, len) => line(bytes, len, Part::EventId),
+        Word::Is(5, len) => line(bytes, len, Part::Gap),
         Word::Is(_, len) => match message_line(&bytes[len..]) {
             (part @ (Part::Partial | Part::Foreign), _) => (part, 0),
             (part, more) => (part, len + more),
         },
         Word::MayBecome => (Part::Partial, 0),
         Word::Not => (Part::Foreign, 0),
+    }
+}
+
+const GAP: &str = "event: gap\ndata: ";
+
+/// The rest of the line that begins at `from`.
+fn line<'a>(bytes: &'a [u8], from: usize, part: fn(&'a str) -> Part<'a>) -> (Part<'a>, usize) {
+    match bytes[from..].iter().position(|&byte| byte == b'\n') {
+        None => (Part::Partial, 0),
+        Some(len) => match std::str::from_utf8(&bytes[from..from + len]) {
+            Ok(text) => (part(text), from + len + 1),
+            Err(_) => (Part::Foreign, 0),
+        },
     }
 }
 
@@ -117,6 +127,7 @@ mod tests {
                 Part::Footer => "F",
                 Part::Message(_) => "m",
                 Part::EventId(_) => "i",
+                Part::Gap(_) => "g",
                 Part::Dressing => ".",
                 Part::Ping => "p",
                 Part::Partial => return all + "?",
@@ -136,6 +147,7 @@ mod tests {
         assert_eq!(parts(Wrapping::Callback, callback.as_bytes()), "H.m.m.F");
         let events = format!(": HEAD\nid: p1-2\ndata: {item}\n: -1\n: FOOT\n");
         assert_eq!(parts(Wrapping::Events, events.as_bytes()), "Him.pF");
+        assert_eq!(parts(Wrapping::Events, b": HEAD\nevent: gap\ndata: {}\n\nid: p1"), "Hg.?");
         assert_eq!(parts(Wrapping::Plain, &plain.as_bytes()[..20]), "H?");
         assert_eq!(parts(Wrapping::Plain, b"HEAD\nx"), "H!");
     }

@@ -389,12 +389,12 @@ fn report(world: &mut World, seed: u64, size: Size, tally: &Tally, blows: &Blows
     let list = |pairs: Vec<String>| pairs.join(", ");
     let resumes = list(tally.resumes.iter().map(|(mode, n)| format!("{mode} {n}")).collect());
     let gaps = list(tally.gaps.iter().map(|(reason, n)| format!("{reason} {n}")).collect());
-    let Tally { begun, cuts, broken, deleted, vain, .. } = tally;
+    let Tally { begun, counted, cuts, broken, deleted, vain, .. } = tally;
     let Blows { kills, reloads, clock_steps, deletions } = blows;
     let figures = &world.figures;
     println!(
         "resume: seed {seed}, workers {}, clients {}, messages {}, deliveries {}, begun {begun}, \
-         resumes ({resumes}), gaps told ({gaps}), cuts {cuts}, broken {broken}, kills {kills}, \
+         resumes ({resumes}), gaps told ({gaps}), counted {counted}, cuts {cuts}, broken {broken}, kills {kills}, \
          reloads {reloads}, restarts {}, clock steps {clock_steps}, deletions {deletions}, \
          notices {deleted}, untold {}, doubled {}, disorder {}, mixed {}, in vain {vain}, odd {}",
         size.workers,

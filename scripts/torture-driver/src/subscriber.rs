@@ -448,7 +448,7 @@ impl Subscriber {
                 Part::EventId(id) => event_id = Some(id.to_owned()),
                 Part::Dressing | Part::Ping => {}
                 Part::Partial => break,
-                Part::Foreign => {
+                Part::Foreign | Part::Gap(_) => {
                     let rest = &response.body[at..response.body.len().min(at + 60)];
                     let text = String::from_utf8_lossy(rest).into_owned();
                     world.wrong(Wrong::Mixed, &format!("{}: foreign: {text:?}", self.describe()));

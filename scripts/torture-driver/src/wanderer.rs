@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::account::{Account, Fault, Faults};
+use crate::account::{Account, Fault, Faults, Gap};
 use crate::body::{Part, Wrapping, part};
 use crate::frames::{self, Frames};
 use crate::http::Response;
@@ -24,8 +24,9 @@ use crate::world::{Actor, World};
 pub(crate) struct Tally {
     /// Attachments with a cursor, by mode.
     pub(crate) resumes: BTreeMap<&'static str, u64>,
-    /// Answers that told of a gap, by reason.
+    /// Gaps that were told, by reason, and of how many of them the number of messages was told.
     pub(crate) gaps: BTreeMap<String, u64>,
+    pub(crate) counted: u64,
     /// Clients without a place.
     pub(crate) begun: u64,
     /// Connections that the client reset, and those that the server or a kill ended in the middle.
@@ -78,6 +79,9 @@ pub(crate) struct Wanderer {
     frames: Frames,
     asked: bool,
     attached: bool,
+    /// The gap in the head of the answer, and whether the body has told of one.
+    gap: Option<String>,
+    is_told: bool,
     /// How much of the response's body was read.
     read: usize,
     next_at: Instant,
@@ -112,6 +116,8 @@ impl Wanderer {
             frames: Frames::default(),
             asked: false,
             attached: false,
+            gap: None,
+            is_told: false,
             read: 0,
             next_at: world.now,
             asked_at: world.now,
@@ -238,27 +244,51 @@ impl Wanderer {
             (304, mode) if !mode.is_stream() => {}
             (status, _) => world.odd(&format!("{}: status {status}", self.describe())),
         }
-        let gap = self.response.header("x-nginx-pushstream-gap").map(str::to_owned);
-        if self.cursor.is_empty() {
-            self.tally.borrow_mut().begun += 1;
-            self.account.begin(&world.ledger);
-            if let Some(reason) = gap {
-                world.odd(&format!("{}: {reason} of a new client", self.describe()));
-            }
-            return;
-        }
-        *self.tally.borrow_mut().resumes.entry(MODES[self.mode].0).or_default() += 1;
-        self.account.come_back();
-        let is_restarted = gap.as_deref() == Some("restarted");
-        if is_restarted != (self.cursor_life != self.life) {
+        self.gap = self.response.header("x-nginx-pushstream-gap").map(str::to_owned);
+        self.is_told = false;
+        let has_place = !self.cursor.is_empty();
+        self.account.attach(&world.ledger, has_place);
+        let is_restarted = has_place && self.cursor_life != self.life;
+        let is_fair = match self.gap.as_deref() {
+            Some("restarted") => is_restarted,
+            Some(_) => has_place && !is_restarted,
+            None => !is_restarted,
+        };
+        if !is_fair {
             let (was, is) = (self.cursor_life, self.life);
-            let text = format!("{}: {gap:?} from life {was} in {is}", self.describe());
+            let text = format!("{}: {:?}, life {was} and {is}", self.describe(), self.gap);
             world.odd(&text);
         }
-        if let Some(reason) = gap {
-            let faults = self.account.tell(&world.ledger, &reason, None, None);
-            self.report(world, faults);
-            *self.tally.borrow_mut().gaps.entry(reason).or_default() += 1;
+        let mut tally = self.tally.borrow_mut();
+        match has_place {
+            true => *tally.resumes.entry(MODES[self.mode].0).or_default() += 1,
+            false => tally.begun += 1,
+        }
+    }
+
+    /// The body tells of a gap, ahead of all messages.
+    fn tell(&mut self, world: &mut World, text: &[u8]) {
+        let Some(gap) = std::str::from_utf8(text).ok().and_then(Gap::read) else {
+            let text = String::from_utf8_lossy(text).into_owned();
+            return world.odd(&format!("{}: no gap: {text}", self.describe()));
+        };
+        // The head has the first one.
+        if !std::mem::replace(&mut self.is_told, true) && self.gap.as_deref() != Some(gap.reason) {
+            let text = format!("{}: {:?} in the head, then {gap:?}", self.describe(), self.gap);
+            world.odd(&text);
+        }
+        let faults = self.account.tell(&world.ledger, &gap);
+        self.report(world, faults);
+        let mut tally = self.tally.borrow_mut();
+        *tally.gaps.entry(gap.reason.to_owned()).or_default() += 1;
+        tally.counted += u64::from(gap.missed.is_some());
+    }
+
+    /// The body should have told of the gap in the head by now.
+    fn check_told(&mut self, world: &mut World) {
+        if self.gap.is_some() && !self.is_told {
+            let text = format!("{}: {:?} only in the head", self.describe(), self.gap);
+            world.odd(&text);
         }
     }
 
@@ -283,6 +313,7 @@ impl Wanderer {
     fn complete(&mut self, world: &mut World) {
         self.asked = false;
         if !self.mode().is_stream() {
+            self.check_told(world);
             match self.response.header("x-nginx-pushstream-cursor") {
                 Some(cursor) => self.move_to(cursor.to_owned()),
                 None => world.odd(&format!("{}: no cursor", self.describe())),
@@ -314,14 +345,18 @@ impl Wanderer {
     fn digest(&mut self, world: &mut World) {
         let response = std::mem::replace(&mut self.response, Response::new());
         let wrapping = self.mode().wrapping();
-        let (mut at, mut place, mut open) = (self.read, None, None);
+        let (mut at, mut place, mut open, mut gap) = (self.read, None, None, None);
         while at < response.body.len() {
             let (found, len) = part(wrapping, &response.body[at..]);
             match found {
                 Part::Message(item) if wrapping == Wrapping::Events => open = Some(item),
                 Part::Message(item) => self.message(world, &item),
                 Part::EventId(id) => place = Some(id),
+                Part::Gap(text) => gap = Some(text),
                 Part::Dressing if wrapping == Wrapping::Events => {
+                    if let Some(text) = gap.take() {
+                        self.tell(world, text.as_bytes());
+                    }
                     if let Some(item) = open.take() {
                         if place.unwrap_or_default() != item.cursor {
                             world.wrong(Wrong::Mixed, &format!("{}: the id:", self.describe()));
@@ -329,6 +364,7 @@ impl Wanderer {
                         self.message(world, &item);
                     }
                     if let Some(cursor) = place.take() {
+                        self.check_told(world);
                         self.move_to(cursor.to_owned());
                     }
                 }
@@ -343,7 +379,7 @@ impl Wanderer {
                 }
             }
             at += len;
-            if place.is_none() && open.is_none() {
+            if place.is_none() && open.is_none() && gap.is_none() {
                 self.read = at;
             }
         }
@@ -352,8 +388,10 @@ impl Wanderer {
 
     fn message(&mut self, world: &mut World, item: &Item<'_>) {
         match item.id {
+            -4 => self.tell(world, item.text),
             -2 => self.tally.borrow_mut().deleted += 1,
             1.. => {
+                self.check_told(world);
                 let faults = self.account.receive(&mut world.ledger, self.life, item);
                 self.report(world, faults);
                 self.move_to(item.cursor.to_owned());
