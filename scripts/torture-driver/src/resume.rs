@@ -8,6 +8,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::audit;
 use crate::items::{FOOTER, HEADER, PLACED};
 use crate::ledger::ChannelId;
@@ -216,6 +218,7 @@ fn add_clients(stage: &mut Stage, channels: &Channels, count: u64, tally: &Rc<Re
 #[derive(Debug, Default)]
 struct Blows {
     kills: u64,
+    stops: u64,
     reloads: u64,
     clock_steps: u64,
     deletions: u64,
@@ -225,13 +228,16 @@ struct Injector {
     random: Random,
     workers: u64,
     blows: Blows,
+    /// Workers that stand still, and until when.
+    stopped: Vec<(i32, Instant)>,
     /// A blow, when it comes next, and the bounds of the pause before the one after it.
-    next: [(Blow, Instant, (u64, u64)); 5],
+    next: [(Blow, Instant, (u64, u64)); 6],
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Blow {
     Kill,
+    Stop,
     Reload,
     Clock,
     Delete,
@@ -243,15 +249,18 @@ impl Injector {
         let first = |msec| Instant::now() + Duration::from_millis(msec);
         let next = [
             (Blow::Kill, first(1000), (300, 2500)),
+            (Blow::Stop, first(1200), (1000, 4000)),
             (Blow::Reload, first(2000), (2000, 6000)),
             (Blow::Clock, first(1500), (500, 4000)),
             (Blow::Delete, first(1000), (500, 3000)),
             (Blow::Restart, first(9000), (10_000, 20_000)),
         ];
-        Self { random, workers, blows: Blows::default(), next }
+        Self { random, workers, blows: Blows::default(), stopped: Vec::new(), next }
     }
 
     fn strike(&mut self, world: &mut World, channels: &Channels) -> Result<(), String> {
+        let now = world.now;
+        self.wake(&world.nginx, |until| until <= now);
         for at in 0..self.next.len() {
             let (blow, due, (from, to)) = self.next[at];
             if world.now < due {
@@ -264,6 +273,16 @@ impl Injector {
         Ok(())
     }
 
+    /// Lets stopped workers continue.
+    fn wake(&mut self, nginx: &Nginx, is_due: impl Fn(Instant) -> bool) {
+        self.stopped.retain(|&(pid, until)| {
+            if is_due(until) {
+                nginx.signal(pid, Signal::CONT);
+            }
+            !is_due(until)
+        });
+    }
+
     fn deal(&mut self, blow: Blow, world: &mut World, channels: &Channels) -> Result<(), String> {
         match blow {
             Blow::Kill => {
@@ -272,6 +291,15 @@ impl Injector {
                 if !workers.is_empty() {
                     let victim = workers[self.random.index(workers.len())];
                     self.blows.kills += u64::from(world.nginx.kill(victim));
+                }
+            }
+            Blow::Stop => {
+                let workers = world.nginx.all_workers();
+                if !workers.is_empty() {
+                    let pid = workers[self.random.index(workers.len())];
+                    self.blows.stops += u64::from(world.nginx.signal(pid, Signal::STOP));
+                    let time = Duration::from_millis(self.random.between(50, 2500));
+                    self.stopped.push((pid, Instant::now() + time));
                 }
             }
             Blow::Reload => {
@@ -284,12 +312,17 @@ impl Injector {
                 let steps = [0, 0, 1, -1, 3, -3, 3600, -3600, 86_400];
                 world.nginx.set_clock(steps[self.random.index(steps.len())])?;
             }
+            // While it waits for the answer, nothing lets workers continue.
+            Blow::Delete if !self.stopped.is_empty() => {}
             Blow::Delete => {
                 self.blows.deletions += 1;
                 let path = format!("/pub?id={}", world.ledger.channels[channels.fleeting].name);
                 world.nginx.ask("DELETE", &path, b"")?;
             }
-            Blow::Restart => world.nginx.restart()?,
+            Blow::Restart => {
+                self.stopped.clear();
+                world.nginx.restart()?;
+            }
         }
         Ok(())
     }
@@ -314,6 +347,7 @@ pub(crate) fn run(place: Place, seed: u64, size: Size) -> Result<bool, String> {
         stage.turn().map_err(tell)?;
         injector.strike(&mut stage.world, &channels)?;
     }
+    injector.wake(&stage.world.nginx, |_| true);
     settle(&mut stage, &channels, &mut number, size.workers)?;
     let Stage { mut world, mut actors, .. } = stage;
     for actor in actors.iter_mut().flatten() {
@@ -390,11 +424,11 @@ fn report(world: &mut World, seed: u64, size: Size, tally: &Tally, blows: &Blows
     let resumes = list(tally.resumes.iter().map(|(mode, n)| format!("{mode} {n}")).collect());
     let gaps = list(tally.gaps.iter().map(|(reason, n)| format!("{reason} {n}")).collect());
     let Tally { begun, counted, cuts, broken, deleted, vain, .. } = tally;
-    let Blows { kills, reloads, clock_steps, deletions } = blows;
+    let Blows { kills, stops, reloads, clock_steps, deletions } = blows;
     let figures = &world.figures;
     println!(
         "resume: seed {seed}, workers {}, clients {}, messages {}, deliveries {}, begun {begun}, \
-         resumes ({resumes}), gaps told ({gaps}), counted {counted}, cuts {cuts}, broken {broken}, kills {kills}, \
+         resumes ({resumes}), gaps told ({gaps}), counted {counted}, cuts {cuts}, broken {broken}, kills {kills}, stops {stops}, \
          reloads {reloads}, restarts {}, clock steps {clock_steps}, deletions {deletions}, \
          notices {deleted}, untold {}, doubled {}, disorder {}, mixed {}, in vain {vain}, odd {}",
         size.workers,
