@@ -49,7 +49,7 @@ impl Shape {
             stored_max: 10_000,
             ttl_secs: 300,
             inactivity_secs: 300,
-            buffered_max_kb: 4096,
+            buffered_max_kb: 65_536,
             has_connection_ttl: false,
         }
     }
@@ -57,10 +57,13 @@ impl Shape {
     fn draw(workers: u64, random: &mut Random) -> Self {
         Self {
             workers,
-            stored_max: random.between(2, 60),
+            stored_max: random.between(2, 100),
             ttl_secs: random.between(1, 4),
             inactivity_secs: random.between(1, 2),
-            buffered_max_kb: random.between(8, 256),
+            buffered_max_kb: match random.one_in(2) {
+                true => random.between(8, 256),
+                false => 65_536,
+            },
             has_connection_ttl: random.one_in(2),
         }
     }
@@ -150,7 +153,7 @@ struct Channels {
 
 impl Channels {
     fn open(world: &mut World) -> Self {
-        let living = (0..4).map(|at| world.ledger.open(format!("living-{at}"), false)).collect();
+        let living = (0..5).map(|at| world.ledger.open(format!("living-{at}"), false)).collect();
         let fleeting = world.ledger.open("fleeting".to_owned(), false);
         let idle = world.ledger.open("idle".to_owned(), false);
         Self { living, fleeting, idle }
@@ -163,8 +166,8 @@ impl Channels {
             0 => vec![living(0)],
             1 => vec![living(1)],
             2 => vec![living(2), living(3)],
-            3 => (0..4).map(living).collect(),
-            4 => vec![living(3), living(1), living(0)],
+            3 => (0..5).map(living).collect(),
+            4 => vec![living(4), living(1), living(0)],
             5 => vec![(self.fleeting, true)],
             6 => vec![living(2), (self.fleeting, true)],
             _ => vec![(self.idle, true)],
@@ -177,16 +180,24 @@ const KEPT: &[&str] = &["pub"];
 const MOSTLY_KEPT: &[&str] = &["pub", "pub", "pub", "pub", "pub", "pub", "pub", "pub-live"];
 
 fn add_publishers(stage: &mut Stage, channels: &Channels, number: &mut u32, quota: u64) {
-    let living = [(20, KEPT), (60, MOSTLY_KEPT), (150, KEPT), (400, MOSTLY_KEPT)];
+    // The first one has many messages, the last one large ones: a worker that was stopped cannot hand out all at
+    // once.
+    let living = [
+        (5, 60, KEPT),
+        (60, 60, MOSTLY_KEPT),
+        (150, 60, KEPT),
+        (400, 60, MOSTLY_KEPT),
+        (10, 1, MOSTLY_KEPT),
+    ];
     let all = channels.living.iter().copied().zip(living);
-    let others = [(channels.fleeting, (100, MOSTLY_KEPT)), (channels.idle, (5000, KEPT))];
-    for (channel, (rest_msec, locations)) in all.chain(others) {
+    let others = [(channels.fleeting, (100, 60, MOSTLY_KEPT)), (channels.idle, (5000, 60, KEPT))];
+    for (channel, (rest_msec, large_one_in, locations)) in all.chain(others) {
         *number += 1;
         let plan = Plan {
             channels: vec![channel],
             alphabet: Alphabet::OneLine,
             lengths: (1, 300),
-            large_one_in: 60,
+            large_one_in,
             huge_one_in: 0,
             quota,
             rest: Duration::from_millis(rest_msec),
@@ -298,7 +309,7 @@ impl Injector {
                 if !workers.is_empty() {
                     let pid = workers[self.random.index(workers.len())];
                     self.blows.stops += u64::from(world.nginx.signal(pid, Signal::STOP));
-                    let time = Duration::from_millis(self.random.between(50, 2500));
+                    let time = Duration::from_millis(self.random.between(50, 4000));
                     self.stopped.push((pid, Instant::now() + time));
                 }
             }
@@ -406,7 +417,7 @@ fn settle(
     let everybody =
         |stage: &mut Stage| stage.actors.iter().flatten().all(|actor| actor.is_done(&stage.world));
     // If not, each of those that are not done is a finding.
-    stage.run_until(Duration::from_secs(20), deliveries, everybody).map_err(tell)?;
+    stage.run_until(PATIENCE, deliveries, everybody).map_err(tell)?;
     Ok(())
 }
 

@@ -476,6 +476,9 @@ impl Actor for Wanderer {
 
     fn tick(&mut self, world: &mut World) {
         if !self.asked {
+            if world.closing && self.next_at > world.now + Duration::from_millis(200) {
+                self.rest(world, 200);
+            }
             if world.now >= self.next_at {
                 self.ask(world);
             }
