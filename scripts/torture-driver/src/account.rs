@@ -58,6 +58,9 @@ struct Seat {
     attached: u64,
     /// The client was told that it may lack publishes up to this one.
     told: u64,
+    /// How many it was told to have lost since its last message because it was slow, on this connection. `None`:
+    /// what it lacks may have another reason as well.
+    slow: Option<u64>,
     had: HashSet<u64>,
 }
 
@@ -105,6 +108,8 @@ pub(crate) struct Account {
     /// When the latest of the publishes began that the client has, as a mark of the ledger.
     latest: u64,
     notices: Vec<Notice>,
+    /// How many numbers of missed messages were compared with those that did not come.
+    pub(crate) compared: u64,
 }
 
 impl Account {
@@ -119,9 +124,11 @@ impl Account {
             life: 0,
             attached: 0,
             told: 0,
+            slow: Some(0),
             had: HashSet::new(),
         };
-        Self { seats: channels.iter().map(seat).collect(), latest: 0, notices: Vec::new() }
+        let seats = channels.iter().map(seat).collect();
+        Self { seats, latest: 0, notices: Vec::new(), compared: 0 }
     }
 
     pub(crate) fn channels(&self) -> impl Iterator<Item = ChannelId> + '_ {
@@ -140,6 +147,7 @@ impl Account {
         }
         for seat in &mut self.seats {
             seat.attached = ledger.begun_in(seat.channel);
+            seat.slow = None;
             if !has_place {
                 seat.had.clear();
                 (seat.is_exact, seat.last, seat.told) = (false, seat.attached, 0);
@@ -157,6 +165,9 @@ impl Account {
             return faults;
         };
         let seat = &mut self.seats[at];
+        if reason == "slow" {
+            return self.tell_slow(ledger, at, gap);
+        }
         let until = seat.attached;
         seat.told = until;
         if reason == "restarted" {
@@ -179,6 +190,25 @@ impl Account {
         });
         faults.extend(self.judge(ledger));
         faults
+    }
+
+    /// It is told that messages were skipped, because it was slow.
+    fn tell_slow(&mut self, ledger: &Ledger, at: usize, gap: &Gap<'_>) -> Faults {
+        let seat = &mut self.seats[at];
+        seat.told = ledger.begun_in(seat.channel);
+        let before = match seat.last < seat.attached {
+            // Old messages may be among them, of which it was told at the beginning that they were gone.
+            true => None,
+            false => seat.slow,
+        };
+        seat.slow = before.zip(gap.missed).map(|(before, missed)| before + missed);
+        for notice in self.notices.iter_mut().filter(|notice| notice.seat == at) {
+            notice.is_vague = true;
+        }
+        match gap.missed {
+            Some(1..) => Vec::new(),
+            _ => vec![(Fault::Odd, format!("{gap:?}"))],
+        }
     }
 
     /// It got a message, on a connection to that life of the zone.
@@ -220,6 +250,7 @@ impl Account {
         self.skip(ledger, at, serial, id, life, &mut faults);
         let seat = &mut self.seats[at];
         (seat.last, seat.is_exact, seat.id, seat.life) = (serial, true, id, life);
+        seat.slow = Some(0);
         faults.extend(self.judge(ledger));
         faults
     }
@@ -248,6 +279,13 @@ impl Account {
                 Fault::Odd,
                 format!("{name}/{id} after {was}: {acknowledged} to {open} publishes between"),
             ));
+        }
+        if let (Some(count), Some(told @ 1..)) = (by_ids, seat.slow) {
+            self.compared += 1;
+            if count != told {
+                let fault = if count > told { Fault::Untold } else { Fault::Vain };
+                faults.push((fault, format!("{name}/{id}: {count} skipped, {told} told")));
+            }
         }
         let new = ledger.fates(channel, first.max(seat.told + 1)..serial.max(first));
         let open_ones_exist = by_ids.is_some_and(|count| count > all.acknowledged);
@@ -289,10 +327,12 @@ impl Account {
                 faults.push((Fault::Vain, format!("{name} \"{reason}\"")));
             } else if let Some(missed) = missed
                 && !is_vague
-                && missed != lacked
             {
-                let text = format!("{name} \"{reason}\": {missed} missed, but {lacked} lacked");
-                faults.push((Fault::Odd, text));
+                self.compared += 1;
+                if missed != lacked {
+                    let text = format!("{name} \"{reason}\": {missed} told, {lacked} lacked");
+                    faults.push((Fault::Odd, text));
+                }
             }
             false
         });
@@ -396,6 +436,19 @@ mod tests {
         publish(&mut ledger, &[Fate::Acknowledged; 2]);
         assert_eq!(get(&mut ledger, &mut account, 3, 3), []);
         assert_eq!(get(&mut ledger, &mut account, 5, 5), [Fault::Untold]);
+    }
+
+    #[test]
+    fn a_slow_client_is_told_exactly() {
+        let slow = |missed| Gap { channel: "a", reason: "slow", missed: Some(missed) };
+        for (told, fault) in [(1, vec![Fault::Untold]), (2, vec![]), (3, vec![Fault::Vain])] {
+            let (mut ledger, mut account) = world(&[Fate::Acknowledged; 3]);
+            assert_eq!(kinds(account.tell(&ledger, &slow(1))), []);
+            if told > 1 {
+                assert_eq!(kinds(account.tell(&ledger, &slow(told - 1))), []);
+            }
+            assert_eq!(get(&mut ledger, &mut account, 4, 4), fault);
+        }
     }
 
     #[test]

@@ -39,6 +39,7 @@ struct Shape {
     inactivity_secs: u64,
     buffered_max_kb: u64,
     has_connection_ttl: bool,
+    slow: &'static str,
 }
 
 impl Shape {
@@ -51,6 +52,7 @@ impl Shape {
             inactivity_secs: 300,
             buffered_max_kb: 65_536,
             has_connection_ttl: false,
+            slow: "disconnect",
         }
     }
 
@@ -65,11 +67,13 @@ impl Shape {
                 false => 65_536,
             },
             has_connection_ttl: random.one_in(2),
+            slow: if random.one_in(2) { "disconnect" } else { "skip" },
         }
     }
 
     fn config(&self) -> Config {
-        let Self { workers, stored_max, ttl_secs, inactivity_secs, buffered_max_kb, .. } = self;
+        let Self { workers, stored_max, ttl_secs, inactivity_secs, buffered_max_kb, slow, .. } =
+            self;
         let main = format!("worker_processes {workers};\nevents {{ worker_connections 2048; }}\n");
         let connection_ttl = match self.has_connection_ttl {
             true => "push_stream_subscriber_connection_ttl 1s;",
@@ -85,6 +89,7 @@ impl Shape {
     push_stream_channel_inactivity_time {inactivity_secs}s;
     push_stream_max_messages_stored_per_channel {stored_max};
     push_stream_subscriber_max_buffered {buffered_max_kb}k;
+    push_stream_slow_subscriber {slow};
     push_stream_header_template "{HEADER}\n";
     push_stream_footer_template "{FOOTER}\n";
     push_stream_message_template "{PLACED}\n";
@@ -96,7 +101,7 @@ impl Shape {
     }}
 
     server {{
-        listen 127.0.0.1:%PORT% backlog=4096;
+        listen 127.0.0.1:%PORT% backlog=4096 sndbuf=16k;
         location /audit {{ push_stream_audit on; }}
         location /pub {{
             push_stream_publisher admin;
@@ -434,12 +439,12 @@ fn report(world: &mut World, seed: u64, size: Size, tally: &Tally, blows: &Blows
     let list = |pairs: Vec<String>| pairs.join(", ");
     let resumes = list(tally.resumes.iter().map(|(mode, n)| format!("{mode} {n}")).collect());
     let gaps = list(tally.gaps.iter().map(|(reason, n)| format!("{reason} {n}")).collect());
-    let Tally { begun, counted, cuts, broken, deleted, vain, .. } = tally;
+    let Tally { begun, counted, compared, cuts, broken, deleted, vain, .. } = tally;
     let Blows { kills, stops, reloads, clock_steps, deletions } = blows;
     let figures = &world.figures;
     println!(
         "resume: seed {seed}, workers {}, clients {}, messages {}, deliveries {}, begun {begun}, \
-         resumes ({resumes}), gaps told ({gaps}), counted {counted}, cuts {cuts}, broken {broken}, kills {kills}, stops {stops}, \
+         resumes ({resumes}), gaps told ({gaps}), with numbers {counted}, compared {compared}, cuts {cuts}, broken {broken}, kills {kills}, stops {stops}, \
          reloads {reloads}, restarts {}, clock steps {clock_steps}, deletions {deletions}, \
          notices {deleted}, untold {}, doubled {}, disorder {}, mixed {}, in vain {vain}, odd {}",
         size.workers,
