@@ -268,7 +268,7 @@ impl Injector {
             (Blow::Stop, first(1200), (1000, 4000)),
             (Blow::Reload, first(2000), (2000, 6000)),
             (Blow::Clock, first(1500), (500, 4000)),
-            (Blow::Delete, first(1000), (500, 3000)),
+            (Blow::Delete, first(1000), (200, 1500)),
             (Blow::Restart, first(9000), (10_000, 20_000)),
         ];
         Self { random, workers, blows: Blows::default(), stopped: Vec::new(), next }
