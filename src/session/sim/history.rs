@@ -308,6 +308,39 @@ impl History {
         assert!(counted.iter().all(|token| records.slots.get(*token).is_some()), "one too many");
     }
 
+    /// A worker ends in an orderly way, and another one takes its place.
+    pub(super) fn replace(&mut self, number: usize) {
+        self.workers[number].exit();
+        for client in self.ground.clients_of(number) {
+            client.link.fails(|_| None);
+            client.link.room.set(usize::MAX);
+        }
+        self.run_until_gone(number);
+        self.take_place(number);
+    }
+
+    /// A worker is killed, and its connections with it. Another one takes its place.
+    pub(super) fn kill(&mut self, number: usize) {
+        self.ground.world.borrow_mut().kill(number);
+        self.bury(number);
+    }
+
+    /// A worker is dead.
+    fn bury(&mut self, number: usize) {
+        for client in self.ground.clients_of(number) {
+            client.link.close(End::Vanished);
+        }
+        self.ground.forget_worker(number);
+        self.take_place(number);
+    }
+
+    fn take_place(&mut self, number: usize) {
+        let ground = &self.ground;
+        ground.world.borrow_mut().spawn(number);
+        ground.operate(number, |hub, rules, now| hub.configure(rules, now));
+        self.workers[number] = Worker::new(ground, number);
+    }
+
     /// All workers end. Nothing is left of anybody.
     pub(super) fn end(self) {
         self.settle();
