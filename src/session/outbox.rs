@@ -54,6 +54,7 @@ impl Rendering {
         if self.bytes.capacity() - self.bytes.len() > SPARE_MAX {
             self.bytes.shrink_to_fit();
         }
+        self.ends.shrink_to_fit();
     }
 
     /// Appends one message; `write` appends its bytes, which may be none. With `as_chunk` they become a

@@ -219,7 +219,8 @@ struct Turn<'a, H: Host> {
 
 impl<H: Host> Drop for Turn<'_, H> {
     fn drop(&mut self) {
-        let (socket, replies) = (self.socket.take(), mem::take(&mut self.replies));
+        let (socket, mut replies) = (self.socket.take(), mem::take(&mut self.replies));
+        replies.fit();
         self.audience.change(self.token, |subscriber| {
             if let Mode::Stream(stream) = &mut subscriber.mode {
                 stream.socket = socket.filter(|socket| !socket.is_at_rest());
@@ -403,6 +404,27 @@ mod tests {
         assert_eq!(link.read_again.take(), Some(false));
         worker.audience.read(&worker, token);
         assert_eq!(link.take_received().len(), 2 * 5);
+    }
+
+    #[test]
+    fn answers_that_wait_count_with_all_their_memory() {
+        let worker = Solo::new();
+        let (token, link) = open(&worker);
+        link.room.set(0);
+        for (count, len) in [(300, 0), (40, 60), (20, 125)] {
+            worker.give(&[token], &[message("a", 1, "behind this they wait")]);
+            hear(&worker, token, &link, &times(count, &frame(Opcode::Ping, &vec![b'x'; len])));
+            worker.record(token, |records, token| {
+                let Mode::Stream(stream) = &records.slots.get(token).expect("it is there").mode
+                else {
+                    panic!("a stream");
+                };
+                let (waiting, allocated) = (stream.waiting(), stream.allocated());
+                assert!(waiting >= allocated, "{count} of {len}: {waiting} < {allocated}");
+            });
+            worker.grant(token, &link, usize::MAX);
+            link.room.set(0);
+        }
     }
 
     /// What came together with the handshake is heard first.

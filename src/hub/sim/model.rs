@@ -186,9 +186,10 @@ impl Model {
             let number = self.live.remove(&id).expect("it was live");
             let channel = &mut self.channels[number];
             channel.deleted = effects.may_delete.get(&id).cloned();
-            // With a limit of none, a tick may also discard those that were over it.
-            let is_empty = rules.stored_max == Some(0)
-                || channel.stored.iter().all(|message| message.expires <= now.steady);
+            // A tick may also discard those that are over the limit, before it looks at the others.
+            let kept = rules.stored_max.map_or(usize::MAX, |max| max as usize);
+            let mut kept = channel.stored.iter().rev().take(kept);
+            let is_empty = kept.all(|message| message.expires <= now.steady);
             // Its last publisher may have been late.
             let active = channel.active - LATE_SECS;
             let idle = is_empty && active + rules.channel_inactivity_secs < now.steady;
