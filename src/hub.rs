@@ -41,6 +41,7 @@ mod threads;
 
 pub use backlog::{Lagged, Reading, Replayed, Rest};
 pub use deliver::News;
+pub use gap::Missing;
 pub use publish::Post;
 pub use refusal::Refusal;
 #[cfg(fuzzing)]

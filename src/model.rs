@@ -48,6 +48,10 @@ pub const PING_ID: i64 = -1;
 pub const DELETED_ID: i64 = -2;
 /// `~id~` of the answer of a long poll that timed out.
 pub const TIMEOUT_ID: i64 = -3;
+/// `~id~` of the message that tells a subscriber what it does not get.
+pub const GAP_ID: i64 = -4;
+/// Event type of that message.
+pub const GAP_TYPE: &[u8] = b"gap";
 
 /// One message as templates and framings see it. All slices borrow from the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +90,11 @@ impl<'a> Message<'a> {
     /// The message of id -3 that ends a long poll.
     pub const fn timed_out() -> Self {
         Self::special(TIMEOUT_ID, b"", b"Timed out")
+    }
+
+    /// The message of id -4 that tells of a gap in a channel.
+    pub const fn gap(channel: &'a [u8], text: &'a [u8]) -> Self {
+        Self { event_type: Some(GAP_TYPE), ..Self::special(GAP_ID, channel, text) }
     }
 
     const fn special(id: i64, channel: &'a [u8], text: &'a [u8]) -> Self {
@@ -264,7 +273,7 @@ pub struct Since<'a> {
     pub cursor: Option<Cursor>,
 }
 
-/// Why a subscriber that asks for old messages cannot get all of them.
+/// Why a subscriber does not get all messages that it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gap {
     /// Newer messages have pushed some out.
@@ -278,6 +287,8 @@ pub enum Gap {
     Unknown,
     /// The place is one in another zone: the server was started anew. No channel keeps this reason.
     Restarted,
+    /// The subscriber is too slow for all of them. No channel keeps this reason.
+    Slow,
 }
 
 impl Gap {
@@ -289,6 +300,7 @@ impl Gap {
             Self::Unstored => "unstored",
             Self::Restarted => "restarted",
             Self::Unknown => "unknown",
+            Self::Slow => "slow",
         }
     }
 }

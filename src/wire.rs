@@ -13,6 +13,7 @@ pub mod cursor;
 pub mod date;
 pub mod escape;
 pub mod frame;
+pub mod gap;
 pub mod handshake;
 pub mod jsonp;
 pub mod padding;

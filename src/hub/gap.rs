@@ -17,6 +17,17 @@ use crate::store::channel::Channel;
 use crate::store::undo::Section;
 use crate::wire::resume::Selection;
 
+/// What a subscriber does not get of one channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The channel's id.
+    pub channel: Box<[u8]>,
+    /// Why it does not get all.
+    pub reason: Gap,
+    /// How many messages it does not get; `None`: nobody knows.
+    pub count: Option<u64>,
+}
+
 /// What a channel lacks when a subscriber is attached that resumes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lacks {
@@ -34,29 +45,57 @@ impl Lacks {
 /// What is known about the channels of a request.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
-    /// What is wrong with the subscriber's cursor, or what the first channel lacks that lacks something.
+    /// What is wrong with the subscriber's cursor, whatever the channel.
+    cursor: Option<Gap>,
+    /// What the first channel lacks that lacks something.
     gap: Option<Gap>,
     /// Some channels do not have the event id that the subscriber names.
     is_event_missing: bool,
     /// Some do, or a time says the place.
     has_place: bool,
+    /// The subscriber is told of each channel that lacks something.
+    has_all: bool,
+    /// Those, in the order of the channels, if it is.
+    missing: Vec<Missing>,
 }
 
 impl Findings {
-    /// Those about the cursor of a request.
-    pub(super) fn of_cursor(gap: Option<Gap>) -> Self {
-        Self { gap, ..Self::default() }
+    /// Those about the cursor of a request. `has_all`: the subscriber is told of each channel.
+    pub(super) fn of_cursor(cursor: Option<Gap>, has_all: bool) -> Self {
+        Self { cursor, has_all, ..Self::default() }
     }
 
     /// A channel does not have all that its subscriber is to get.
-    pub(super) fn add(&mut self, gap: Option<Gap>) {
-        self.gap = self.gap.or(gap);
+    pub(super) fn add(&mut self, channel: &[u8], reason: Gap) {
+        self.gap = self.gap.or(Some(reason));
+        let is_told = self.missing.last().is_some_and(|last| *last.channel == *channel);
+        if self.has_all && !is_told {
+            self.missing.push(Missing { channel: channel.into(), reason, count: None });
+        }
     }
 
-    /// The first gap in the order of the channels. An event id that none of them has is one.
+    /// All channels have been looked at. Without a place that is known in any of them, all lack something.
+    pub(super) fn conclude<'a>(&mut self, channels: impl Iterator<Item = &'a [u8]>) {
+        if let Some(reason) = self.everywhere().filter(|_| self.has_all) {
+            let missing = |channel: &[u8]| Missing { channel: channel.into(), reason, count: None };
+            self.missing = channels.map(missing).collect();
+        }
+    }
+
+    /// What the subscriber is told of its channels.
+    pub(super) fn missing(&self) -> &[Missing] {
+        &self.missing
+    }
+
+    /// The first gap in the order of the channels.
     pub(super) fn gap(&self) -> Option<Gap> {
+        self.cursor.or(self.gap).or(self.everywhere())
+    }
+
+    /// The gap of all channels: a cursor that is no place in this zone, or an event id that none of them has.
+    fn everywhere(&self) -> Option<Gap> {
         let is_unknown = self.is_event_missing && !self.has_place;
-        self.gap.or(is_unknown.then_some(Gap::Unknown))
+        self.cursor.or(is_unknown.then_some(Gap::Unknown))
     }
 }
 
@@ -90,6 +129,7 @@ impl Hub {
     /// Adds what is to be said about one channel. `backlog` is what it has for the subscriber.
     pub(super) fn judge(
         &self,
+        channel: &[u8],
         lacks: Lacks,
         since: Since<'_>,
         backlog: Option<&mut Backlog>,
@@ -110,18 +150,18 @@ impl Hub {
             return;
         };
         findings.has_place = true;
-        if findings.gap.is_some() {
+        if findings.gap.is_some() && !findings.has_all {
             return;
         }
         let lost = lacks.lost.filter(|(place, _)| *place > from);
-        findings.gap = lost.map(|(_, reason)| reason);
-        if lost.is_none()
-            && lacks.may_have_expired
+        if let Some((_, reason)) = lost {
+            findings.add(channel, reason);
+        } else if lacks.may_have_expired
             && let Some(backlog) = backlog
             && !matches!(self.begin(backlog, &selection, now), Begun::Nowhere)
             && self.has_expired(backlog, from, now)
         {
-            findings.gap = Some(Gap::Expired);
+            findings.add(channel, Gap::Expired);
         }
     }
 

@@ -5,7 +5,7 @@
 //! twice.
 
 use crate::hub::backlog::Backlog;
-use crate::hub::gap::{Findings, Lacks};
+use crate::hub::gap::{Findings, Lacks, Missing};
 use crate::hub::roster::Local;
 use crate::hub::{Hub, Reader, Refusal, Rules};
 use crate::model::{Gap, Listener, Now, Seconds, Since, Token};
@@ -77,6 +77,11 @@ impl Subscribed {
     /// Why the subscriber cannot get all old messages that it asks for, if so.
     pub fn gap(&self) -> Option<Gap> {
         self.findings.gap()
+    }
+
+    /// What it does not get of each of its channels, if it was `ordered`.
+    pub fn missing(&self) -> &[Missing] {
+        self.findings.missing()
     }
 
     /// Time and tag of the zone when the first channel was looked at, if it was `bounded` or `ordered`. If
@@ -175,7 +180,7 @@ impl Hub {
             place: None,
             is_ordered: request.ordered && request.requested.len() > 1,
             since: request.since.time.map(|time| (time, request.since.tag.unwrap_or(u64::MAX))),
-            findings: Findings::of_cursor(gap),
+            findings: Findings::of_cursor(gap, request.ordered),
         };
         for (channel, backtrack) in request.requested {
             // A subscriber with a cursor has had what a backtrack is for.
@@ -195,6 +200,7 @@ impl Hub {
                 return attached.map(|_| None);
             }
         }
+        subscribed.findings.conclude(request.requested.iter().map(|(id, _)| *id));
         Ok(Some(subscribed))
     }
 
@@ -385,9 +391,11 @@ impl Hub {
                     self.enrol(id, attached, request, subscribed);
                     if let Some(lacks) = lacks {
                         let Subscribed { backlogs, findings, .. } = subscribed;
-                        self.judge(lacks, request.since, backlogs.get_mut(had), now, findings);
+                        self.judge(id, lacks, request.since, backlogs.get_mut(had), now, findings);
                     }
-                    subscribed.findings.add(missed);
+                    if let Some(reason) = missed {
+                        subscribed.findings.add(id, reason);
+                    }
                     return Ok(true);
                 }
             }

@@ -8,11 +8,11 @@
 //!
 //! Only the transfer coding of the response is added by others.
 
-use crate::model::Message;
+use crate::model::{Gap, Message};
 use crate::wire::frame::{self, Opcode};
 use crate::wire::sse::BlankLines;
 use crate::wire::template::Template;
-use crate::wire::{chunked, padding, sse};
+use crate::wire::{chunked, gap, padding, sse};
 
 /// What messages look like on the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -165,6 +165,19 @@ impl Form {
             Framing::Plain => self.render(&Message::ping(text), out),
             Framing::EventSource => out.extend_from_slice(sse::PING),
             Framing::WebSocket => out.extend_from_slice(frame::PING),
+        }
+    }
+
+    /// Appends the message that tells of a gap in a channel: why, and how many messages are missing, if that
+    /// is known. In an event stream it is an event of the type `gap` and has no id, so the place that the
+    /// client comes back with stays as it is. It may be no bytes at all, and then nothing is to be sent.
+    pub fn gap(&self, channel: &[u8], reason: Gap, missed: Option<u64>, out: &mut Vec<u8>) {
+        let text = gap::text(channel, reason, missed);
+        let message = Message::gap(channel, &text);
+        if self.framing == Framing::EventSource && !self.is_json {
+            Self { template: sse::prepare_gap(), ..self.clone() }.render(&message, out);
+        } else {
+            self.render(&message, out);
         }
     }
 
@@ -421,6 +434,45 @@ mod tests {
             let plain = Layout::new(framing, b"", b"~text~", b"");
             assert_eq!(plain.clone().with_cursors() == plain, !id, "{framing:?}");
         }
+    }
+
+    #[test]
+    fn a_gap_is_a_message_or_an_event_of_its_own_type() {
+        const TEXT: &str = r#"{"channel":"news","reason":"evicted","missed":12}"#;
+        let told = |layout: &Layout| {
+            let text = bytes(|out| layout.form().gap(b"news", Gap::Evicted, Some(12), out));
+            String::from_utf8_lossy(&text).into_owned()
+        };
+        let layout = |framing| {
+            Layout::new(
+                framing,
+                b"",
+                b"<~id~ ~channel~ ~event-type~ ~event-id~ ~text~ ~cursor~>",
+                b"",
+            )
+        };
+        let rendered = format!("<-4 news gap  {TEXT} >");
+        let event = format!("event: gap\ndata: {TEXT}\n\n");
+        let object = format!(
+            "{{\"id\":-4,\"channel\":\"news\",\"cursor\":null,\"time\":0,\"tag\":0,\
+             \"event_id\":null,\"event_type\":\"gap\",\"text\":\"{}\"}}",
+            TEXT.replace('"', "\\\"")
+        );
+        for has_cursors in [false, true] {
+            let with = |layout: Layout| if has_cursors { layout.with_cursors() } else { layout };
+            assert_eq!(told(&with(layout(Framing::Plain))), rendered);
+            assert_eq!(told(&with(layout(Framing::EventSource))), event);
+            assert!(told(&with(layout(Framing::WebSocket))).ends_with(&rendered));
+
+            let json = |framing| told(&with(layout(framing).with_json_messages()));
+            assert_eq!(json(Framing::Plain), format!("{object}\n"));
+            assert_eq!(json(Framing::EventSource), format!("event: gap\ndata: {object}\n\n"));
+            assert!(json(Framing::WebSocket).ends_with(&object));
+        }
+        let padding = Padding { header_min: 0, message_min: 100, largest: 545 };
+        let padded = layout(Framing::EventSource).form().padded(&padding);
+        let text = bytes(|out| padded.gap(b"news", Gap::Evicted, Some(12), out));
+        assert!(text.starts_with(event.as_bytes()) && text.len() > event.len());
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct Poll {
     since: Announced,
     /// Time and tag until which there was nothing for it when it asked.
     asked_at: (Seconds, u64),
+    /// What it is told of gaps, ahead of all messages.
+    told: Vec<u8>,
     found: Option<Found>,
 }
 
@@ -79,9 +81,10 @@ pub enum Step {
 
 impl Step {
     /// After so many looks, of which the last one found so many messages. `held_back`: there are some
-    /// that are too new for this answer.
-    pub fn after(looks: u32, messages: u64, held_back: bool, waits: bool) -> Self {
-        if messages > 0 {
+    /// that are too new for this answer. `is_told`: a gap is told in the answer, and the client takes the
+    /// answer's place.
+    pub fn after(looks: u32, messages: u64, held_back: bool, waits: bool, is_told: bool) -> Self {
+        if messages > 0 || is_told {
             Self::Answer
         } else if !waits || held_back && looks >= ATTEMPTS_MAX {
             Self::NotModified
@@ -96,7 +99,8 @@ impl Step {
 impl Poll {
     /// A poll of a client that says it is at `since`. It has found nothing yet.
     pub fn new(callback: Option<Callback>, says_timed_out: bool, since: Announced) -> Self {
-        Self { callback, says_timed_out, since, asked_at: (0, 0), found: None }
+        let (asked_at, told) = ((0, 0), Vec::new());
+        Self { callback, says_timed_out, since, asked_at, told, found: None }
     }
 
     #[cfg(test)]
@@ -115,7 +119,7 @@ impl Poll {
     /// The answer with what it has found, else as for a poll whose time is over. `place`: from where
     /// the client has to ask again if no message says it.
     fn answer(self, layout: &Layout, place: (Seconds, u64), gap: Option<Gap>) -> Answer {
-        let Self { callback, says_timed_out, since, asked_at, found } = self;
+        let Self { callback, says_timed_out, since, asked_at, told, found } = self;
         let is_placed = found.as_ref().is_some_and(|found| !found.order.is_notice);
         // What the worker has still to hand out may be older than the poll.
         let (place, message) = match found {
@@ -133,7 +137,8 @@ impl Poll {
         let announced =
             if is_placed { Announced::message(place.0, place.1) } else { since.now(place.0) };
         let has_callback = callback.is_some();
-        let body = message.map(|message| Body::around(layout, callback.as_ref(), message));
+        let has_body = message.is_some() || !told.is_empty();
+        let body = has_body.then(|| Body::around(layout, callback.as_ref(), &told, message));
         Answer { announced, place, gap, has_callback, body }
     }
 }
@@ -148,6 +153,15 @@ impl<H: Host> Audience<H> {
         poll: Poll,
     ) -> Token {
         self.admit(link, form, has_many_channels, Mode::Poll(Box::new(poll)))
+    }
+
+    /// The answer begins with this: what [`crate::session::reply::gaps`] has rendered.
+    pub fn tell(&self, token: Token, told: Vec<u8>) {
+        self.change(token, |subscriber| {
+            if let Mode::Poll(poll) = &mut subscriber.mode {
+                poll.told = told;
+            }
+        });
     }
 
     /// The poll waits, so long at the most. There was nothing for it until the time and tag `asked_at`.
@@ -393,7 +407,8 @@ mod tests {
     fn what_comes_of_a_look_at_the_old_messages() {
         for looks in 1..=2 * ATTEMPTS_MAX {
             for (held_back, waits) in [(false, false), (false, true), (true, false), (true, true)] {
-                let step = |messages| Step::after(looks, messages, held_back, waits);
+                let step = |messages| Step::after(looks, messages, held_back, waits, false);
+                assert_eq!(Step::after(looks, 0, held_back, waits, true), Step::Answer);
                 assert_eq!(step(1), Step::Answer);
                 assert_eq!(step(u64::MAX), Step::Answer);
                 let expected = match (held_back, waits) {
@@ -426,6 +441,32 @@ mod tests {
             assert_eq!(link.end(), Some(End::Answered(announced, body.map(<[u8]>::to_vec))));
             assert_eq!(reason(&link), Some(Reason::Ttl));
             assert!(worker.has_left(token));
+            worker.assert_empty();
+        }
+    }
+
+    /// It has waited because it has named no place. So it has none that it could go on from.
+    #[test]
+    fn a_gap_is_told_with_whatever_answers_a_poll_that_has_waited() {
+        let told = || b"[ -4 gap]".to_vec();
+        for (says_timed_out, has_message, body) in [
+            (false, true, "[ -4 gap][a 1 one]<foot>"),
+            (false, false, "[ -4 gap]<foot>"),
+            (true, false, "[ -4 gap][ -3 Timed out]<foot>"),
+        ] {
+            let poll = Poll::new(None, says_timed_out, Announced::default());
+            let worker = Solo::new();
+            let (token, link) = worker.poll(false, poll);
+            worker.audience.tell(token, told());
+            worker.audience.wait(token, (0, 0), Some(1000), NOW_MSEC);
+            if has_message {
+                worker.give(&[token], &[message("a", 1, "one")]);
+                worker.write();
+            } else {
+                worker.audience.work_off_due(&worker, NOW_MSEC + 1010);
+            }
+            let Some(End::Answered(_, answer)) = link.end() else { panic!("an answer") };
+            assert_eq!(String::from_utf8_lossy(&answer.expect("a body")), body);
             worker.assert_empty();
         }
     }

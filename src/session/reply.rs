@@ -7,6 +7,7 @@
 //! The messages are renderings of the location's form. [`Reply`] appends only what comes around
 //! them, so the renderings can be shared with other subscribers.
 
+use crate::model::Gap;
 use crate::session::Layout;
 use crate::session::outbox::Piece;
 use crate::wire::jsonp::{self, Callback};
@@ -38,6 +39,14 @@ impl<'a> Reply<'a> {
         self.has_messages = true;
     }
 
+    /// Appends what [`gaps`] has rendered, ahead of all messages.
+    pub fn tell(&mut self, told: &[u8], out: &mut Vec<u8>) {
+        if !told.is_empty() {
+            self.before_message(out);
+            out.extend_from_slice(told);
+        }
+    }
+
     /// Appends what comes after the last message; this may be nothing.
     pub fn close(self, out: &mut Vec<u8>) {
         if let Some(callback) = self.callback {
@@ -62,10 +71,21 @@ impl Body {
         Self { own, shared: None }
     }
 
-    /// Header, callback and footer around one message that others are sent as well.
-    pub fn around(layout: &Layout, callback: Option<&Callback>, message: Piece) -> Self {
+    /// Header, callback and footer around what only this client is told, and one message that others are
+    /// sent as well. Each may be missing.
+    pub fn around(
+        layout: &Layout,
+        callback: Option<&Callback>,
+        told: &[u8],
+        message: Option<Piece>,
+    ) -> Self {
         let (mut own, mut after) = (Vec::new(), Vec::new());
         let mut reply = Reply::open(layout, callback, &mut own);
+        reply.tell(told, &mut own);
+        let Some(message) = message else {
+            reply.close(&mut own);
+            return Self::of(own);
+        };
         reply.before_message(&mut own);
         reply.close(&mut after);
         Self { own, shared: Some((message, after)) }
@@ -98,6 +118,24 @@ impl Body {
     }
 }
 
+/// The messages that tell of gaps, with what separates them: channel, reason and how many messages are missing.
+pub fn gaps<'a>(
+    layout: &Layout,
+    callback: Option<&Callback>,
+    missing: impl Iterator<Item = (&'a [u8], Gap, Option<u64>)>,
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (channel, reason, count) in missing {
+        let mut message = Vec::new();
+        layout.form().gap(channel, reason, count, &mut message);
+        if !out.is_empty() {
+            out.extend_from_slice(separator(callback));
+        }
+        out.extend_from_slice(&message);
+    }
+    out
+}
+
 /// What separates a message from the one before; this may be nothing.
 pub fn separator(callback: Option<&Callback>) -> &'static [u8] {
     if callback.is_some() { jsonp::SEPARATOR } else { b"" }
@@ -125,6 +163,31 @@ mod tests {
         let layout = Layout::new(Framing::Plain, b"HEAD", b"<~text~>", b"FOOT");
         assert_eq!(answer(&layout, None, &[b"a", b"b"]), "HEAD<a><b>FOOT");
         assert_eq!(answer(&layout, None, &[]), "HEADFOOT");
+    }
+
+    #[test]
+    fn gaps_come_before_messages() {
+        let callback = Callback::parse(b"cb").expect("a plain name");
+        let layout = Layout::new(Framing::Plain, b"H", b"<~id~ ~channel~ ~text~>", b"F");
+        let missing = [(&b"a"[..], Gap::Evicted, Some(2)), (b"b", Gap::Expired, None)];
+        let texts = [
+            r#"<-4 a {"channel":"a","reason":"evicted","missed":2}>"#,
+            r#"<-4 b {"channel":"b","reason":"expired","missed":null}>"#,
+        ];
+        for (callback, begin, separator, end) in
+            [(None, "H", "", "F"), (Some(&callback), "Hcb([", ",", "]);F")]
+        {
+            for count in 0..=missing.len() {
+                let told = gaps(&layout, callback, missing.into_iter().take(count));
+                for message in [None, Some("<7 a text>")] {
+                    let piece = message.map(|message| Piece::of(message.into()));
+                    let body = Body::around(&layout, callback, &told, piece);
+                    let parts: Vec<_> = texts.into_iter().take(count).chain(message).collect();
+                    let expected = format!("{begin}{}{end}", parts.join(separator));
+                    assert_eq!(String::from_utf8_lossy(&body.parts().concat()), expected);
+                }
+            }
+        }
     }
 
     #[test]

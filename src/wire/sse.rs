@@ -59,6 +59,11 @@ pub fn prepare_message(template: &[u8]) -> Template {
     }
 }
 
+/// Prepares the message that tells of a gap: its text is the data, whatever template others have.
+pub fn prepare_gap() -> Template {
+    prepare_message(b"")
+}
+
 /// Prepares messages that are one JSON object each.
 pub fn prepare_envelope() -> Template {
     Template::envelope(b"data: ", b"\n")

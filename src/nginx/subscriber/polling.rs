@@ -5,7 +5,7 @@
 
 use ngx::ffi::{NGX_ERROR, NGX_HTTP_CLIENT_CLOSED_REQUEST, ngx_int_t};
 
-use crate::hub::{Replayed, Rest, Stay, Subscribed};
+use crate::hub::{Missing, Replayed, Rest, Stay, Subscribed};
 use crate::model::Token;
 use crate::nginx::answer::{self, Sent};
 use crate::nginx::client::Client;
@@ -79,15 +79,21 @@ impl Asking<'_> {
             };
             let gap = subscribed.gap();
             audience.accept(token, gap);
-            let (body, replayed) = self.read(&mut subscribed);
+            let told = self.gaps(&subscribed);
+            let (body, replayed) = self.read(&mut subscribed, &told);
             let mut announced = Announced::since(&asked.since);
-            match Step::after(looks, replayed.messages, replayed.held_back, waits) {
+            // A client that names an event id only may do so again. It waits, so as not to ask at once.
+            let goes_on = !waits || asked.since.time.is_some() || asked.since.cursor.is_some();
+            let is_told = goes_on && !told.is_empty();
+            match Step::after(looks, replayed.messages, replayed.held_back, waits, is_told) {
                 Step::Answer => {
                     // It has all messages up to there, whatever channel they are of.
                     let place = replayed.newest.unwrap_or(subscribed.place());
                     respond::tell(request, location, gap, worker.cursor(location, place))?;
-                    if let Some((time, tag)) = replayed.newest {
-                        announced.contribute(time, tag);
+                    match replayed.newest {
+                        Some((time, tag)) => announced.contribute(time, tag),
+                        // The gap alone is told.
+                        None => announced = Announced::message(place.0, place.1),
                     }
                     let count = replayed.messages as usize;
                     let Some(rest) = replayed.rest else {
@@ -116,7 +122,12 @@ impl Asking<'_> {
                         .map(Some);
                 }
                 Step::LookAgain => worker.leave(token),
-                Step::Wait => break subscribed.place(),
+                Step::Wait => {
+                    if !told.is_empty() {
+                        audience.tell(token, told);
+                    }
+                    break subscribed.place();
+                }
             }
         };
         let ttl_msec = location.longpolling_connection_ttl_msec;
@@ -132,11 +143,20 @@ impl Asking<'_> {
         Ok(None)
     }
 
+    /// The messages that tell of gaps.
+    fn gaps(&self, subscribed: &Subscribed) -> Vec<u8> {
+        let missing = subscribed.missing().iter();
+        let missing =
+            missing.map(|Missing { channel, reason, count }| (&**channel, *reason, *count));
+        reply::gaps(&self.location.layout, self.callback, missing)
+    }
+
     /// The body with all old messages, if there are any; without its end if there was no room for some.
-    fn read(&self, subscribed: &mut Subscribed) -> (Vec<u8>, Replayed) {
+    fn read(&self, subscribed: &mut Subscribed, told: &[u8]) -> (Vec<u8>, Replayed) {
         let layout = &self.location.layout;
         let mut body = Vec::new();
         let mut reply = Reply::open(layout, self.callback, &mut body);
+        reply.tell(told, &mut body);
         let mut count = 0;
         let replayed = read_backlog(self.worker, subscribed, &mut |message| {
             faults::point("backlog");

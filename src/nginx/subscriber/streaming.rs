@@ -7,7 +7,7 @@
 
 use ngx::ffi::{NGX_ERROR, NGX_HTTP_CLIENT_CLOSED_REQUEST, ngx_int_t};
 
-use crate::hub::{Stay, Subscribed};
+use crate::hub::{Missing, Stay, Subscribed};
 use crate::model::{Cursor, Token};
 use crate::nginx::answer::{self, Sent};
 use crate::nginx::location::Location;
@@ -111,8 +111,14 @@ pub(super) fn begin(
     let audience = &worker.audience;
     let frames_chunks = portion.is_chunked();
     let mut beginning = Beginning::of(location);
-    let since = subscribed.since().and_then(|since| worker.cursor(location, since));
+    // A client that is told of a gap goes on behind it.
+    let is_told = !subscribed.missing().is_empty();
+    let since = subscribed.since().filter(|_| !is_told);
+    let since = since.and_then(|since| worker.cursor(location, since));
     let rest = audience.form_of(token).and_then(|form| {
+        for Missing { channel, reason, count } in subscribed.missing() {
+            portion.push_other(|out| form.gap(channel, *reason, *count, out));
+        }
         let replayed = read_backlog(worker, &mut subscribed, &mut |message| {
             faults::point("backlog");
             let place = || since.or(message.cursor().map(Cursor::before));
@@ -121,7 +127,7 @@ pub(super) fn begin(
         });
         replayed.rest
     });
-    // Without an old message.
+    // There is no old message.
     beginning.push(&mut portion, || since.or(worker.cursor(location, subscribed.place())));
     audience.open(token, Opening { way, frames_chunks, portion, rest });
     if worker::is_exiting() {

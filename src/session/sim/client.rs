@@ -8,12 +8,12 @@ use core::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::link::{End, SimLink};
-use crate::model::{Cursor, DELETED_ID, Gap, PING_ID, Seconds, TIMEOUT_ID, Token};
+use crate::model::{Cursor, DELETED_ID, GAP_ID, Gap, PING_ID, Seconds, TIMEOUT_ID, Token};
 use crate::session::departure::Reason;
 use crate::session::link::Way;
 use crate::session::{Framing, Layout};
-use crate::wire::cursor;
 use crate::wire::frame::{self, Opcode, code};
+use crate::wire::{cursor, gap};
 
 /// How a client is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +123,8 @@ pub(super) struct Client {
     pub(super) has_cursors: bool,
     /// Why it does not get all old messages that it has asked for, if so.
     pub(super) gap: Cell<Option<Gap>>,
+    /// What is told of gaps: channel, reason, and how many messages are missing.
+    pub(super) missing: RefCell<Vec<Told>>,
     pub(super) token: Cell<Option<Token>>,
     pub(super) subscriptions: RefCell<Vec<Subscription>>,
     /// Old messages that the hub has handed out, by subscription and id.
@@ -144,6 +146,9 @@ pub(super) struct Client {
     pub(super) has_closed: Cell<bool>,
 }
 
+/// A gap in a channel: its id, why, and how many messages are missing.
+pub(super) type Told = (Vec<u8>, Gap, Option<u64>);
+
 /// What a client has read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Item {
@@ -162,6 +167,8 @@ pub(super) enum Item {
     Notice {
         channel: Vec<u8>,
     },
+    /// The text of a gap.
+    Gap(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<u16>),
     /// The end of a body.
@@ -185,6 +192,7 @@ impl Client {
             worker,
             has_cursors,
             gap: Cell::new(None),
+            missing: RefCell::default(),
             token: Cell::new(None),
             subscriptions: RefCell::default(),
             old: RefCell::default(),
@@ -250,6 +258,7 @@ impl Client {
             self.check_last_items(&items);
         }
         self.check_reason(&items);
+        self.check_gaps(&items);
     }
 
     fn check_stream(&self, messages: &[(usize, i64)], is_settled: bool) {
@@ -290,6 +299,30 @@ impl Client {
             Some(_) => false,
         };
         assert!(has_all || !is_orderly, "{messages:?} are not all of {old:?} and {due:?}");
+    }
+
+    /// It is told of its gaps in front of all messages, and of nothing else.
+    fn check_gaps(&self, items: &[Item]) {
+        let told = |item: &Item| match item {
+            Item::Gap(text) => Some(text.clone()),
+            _ => None,
+        };
+        let missing = self.missing.borrow();
+        let missing =
+            missing.iter().map(|(channel, reason, count)| gap::text(channel, *reason, *count));
+        let missing: Vec<_> = missing.collect();
+        let found: Vec<_> = items.iter().filter_map(told).collect();
+        assert!(missing.starts_with(&found), "{found:?} instead of {missing:?}");
+        let is_behind = |item: &Item| {
+            matches!(
+                item,
+                Item::Id(_) | Item::Message { .. } | Item::Notice { .. } | Item::TimedOut
+            )
+        };
+        if let Some(first) = items.iter().position(is_behind) {
+            let ahead = items[..first].iter().filter_map(told).count();
+            assert_eq!(ahead, missing.len(), "{items:?}");
+        }
     }
 
     /// Header first, footer and close frame last.
@@ -458,6 +491,12 @@ fn push_events<'a>(mut bytes: &'a [u8], items: &mut Vec<Item>) -> &'a [u8] {
             b": head" => Item::Head,
             b": foot" => Item::Foot,
             b": -1" => Item::Ping,
+            b"event: gap" => {
+                let end = memchr::memchr(b'\n', bytes).expect("the data");
+                let data = bytes[..end].strip_prefix(b"data: ").expect("the data").to_vec();
+                bytes = bytes[end + 1..].strip_prefix(b"\n").expect("a blank line");
+                Item::Gap(data)
+            }
             _ if line.starts_with(b"id: ") => {
                 // Alone at the beginning, and with each message.
                 bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
@@ -514,6 +553,7 @@ fn parse_message(bytes: &[u8]) -> Item {
         PING_ID => Item::Ping,
         TIMEOUT_ID => Item::TimedOut,
         DELETED_ID => Item::Notice { channel },
+        GAP_ID => Item::Gap(text),
         id => Item::Message { channel, id, text, place },
     }
 }

@@ -446,6 +446,9 @@ impl Asked<'_> {
         self.worker.operate(|hub, rules, now| {
             let subscribed = hub.subscribe(&request, rules, now)?;
             self.client.gap.set(subscribed.gap());
+            let told = subscribed.missing().iter();
+            let told = told.map(|m| (m.channel.to_vec(), m.reason, m.count));
+            *self.client.missing.borrow_mut() = told.collect();
             let infos = self.channels.iter().map(|(id, _)| hub.info(id).expect("it exists"));
             let subscriptions = infos.map(|info| Subscription {
                 channel: (info.id, info.created),
@@ -511,7 +514,12 @@ impl Asked<'_> {
         let form = audience.form_of(token).expect("it is there");
         let mut begins = client.has_cursors && matches!(client.kind, Kind::EventSource(_));
         let cursor = |place| worker.operate(|hub, _, _| hub.cursor(place));
-        let since = subscribed.since().map(cursor);
+        let is_told = !subscribed.missing().is_empty();
+        let since = subscribed.since().filter(|_| !is_told).map(cursor);
+        for missing in subscribed.missing() {
+            let hub::Missing { channel, reason, count } = missing;
+            portion.push_other(|out| form.gap(channel, *reason, *count, out));
+        }
         let zone = cursor(subscribed.place());
         let mut begin = |portion: &mut Portion, place: Cursor| {
             if core::mem::take(&mut begins) {
@@ -570,6 +578,10 @@ impl Asked<'_> {
             audience.accept(token, None);
             let mut body = Vec::new();
             let mut reply = Reply::open(&client.link.layout, callback.as_ref(), &mut body);
+            let missing = subscribed.missing().iter();
+            let missing = missing.map(|m| (&*m.channel, m.reason, m.count));
+            let told = reply::gaps(&client.link.layout, callback.as_ref(), missing);
+            reply.tell(&told, &mut body);
             let mut count = 0;
             client.old.borrow_mut().clear();
             let replayed = worker.operate(|hub, _, now| {
@@ -585,12 +597,15 @@ impl Asked<'_> {
                 reply.close(&mut body);
             }
             let mut announced = Announced::since(&since);
-            match Step::after(looks, replayed.messages, replayed.held_back, waits) {
+            let goes_on = !waits || since.time.is_some() || since.cursor.is_some();
+            let is_told = goes_on && !told.is_empty();
+            match Step::after(looks, replayed.messages, replayed.held_back, waits, is_told) {
                 Step::Answer => {
-                    if let Some((time, tag)) = replayed.newest {
-                        announced.contribute(time, tag);
-                    }
                     let place = replayed.newest.unwrap_or(subscribed.place());
+                    match replayed.newest {
+                        Some((time, tag)) => announced.contribute(time, tag),
+                        None => announced = Announced::message(place.0, place.1),
+                    }
                     client.link.place.set(Some(place));
                     client.link.announced.set(Some(announced));
                     let count = replayed.messages as usize;
@@ -621,6 +636,7 @@ impl Asked<'_> {
                 Step::LookAgain => worker.leave(token),
                 Step::Wait => {
                     let asked_at = subscribed.place();
+                    audience.tell(token, told);
                     audience.wait(token, asked_at, Some(5000), worker.ground.now_msec.get());
                     if worker.is_exiting.get() {
                         if let Some(departure) = audience.answer_now(worker, token) {
