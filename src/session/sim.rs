@@ -5,6 +5,7 @@
 //!   solo     a worker without a hub: for the unit tests, also under Miri
 //!   worker   a worker over the real hub
 //!   client   what a client makes of its bytes, and what it should have got
+//!   returns  clients that leave and come back, over everything that makes them miss messages
 //! ```
 
 mod client;
@@ -15,6 +16,8 @@ mod history;
 pub(super) mod link;
 #[cfg(not(miri))]
 mod random;
+#[cfg(not(miri))]
+mod returns;
 pub(super) mod solo;
 #[cfg(not(miri))]
 mod worker;

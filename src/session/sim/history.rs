@@ -2,12 +2,13 @@
 
 use core::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
 use super::client::{Client, Kind};
 use super::link::{End, fail_rendering};
 use super::worker::{Ground, Worker};
-use crate::hub::sim::World;
+use crate::hub::sim::{Death, World};
 use crate::model::{Now, Since, Token};
 use crate::session::audience::{Mode, State};
 
@@ -26,6 +27,29 @@ pub(super) enum Event {
     Readable(Rc<Client>),
 }
 
+impl Event {
+    /// Whose it is.
+    pub(super) fn worker(&self) -> usize {
+        match self {
+            Self::Deliver(worker) | Self::GoOn(worker) | Self::Due(worker) => *worker,
+            Self::Writable(client) | Self::Readable(client) => client.worker,
+        }
+    }
+}
+
+impl core::fmt::Debug for Event {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let what = match self {
+            Self::Deliver(_) => "delivers",
+            Self::GoOn(_) => "goes on",
+            Self::Due(_) => "does what is due",
+            Self::Writable(_) => "writes",
+            Self::Readable(_) => "reads",
+        };
+        write!(f, "worker {} {what}", self.worker())
+    }
+}
+
 pub(super) struct History {
     pub(super) ground: Rc<Ground>,
     pub(super) workers: Vec<Worker>,
@@ -36,6 +60,10 @@ impl History {
     /// A zone of so many bytes and some workers.
     pub(super) fn new(len: usize, workers: usize) -> Self {
         let ground = Ground::new(len, workers);
+        // Each of them wakes those that came before.
+        for number in 0..workers {
+            ground.operate(number, |hub, rules, now| hub.configure(rules, now));
+        }
         let workers = (0..workers).map(|number| Worker::new(&ground, number)).collect();
         Self { ground, workers, clients: Vec::new() }
     }
@@ -47,10 +75,38 @@ impl History {
         channels: &[(&[u8], Option<u64>)],
         since: Since<'_>,
     ) -> Rc<Client> {
-        let client = Rc::new(client);
-        self.clients.push(Rc::clone(&client));
+        let client = self.add(client);
         self.workers[client.worker].open(&client, channels, since);
         client
+    }
+
+    /// A client that has not yet asked for anything.
+    pub(super) fn add(&mut self, client: Client) -> Rc<Client> {
+        let client = Rc::new(client);
+        self.clients.push(Rc::clone(&client));
+        client
+    }
+
+    /// Runs work of a worker that may die in it. `None`: it has died, and another one has taken its place.
+    pub(super) fn run_until<R>(
+        &mut self,
+        worker: usize,
+        death: Option<Death>,
+        work: impl FnOnce(&mut Self) -> R,
+    ) -> Option<R> {
+        let Some(death) = death else { return Some(work(self)) };
+        self.ground.world.borrow_mut().arm(worker, death);
+        match catch_unwind(AssertUnwindSafe(|| work(self))) {
+            Ok(result) => {
+                self.ground.world.borrow_mut().disarm(worker);
+                Some(result)
+            }
+            Err(panic) if crate::hub::sim::is_killed(&*panic) => {
+                self.kill(worker);
+                None
+            }
+            Err(panic) => resume_unwind(panic),
+        }
     }
 
     pub(super) fn publish(&self, worker: usize, channel: &str, text: &str) {
@@ -67,7 +123,10 @@ impl History {
     pub(super) fn advance(&self, msec: usize) {
         let now_msec = self.ground.now_msec.get() + msec;
         self.ground.now_msec.set(now_msec);
-        self.ground.world.borrow_mut().now = Now::both(now_msec as i64 / 1000);
+        let now = &mut self.ground.world.borrow_mut().now;
+        let ahead = now.wall - now.steady;
+        *now = Now::both(now_msec as i64 / 1000);
+        now.wall += ahead;
     }
 
     /// What the loops of all workers have to do.
@@ -167,12 +226,7 @@ impl History {
                 return;
             }
             let events = self.events();
-            let mine = events.iter().filter(|event| match event {
-                Event::Deliver(worker) | Event::GoOn(worker) | Event::Due(worker) => {
-                    *worker == number
-                }
-                Event::Writable(client) | Event::Readable(client) => client.worker == number,
-            });
+            let mine = events.iter().filter(|event| event.worker() == number);
             mine.for_each(|event| self.run(event));
         }
         panic!("a client does not go");

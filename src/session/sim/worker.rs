@@ -88,8 +88,20 @@ impl Ground {
         text: &[u8],
         is_stored: bool,
     ) -> Result<usize, Refusal> {
+        self.publish_event(worker, channels, None, text, is_stored)
+    }
+
+    /// Publishes messages with an event id.
+    pub(super) fn publish_event(
+        &self,
+        worker: usize,
+        channels: &[&[u8]],
+        event_id: Option<&[u8]>,
+        text: &[u8],
+        is_stored: bool,
+    ) -> Result<usize, Refusal> {
         let post = Post {
-            event_id: None,
+            event_id,
             event_type: None,
             body: &[text],
             binary: false,
@@ -98,16 +110,34 @@ impl Ground {
         };
         self.operate(worker, |hub, rules, now| {
             hub.publish(channels, &post, rules, now)?;
-            for id in channels {
-                // Nobody who is to get it: then it was published, but nobody has counted the channel.
-                let Some(info) = hub.info(id) else { continue };
-                let log = &mut *self.log.borrow_mut();
-                let log = log.entry((id.to_vec(), info.created)).or_default();
-                log.push(Published { text: text.to_vec(), is_stored });
-                assert_eq!(log.len() as u64, info.published, "a message was not noted");
-            }
+            self.note_published(hub, channels, text, is_stored, true);
             Ok(channels.len())
         })
+    }
+
+    /// A worker has died while it published this. Another one finds out whether it was published.
+    pub(super) fn note_unsure(&self, channels: &[&[u8]], text: &[u8], is_stored: bool) {
+        self.operate(0, |hub, _, _| self.note_published(hub, channels, text, is_stored, false));
+    }
+
+    fn note_published(
+        &self,
+        hub: &Hub,
+        channels: &[&[u8]],
+        text: &[u8],
+        is_stored: bool,
+        is_sure: bool,
+    ) {
+        for id in channels {
+            // Nobody who is to get it: then it was published, but nobody has counted the channel.
+            let Some(info) = hub.info(id) else { continue };
+            let log = &mut *self.log.borrow_mut();
+            let log = log.entry((id.to_vec(), info.created)).or_default();
+            if is_sure || info.published > log.len() as u64 {
+                log.push(Published { text: text.to_vec(), is_stored });
+            }
+            assert_eq!(log.len() as u64, info.published, "a message was not noted");
+        }
     }
 
     pub(super) fn client(&self, worker: usize, token: Token) -> Option<Rc<Client>> {
