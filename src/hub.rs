@@ -46,7 +46,7 @@ pub use publish::Post;
 pub use refusal::Refusal;
 #[cfg(fuzzing)]
 pub use sim::fuzz_history;
-pub use subscribe::{Stay, Subscribe, Subscribed};
+pub use subscribe::{Beginning, Stay, Subscribe, Subscribed};
 pub use sweep::Tick;
 
 /// At most so many pieces of memory are freed between two attempts to get some.

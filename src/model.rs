@@ -66,6 +66,8 @@ pub struct Message<'a> {
     pub tag: u64,
     /// Which zone it was published in: see [`Cursor::life`]. 0 for special messages.
     pub life: u64,
+    /// Which channel of the zone it is of: see [`Latest::channel`]. 0 for special messages.
+    pub channel_number: u32,
     /// `Event-Id` of the publisher; `Some(b"")` when it was given but empty.
     pub event_id: Option<&'a [u8]>,
     /// `Event-Type` of the publisher; `Some(b"")` when it was given but empty.
@@ -99,13 +101,28 @@ impl<'a> Message<'a> {
 
     const fn special(id: i64, channel: &'a [u8], text: &'a [u8]) -> Self {
         let (event_id, event_type) = (None, None);
-        Self { id, channel, time: 0, tag: 0, life: 0, event_id, event_type, text, binary: false }
+        let (time, tag, life, channel_number) = (0, 0, 0, 0);
+        let binary = false;
+        Self { id, channel, time, tag, life, channel_number, event_id, event_type, text, binary }
     }
 
     /// Its place in the zone. `None` for special messages, which have none.
     pub fn cursor(&self) -> Option<Cursor> {
         let Self { life, time, tag, .. } = *self;
-        (life != 0).then_some(Cursor { life, time, tag })
+        (life != 0).then(|| Cursor { life, time, tag, latest: self.latest() })
+    }
+
+    /// How far a subscriber is that gets this message next.
+    pub fn reached_before(&self) -> Reached {
+        // The first tag of a second is 1.
+        let place = (self.time, self.tag.saturating_sub(1));
+        Reached { place, latest: self.latest().map(Latest::before) }
+    }
+
+    /// Itself, as the newest message of its channel up to its place.
+    pub fn latest(&self) -> Option<Latest> {
+        let id = u64::try_from(self.id).ok()?;
+        (self.channel_number != 0).then_some(Latest { channel: self.channel_number, id })
     }
 }
 
@@ -250,13 +267,47 @@ pub struct Cursor {
     pub time: Seconds,
     /// See there.
     pub tag: u64,
+    /// The newest message of one channel up to there, if that is said.
+    pub latest: Option<Latest>,
 }
 
-impl Cursor {
-    /// The last place before the one of a message.
+/// A message of one channel, by its number. From it and a later one it can be told how many lie between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Latest {
+    /// Which channel of the zone: they are numbered as they are made, from 1. One that is made again has
+    /// another number.
+    pub channel: u32,
+    /// The message's id. 0: the channel has none yet.
+    pub id: u64,
+}
+
+impl Latest {
+    /// The one before.
     pub fn before(self) -> Self {
-        // The first tag of a second is 1.
-        Self { tag: self.tag.saturating_sub(1), ..self }
+        Self { id: self.id.saturating_sub(1), ..self }
+    }
+}
+
+/// How far a subscriber has got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reached {
+    /// Time and tag in the zone.
+    pub place: (Seconds, u64),
+    /// The newest message of one channel up to there, if it is known.
+    pub latest: Option<Latest>,
+}
+
+impl Reached {
+    /// The same as a client can name it, in the zone of this life.
+    pub fn cursor(self, life: u64) -> Cursor {
+        let Self { place: (time, tag), latest } = self;
+        Cursor { life, time, tag, latest }
+    }
+}
+
+impl From<(Seconds, u64)> for Reached {
+    fn from(place: (Seconds, u64)) -> Self {
+        Self { place, latest: None }
     }
 }
 

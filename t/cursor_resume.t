@@ -42,7 +42,7 @@ my ($cursor, $had) = (undef, 0);
 sub take {
     my ($text, $what) = @_;
     my $is_right = 1;
-    while ($text =~ /\[m(\d+) (p[0-9a-f-]+)\]/g) {
+    while ($text =~ /\[m(\d+) (p[A-Za-z0-9_-]+)\]/g) {
         $is_right &&= $1 == $had + 1;
         ($had, $cursor) = ($1, $2);
     }

@@ -7,6 +7,5 @@ use ngx_http_push_stream_module::wire::cursor;
 fuzz_target!(|data: &[u8]| {
     let Some(place) = cursor::parse(data) else { return };
     assert_eq!(cursor::word(&place), data);
-    assert_eq!(cursor::len(&place), data.len());
-    assert!(data.len() <= cursor::LEN_MAX);
+    assert!(data.len() <= 64);
 });

@@ -16,7 +16,7 @@
 
 use crate::hub::backlog::start::{Entry, Start};
 use crate::hub::{Hub, Reader, Subscribed};
-use crate::model::{Message, Now, Seconds, Since, Token};
+use crate::model::{Latest, Message, Now, Reached, Seconds, Since, Token};
 use crate::store::arena::Handle;
 use crate::store::channel::Channel;
 use crate::store::message::{Message as Record, REPLAYABLE, Readout};
@@ -62,9 +62,9 @@ struct Owned {
 pub struct Replayed {
     /// Messages handed out.
     pub messages: u64,
-    /// Time and tag of the newest message of the channels that contributed. The answer to a poll
-    /// announces them if they are later than what the subscriber said itself.
-    pub newest: Option<(Seconds, u64)>,
+    /// The newest message of the channels that contributed. The answer to a poll announces its time and tag
+    /// if they are later than what the subscriber said itself.
+    pub newest: Option<Reached>,
     /// Some messages are so new that they have to wait for the next request (only if `bounded`). If
     /// nothing was handed out, do that request now: leave, and subscribe again.
     pub held_back: bool,
@@ -194,6 +194,25 @@ impl Backlog {
         }))
     }
 
+    /// How far its subscriber is with all of it, up to this bound.
+    fn reaches(&self, bound: Option<(Seconds, u64)>) -> Reached {
+        match bound {
+            Some(bound) if bound < self.newest => bound.into(),
+            // Without a bound live messages come next, which may be older than the newest one.
+            _ => Reached { place: self.newest, latest: bound.map(|_| self.latest()) },
+        }
+    }
+
+    /// The newest message that belongs to it.
+    fn latest(&self) -> Latest {
+        Latest { channel: self.channel_number(), id: self.until }
+    }
+
+    /// See [`Latest::channel`].
+    fn channel_number(&self) -> u32 {
+        self.created as u32
+    }
+
     pub(super) fn selects(&mut self, since: Since<'_>) {
         self.since =
             Owned { time: since.time, tag: since.tag, event_id: since.event_id.map(Box::from) };
@@ -223,8 +242,7 @@ impl Hub {
                 self.read_one(&backlog, subscribed.bound, now, &mut replayed, &mut has_room, each);
             self.close_reader(subscribed.token, backlog.reader, now);
             if replayed.messages > before || matches!(stop, Stop::Before(_)) {
-                let newest = subscribed.bound.map_or(backlog.newest, |b| b.min(backlog.newest));
-                replayed.newest = replayed.newest.max(Some(newest));
+                replayed.newest = replayed.newest.max(Some(backlog.reaches(subscribed.bound)));
             }
             if let Stop::Before(next) = stop {
                 channels.push(Remaining::of(backlog, next, None));
@@ -253,8 +271,7 @@ impl Hub {
             match self.read_one(&backlog, bound, now, &mut replayed, has_room, each) {
                 Stop::End => self.close_reader(token, reader, now),
                 Stop::Before(next) => {
-                    let newest = bound.map_or(backlog.newest, |bound| bound.min(backlog.newest));
-                    replayed.newest = replayed.newest.max(Some(newest));
+                    replayed.newest = replayed.newest.max(Some(backlog.reaches(bound)));
                     rest.channels.push(Remaining::of(backlog, next, Some(reader)));
                 }
             }
@@ -401,12 +418,13 @@ impl Hub {
         if matches!(self.find_start(backlog, &selection, now), Begun::Nowhere) {
             return Stop::End;
         }
+        let number = backlog.channel_number();
         let mut index = backlog.skipped;
         let mut readout = Readout::default();
         self.walk(backlog.reader, backlog.until, now, &mut |store, handle, record| {
             let (time, tag) = store.place(record);
             let event_id = if selection.needs_event_ids() {
-                readout.read_one(store, handle, &backlog.id).event_id
+                readout.read_one(store, handle, (&backlog.id, number)).event_id
             } else {
                 None
             };
@@ -423,7 +441,7 @@ impl Hub {
                 return false;
             }
             replayed.messages += 1;
-            *has_room = each(&readout.read_one(store, handle, &backlog.id));
+            *has_room = each(&readout.read_one(store, handle, (&backlog.id, number)));
             true
         })
     }
@@ -460,7 +478,8 @@ impl Hub {
             if !*has_room || is_gone {
                 return false;
             }
-            *has_room = each(&readout.read_one(store, handle, &channel.id));
+            *has_room =
+                each(&readout.read_one(store, handle, (&channel.id, channel.created as u32)));
             true
         });
         // Nothing found: the messages expired before older ones, by a shorter time to live.

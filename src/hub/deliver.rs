@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::hub::roster::Ending;
 use crate::hub::{Hub, Reader, Rules, set_time_forward};
-use crate::model::{DELETED_ID, Group, Message, Now, Seconds, Token};
+use crate::model::{DELETED_ID, Group, Latest, Message, Now, Reached, Seconds, Token};
 use crate::store::arena::Handle;
 use crate::store::channel::DELETED;
 use crate::store::interest::{Interest, PASS_PER_SECTION};
@@ -62,6 +62,8 @@ struct Batch {
     records: Vec<Handle<Record>>,
     /// More messages follow these.
     more: bool,
+    /// Number of the channel.
+    channel_number: u32,
     /// Time and tag of the zone when the channel was deleted, if it was.
     deleted_at: Option<(Seconds, u64)>,
 }
@@ -138,7 +140,7 @@ impl Hub {
         let Some(local) = self.roster.local(batch.token, batch.interest) else { return };
         let mut readout = core::mem::take(&mut self.readout);
         for handle in &batch.records {
-            readout.read(&self.store, *handle);
+            readout.read(&self.store, *handle, batch.channel_number);
         }
         let mut messages = Vec::with_capacity(batch.records.len() + 1);
         messages.extend(readout.messages(&local.id));
@@ -196,15 +198,32 @@ impl Hub {
     /// Messages that are published later are not older, even if the clock of their worker is behind: this
     /// sets the zone's time forward first. The lock makes it wait for a message that is being published
     /// right now.
-    pub fn resume_from(&mut self, token: Token, now: Now) -> (Seconds, u64) {
+    pub fn resume_from(&mut self, token: Token, now: Now) -> Reached {
         let section = self.store.commons_section();
         let newest = set_time_forward(&section, now);
         section.commit();
-        let older = self.roster.interests_of(token).filter_map(|(shard, interest)| {
+        let mut reached = Reached::from(newest);
+        let mut channels = 0;
+        for (shard, interest) in self.roster.interests_of(token) {
+            channels += 1;
             let section = self.store.section(shard);
-            oldest_unread(&section, interest).map(Unread::before)
-        });
-        older.fold(newest, Ord::min)
+            let before = oldest_unread(&section, interest).map_or_else(
+                || {
+                    let channel = section.get(interest).channel.get();
+                    let latest = channel.map(|channel| section.get(channel).latest());
+                    Reached { place: newest, latest }
+                },
+                Unread::before,
+            );
+            if channels == 1 || before.place < reached.place {
+                reached = Reached { place: before.place.min(newest), ..before };
+            }
+        }
+        // In several channels it is known for the one with the oldest message.
+        if channels > 1 && reached.place == newest {
+            reached.latest = None;
+        }
+        reached
     }
 
     /// Is there anything in this worker's inbox?
@@ -252,6 +271,7 @@ impl Hub {
             token: record.token.get(),
             records,
             more: at.is_some(),
+            channel_number: channel.number(),
             deleted_at: channel.has(DELETED).then(|| self.store.last_place(channel)),
         })
     }
@@ -327,8 +347,8 @@ impl Hub {
 /// What a worker has not handed out yet.
 #[derive(Clone, Copy, Debug)]
 enum Unread {
-    /// The message of this time and tag.
-    Message((Seconds, u64)),
+    /// The message of this time and tag, and its number in its channel.
+    Message((Seconds, u64), Latest),
     /// The notice of a deletion, at this time and tag of the zone. All messages up to there come before it.
     Notice((Seconds, u64)),
 }
@@ -336,16 +356,18 @@ enum Unread {
 impl Unread {
     fn place(self) -> (Seconds, u64) {
         match self {
-            Self::Message(place) | Self::Notice(place) => place,
+            Self::Message(place, _) | Self::Notice(place) => place,
         }
     }
 
     /// The last place that is not beyond it.
-    fn before(self) -> (Seconds, u64) {
+    fn before(self) -> Reached {
         match self {
             // The first tag of a second is 1.
-            Self::Message((time, tag)) => (time, tag.saturating_sub(1)),
-            Self::Notice(place) => place,
+            Self::Message((time, tag), latest) => {
+                Reached { place: (time, tag.saturating_sub(1)), latest: Some(latest.before()) }
+            }
+            Self::Notice(place) => place.into(),
         }
     }
 }
@@ -353,12 +375,15 @@ impl Unread {
 /// The oldest message that this interest has not read, or its channel's deletion.
 fn oldest_unread(section: &Section<'_>, interest: Handle<Interest>) -> Option<Unread> {
     let interest = section.get(interest);
+    let channel = section.get(interest.channel.get()?);
     if let Some(next) = section.next_unread(interest).map(|next| section.get(next)) {
         let place = section.store.place(next);
-        let is_notice = next.has(NOTICE);
-        return Some(if is_notice { Unread::Notice(place) } else { Unread::Message(place) });
+        if next.has(NOTICE) {
+            return Some(Unread::Notice(place));
+        }
+        let latest = Latest { channel: channel.number(), id: next.id() };
+        return Some(Unread::Message(place, latest));
     }
-    let channel = section.get(interest.channel.get()?);
     channel.has(DELETED).then(|| Unread::Notice(section.store.last_place(channel)))
 }
 
@@ -377,17 +402,17 @@ mod tests {
         let mut world = World::new(256 * 1024, 2);
         world.subscribe(0, &[(b"a", None), (b"b", None)], 1).expect("room");
         let now = world.now;
-        assert_eq!(world.hub(0).resume_from(token(1), now), (now.wall, 0));
+        assert_eq!(world.hub(0).resume_from(token(1), now).place, (now.wall, 0));
         world.publish(1, &[b"other"], b"zero", true).expect("room");
-        assert_eq!(world.hub(0).resume_from(token(1), now), (now.wall, 1));
+        assert_eq!(world.hub(0).resume_from(token(1), now).place, (now.wall, 1));
         world.publish(1, &[b"b"], b"one", true).expect("room");
         world.now += 5;
-        assert_eq!(world.hub(0).resume_from(token(1), now + 5), (now.wall, 1));
+        assert_eq!(world.hub(0).resume_from(token(1), now + 5).place, (now.wall, 1));
         world.deliver(0);
-        assert_eq!(world.hub(0).resume_from(token(1), now + 9), (now.wall + 9, 0));
+        assert_eq!(world.hub(0).resume_from(token(1), now + 9).place, (now.wall + 9, 0));
         // Another worker publishes, whose clock is behind.
         world.publish(1, &[b"a"], b"two", true).expect("room");
-        assert_eq!(world.hub(0).resume_from(token(1), now + 11), (now.wall + 9, 0));
+        assert_eq!(world.hub(0).resume_from(token(1), now + 11).place, (now.wall + 9, 0));
     }
 
     #[test]
@@ -426,7 +451,7 @@ mod tests {
             world.now += 10;
             let now = world.now;
             world.delete(1, b"a", text);
-            assert_eq!(world.hub(0).resume_from(token(1), now + 5), (now.wall, 0));
+            assert_eq!(world.hub(0).resume_from(token(1), now + 5).place, (now.wall, 0));
         }
     }
 
@@ -438,7 +463,7 @@ mod tests {
         world.publish(1, &[b"a"], b"one", true).expect("room");
         world.deliver(0);
         let now = world.now;
-        assert_eq!(world.hub(0).resume_from(token(1), now + -1), (now.wall, 1));
+        assert_eq!(world.hub(0).resume_from(token(1), now + -1).place, (now.wall, 1));
     }
 
     /// Two channels of different shards. (Publishing to a shard also finishes what others left untold in
@@ -474,7 +499,7 @@ mod tests {
             if is_there && !is_told {
                 cut_off += 1;
                 let later = world.now + 1;
-                assert_eq!(world.hub(0).resume_from(token(1), later), (now.wall, 0));
+                assert_eq!(world.hub(0).resume_from(token(1), later).place, (now.wall, 0));
                 assert_eq!(world.hub(0).oldest_unread(token(1)), Some((now.wall, 1)));
                 assert!(world.hub(0).has_older(token(1), (now.wall + 1, 1)), "dead at {stores}");
                 assert!(world.hub(0).has_news(), "it can be had at once");
@@ -545,7 +570,7 @@ mod tests {
             world.delete(1, b"a", text);
             assert!(!world.hub(0).has_older(token(1), (now.wall, 1)), "the message came before it");
             assert!(world.hub(0).has_older(token(1), (now.wall, 2)), "the next one comes after it");
-            assert_eq!(world.hub(0).resume_from(token(1), now), (now.wall, 1));
+            assert_eq!(world.hub(0).resume_from(token(1), now).place, (now.wall, 1));
             world.deliver(0);
             assert!(!world.hub(0).has_older(token(1), (now.wall, 2)));
         }

@@ -103,20 +103,30 @@ impl Hub {
     /// Puts the place of a cursor, if there is one, in the place of all else that a subscriber says about
     /// what it has. A cursor that is no place in this zone asks for no old messages, and is a gap.
     pub(super) fn locate<'a>(&self, since: Since<'a>) -> (Since<'a>, Option<Gap>) {
-        let Some(Cursor { life, time, tag }) = since.cursor else { return (since, None) };
+        let Some(Cursor { life, time, tag, .. }) = since.cursor else { return (since, None) };
         let gap = if life != self.store.life() {
             Gap::Restarted
         } else if (time, tag) > self.newest_place() {
             Gap::Unknown
         } else {
-            return (Since { time: Some(time), tag: Some(tag), ..Since::default() }, None);
+            let (time, tag) = (Some(time), Some(tag));
+            return (Since { time, tag, event_id: None, cursor: since.cursor }, None);
         };
         (Since::default(), Some(gap))
     }
 
-    /// This place, as a client can name it.
-    pub fn cursor(&self, (time, tag): (Seconds, u64)) -> Cursor {
-        Cursor { life: self.store.life(), time, tag }
+    /// The life of the zone, by which cursors name it.
+    pub fn life(&self) -> u64 {
+        self.store.life()
+    }
+
+    /// Time and tag of a channel's newest message.
+    #[cfg(test)]
+    pub(crate) fn last_place_of(&self, id: &[u8]) -> Option<(Seconds, u64)> {
+        let hash = self.store.hash(id);
+        let section = self.store.section(self.store.shard_of(hash));
+        let channel = section.get(section.find(hash, id)?);
+        Some(self.store.last_place(channel))
     }
 
     /// Time and tag of the zone.

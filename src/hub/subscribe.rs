@@ -8,7 +8,7 @@ use crate::hub::backlog::Backlog;
 use crate::hub::gap::{Findings, Lacks, Missing};
 use crate::hub::roster::Local;
 use crate::hub::{Hub, Reader, Refusal, Rules};
-use crate::model::{Gap, Listener, Now, Seconds, Since, Token};
+use crate::model::{Gap, Latest, Listener, Now, Reached, Seconds, Since, Token};
 use crate::store::arena::Handle;
 use crate::store::channel::Channel;
 use crate::store::interest::{Interest, LIVE};
@@ -67,9 +67,11 @@ pub struct Subscribed {
     pub(super) bound: Option<(Seconds, u64)>,
     /// The same, if `bounded` or `ordered`.
     place: Option<(Seconds, u64)>,
+    /// The newest message of its only channel then; `None` if it has several.
+    latest: Option<Latest>,
     pub(super) is_ordered: bool,
-    /// Time and tag from which the subscriber goes on, if it says them.
-    since: Option<(Seconds, u64)>,
+    /// The place from which the subscriber goes on, if it says one.
+    since: Option<Reached>,
     findings: Findings,
 }
 
@@ -86,19 +88,44 @@ impl Subscribed {
 
     /// Time and tag of the zone when the first channel was looked at, if it was `bounded` or `ordered`. If
     /// nothing is held back, the subscriber has what is stored up to there when it has its backlog.
-    pub fn place(&self) -> (Seconds, u64) {
-        self.place.unwrap_or_default()
+    pub fn place(&self) -> Reached {
+        Reached { place: self.place.unwrap_or_default(), latest: self.latest }
     }
 
-    /// The place before which the subscriber wants nothing, if it was `ordered`. `None`: that of its first
-    /// old message; without one, that of the zone.
-    pub fn since(&self) -> Option<(Seconds, u64)> {
-        self.since.map(|since| since.min(self.place()))
+    /// Where an ordered subscriber is before its first old message.
+    pub fn beginning(&self) -> Beginning {
+        let own = self.since.filter(|_| self.missing().is_empty());
+        Beginning { own, zone: self.place() }
     }
 
     /// Is there a backlog? Without one [`Hub::read_backlog`] has nothing to do.
     pub fn has_backlog(&self) -> bool {
         !self.backlogs.is_empty()
+    }
+}
+
+/// Where an ordered subscriber begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Beginning {
+    /// The place that it has named, if it lacks nothing behind it. One that lacks something is told, and goes
+    /// on behind that.
+    own: Option<Reached>,
+    /// That of the zone when it was registered.
+    zone: Reached,
+}
+
+impl Beginning {
+    /// The place that it is told, if this is the last one before its first old message; `None`: it has none.
+    pub fn at(self, first: Option<Reached>) -> Reached {
+        let Self { own, zone } = self;
+        let Some(own) = own else { return first.unwrap_or(zone) };
+        match first {
+            // Of the first message's channel it lacks nothing in between.
+            Some(first) => Reached { place: own.place.min(first.place), ..first },
+            None if zone.latest.is_some() => Reached { place: own.place.min(zone.place), ..zone },
+            None if own.place <= zone.place => own,
+            None => zone,
+        }
     }
 }
 
@@ -178,8 +205,12 @@ impl Hub {
             backlogs: Vec::new(),
             bound: None,
             place: None,
+            latest: None,
             is_ordered: request.ordered && request.requested.len() > 1,
-            since: request.since.time.map(|time| (time, request.since.tag.unwrap_or(u64::MAX))),
+            since: request.since.time.map(|time| Reached {
+                place: (time, request.since.tag.unwrap_or(u64::MAX)),
+                latest: request.since.cursor.and_then(|cursor| cursor.latest),
+            }),
             findings: Findings::of_cursor(gap, request.ordered),
         };
         for (channel, backtrack) in request.requested {
@@ -477,6 +508,9 @@ impl Hub {
             section.set32(&record.subscribers, record.subscribers.get() + 1);
             section.touch(handle, now.steady);
             attached.interest = Some(interest);
+        }
+        if let [_] = request.requested {
+            subscribed.latest = Some(channel.latest());
         }
         let selection = Selection::new(backtrack, request.since);
         if !selection.is_nothing() && channel.stored() > 0 {

@@ -1,7 +1,7 @@
 //! The worker as its subscribers see it: the hub's answers, the next round of the loop, the logs.
 
 use crate::hub::{self, Post, Refusal, Rest};
-use crate::model::{Message, Seconds, Token};
+use crate::model::{Message, Reached, Seconds, Token};
 use crate::nginx::client::Client;
 use crate::nginx::worker::{self, Worker};
 use crate::nginx::{clock, departing, faults, ffi, journal, log};
@@ -61,7 +61,7 @@ impl Host for Worker {
         self.operate(|hub, _, _| hub.oldest_unread(token))
     }
 
-    fn resume_from(&self, token: Token) -> (Seconds, u64) {
+    fn resume_from(&self, token: Token) -> Reached {
         faults::point("resume_from");
         self.operate(|hub, _, now| hub.resume_from(token, now))
     }

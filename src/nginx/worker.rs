@@ -15,7 +15,7 @@ use std::rc::Rc;
 use ngx::ffi::{ngx_exiting, ngx_terminate};
 
 use crate::hub::{Hub, Rules};
-use crate::model::{Cursor, Now, Seconds, Token};
+use crate::model::{Cursor, Now, Reached, Seconds, Token};
 use crate::nginx::event::Event;
 use crate::nginx::location::Location;
 use crate::nginx::mapping::Mapping;
@@ -102,8 +102,8 @@ impl Worker {
     }
 
     /// This place, if the location tells places.
-    pub(crate) fn cursor(&self, location: &Location, place: (Seconds, u64)) -> Option<Cursor> {
-        location.has_cursors.then(|| self.hub().cursor(place))
+    pub(crate) fn cursor(&self, location: &Location, place: Reached) -> Option<Cursor> {
+        location.has_cursors.then(|| place.cursor(self.hub().life()))
     }
 
     /// Runs one operation of the hub, and then wakes the workers that have something to deliver because

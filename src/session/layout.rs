@@ -261,6 +261,8 @@ fn text_frame(template: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Cursor, Latest};
+    use crate::wire::cursor;
 
     const NEWS: Message<'_> = Message {
         id: 7,
@@ -268,6 +270,7 @@ mod tests {
         time: 0,
         tag: 1,
         life: 0x11fe,
+        channel_number: 5,
         event_id: None,
         event_type: None,
         text: b"Ola",
@@ -413,6 +416,9 @@ mod tests {
 
     #[test]
     fn cursors_show_where_they_are_on() {
+        let place =
+            Cursor { life: 0x11fe, time: 0, tag: 1, latest: Some(Latest { channel: 5, id: 7 }) };
+        let word = String::from_utf8_lossy(&cursor::word(&place)).into_owned();
         for framing in [Framing::Plain, Framing::EventSource, Framing::WebSocket] {
             let off = Layout::new(framing, b"", b"<~cursor~>", b"");
             let shown = |layout: &Layout| {
@@ -421,13 +427,13 @@ mod tests {
             };
             assert!(shown(&off).contains("<>"), "{framing:?}");
             let on = off.clone().with_cursors();
-            assert!(shown(&on).contains("<p11fe-0-1>"), "{framing:?}");
+            assert!(shown(&on).contains(&format!("<{word}>")), "{framing:?}");
             let id = framing == Framing::EventSource;
-            assert_eq!(shown(&on).starts_with("id: p11fe-0-1\n"), id, "{framing:?}");
+            assert_eq!(shown(&on).starts_with(&format!("id: {word}\n")), id, "{framing:?}");
             let json = off.with_json_messages();
             assert!(shown(&json).contains("\"cursor\":null"), "{framing:?}");
             assert!(
-                shown(&json.with_cursors()).contains("\"cursor\":\"p11fe-0-1\""),
+                shown(&json.with_cursors()).contains(&format!("\"cursor\":\"{word}\"")),
                 "{framing:?}"
             );
             // Forms that look alike are equal.

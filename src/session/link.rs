@@ -10,7 +10,7 @@
 //! of a link that "may call back" run while the audience is not borrowed: a filter of nginx's may ask for
 //! a variable about the subscriber, or end its request.
 
-use crate::model::{Message, Seconds, Token};
+use crate::model::{Message, Reached, Seconds, Token};
 use crate::session::Layout;
 use crate::session::departure::{Departure, Entry};
 use crate::session::frames::Terms;
@@ -169,8 +169,8 @@ pub trait Host: Sized {
     fn has_older(&self, token: Token, order: (Seconds, u64)) -> bool;
     /// Time and tag of the oldest message for the subscriber that the worker has not handed out yet.
     fn oldest_unread(&self, token: Token) -> Option<(Seconds, u64)>;
-    /// From which time and tag on the subscriber has to ask again, so that it misses nothing.
-    fn resume_from(&self, token: Token) -> (Seconds, u64);
+    /// From which place on the subscriber has to ask again, so that it misses nothing.
+    fn resume_from(&self, token: Token) -> Reached;
     /// Publishes a WebSocket client's message to its channels. Answers to how many.
     ///
     /// # Errors

@@ -12,7 +12,7 @@
 //! next request asks for what is newer: an answer must never announce a place beyond a message that the
 //! client has not had, be it one of a channel that was made again after its deletion.
 
-use crate::model::{Gap, Message, Seconds, Token};
+use crate::model::{Gap, Latest, Message, Reached, Token};
 use crate::session::Layout;
 use crate::session::audience::{Audience, Mode, State};
 use crate::session::departure::{Cut, Departure, How, Reason};
@@ -37,8 +37,8 @@ pub struct Poll {
     says_timed_out: bool,
     /// Where its client says it is.
     since: Announced,
-    /// Time and tag until which there was nothing for it when it asked.
-    asked_at: (Seconds, u64),
+    /// The place until which there was nothing for it when it asked.
+    asked_at: Reached,
     /// What it is told of gaps, ahead of all messages.
     told: Vec<u8>,
     found: Option<Found>,
@@ -48,6 +48,8 @@ pub struct Poll {
 #[derive(Debug)]
 struct Found {
     order: Order,
+    /// It is this message of its channel; `None`: a notice.
+    latest: Option<Latest>,
     message: Piece,
 }
 
@@ -56,8 +58,8 @@ struct Found {
 pub struct Answer {
     /// The place that the client is told in the old way.
     pub announced: Announced,
-    /// Time and tag up to which it has all messages of its channels with this answer.
-    pub place: (Seconds, u64),
+    /// The place up to which it has all messages of its channels with this answer.
+    pub place: Reached,
     /// Why the client does not get all old messages that it has asked for, if so.
     pub gap: Option<Gap>,
     /// It is JSONP.
@@ -99,7 +101,7 @@ impl Step {
 impl Poll {
     /// A poll of a client that says it is at `since`. It has found nothing yet.
     pub fn new(callback: Option<Callback>, says_timed_out: bool, since: Announced) -> Self {
-        let (asked_at, told) = ((0, 0), Vec::new());
+        let (asked_at, told) = (Reached::default(), Vec::new());
         Self { callback, says_timed_out, since, asked_at, told, found: None }
     }
 
@@ -109,24 +111,31 @@ impl Poll {
     }
 
     /// Takes a live message into account, or the notice of a deletion. `true` if it is the first one.
-    pub(super) fn offer(&mut self, order: Order, render: impl FnOnce() -> Piece) -> bool {
+    pub(super) fn offer(
+        &mut self,
+        order: Order,
+        latest: Option<Latest>,
+        render: impl FnOnce() -> Piece,
+    ) -> bool {
         if self.found.as_ref().is_some_and(|found| found.order <= order) {
             return false;
         }
-        self.found.replace(Found { order, message: render() }).is_none()
+        self.found.replace(Found { order, latest, message: render() }).is_none()
     }
 
     /// The answer with what it has found, else as for a poll whose time is over. `place`: from where
     /// the client has to ask again if no message says it.
-    fn answer(self, layout: &Layout, place: (Seconds, u64), gap: Option<Gap>) -> Answer {
+    fn answer(self, layout: &Layout, place: Reached, gap: Option<Gap>) -> Answer {
         let Self { callback, says_timed_out, since, asked_at, told, found } = self;
         let is_placed = found.as_ref().is_some_and(|found| !found.order.is_notice);
         // What the worker has still to hand out may be older than the poll.
         let (place, message) = match found {
-            Some(Found { order, message }) if order.is_notice => {
-                (place.min(order.place()).max(asked_at), Some(message))
+            Some(Found { order, message, .. }) if order.is_notice => {
+                (place.min(order.place().into()).max(asked_at), Some(message))
             }
-            Some(Found { order, message }) => (order.place(), Some(message)),
+            Some(Found { order, latest, message }) => {
+                (Reached { place: order.place(), latest }, Some(message))
+            }
             None if says_timed_out => {
                 let mut text = Vec::new();
                 layout.form().render(&Message::timed_out(), &mut text);
@@ -134,8 +143,8 @@ impl Poll {
             }
             None => (place.max(asked_at), None),
         };
-        let announced =
-            if is_placed { Announced::message(place.0, place.1) } else { since.now(place.0) };
+        let (time, tag) = place.place;
+        let announced = if is_placed { Announced::message(time, tag) } else { since.now(time) };
         let has_callback = callback.is_some();
         let has_body = message.is_some() || !told.is_empty();
         let body = has_body.then(|| Body::around(layout, callback.as_ref(), &told, message));
@@ -164,14 +173,8 @@ impl<H: Host> Audience<H> {
         });
     }
 
-    /// The poll waits, so long at the most. There was nothing for it until the time and tag `asked_at`.
-    pub fn wait(
-        &self,
-        token: Token,
-        asked_at: (Seconds, u64),
-        ttl_msec: Option<usize>,
-        now_msec: usize,
-    ) {
+    /// The poll waits, so long at the most. There was nothing for it until the place `asked_at`.
+    pub fn wait(&self, token: Token, asked_at: Reached, ttl_msec: Option<usize>, now_msec: usize) {
         let records = &mut *self.records.borrow_mut();
         if let Some(subscriber) = records.slots.get(token) {
             subscriber.state = State::Open;
@@ -282,7 +285,7 @@ impl<H: Host> Audience<H> {
             is_placed
         };
         // Before it leaves its channels: after that nobody knows what it has missed.
-        let place = if is_placed { (0, 0) } else { host.resume_from(token) };
+        let place = if is_placed { Reached::default() } else { host.resume_from(token) };
         self.depart(host, token, |subscriber| match &mut subscriber.mode {
             Mode::Poll(poll) => {
                 let poll = core::mem::take(&mut **poll);
@@ -352,7 +355,7 @@ mod tests {
             worker.write();
             let Some(End::Answered(place, _)) = link.end() else { panic!("an answer") };
             assert_eq!(place, Announced::default().now(announced.0), "{resume_from:?}");
-            assert_eq!(link.place.get(), Some(announced), "{resume_from:?}");
+            assert_eq!(link.place.get(), Some(announced.into()), "{resume_from:?}");
         }
     }
 
@@ -367,11 +370,11 @@ mod tests {
         ] {
             let worker = Solo::new();
             let (token, link) = worker.poll(true, Poll::new(None, false, had));
-            worker.audience.wait(token, (500, 0), None, NOW_MSEC);
+            worker.audience.wait(token, (500, 0).into(), None, NOW_MSEC);
             worker.resume_from.set((400, 9));
             worker.audience.dismiss(&worker, token, Reason::Shutdown);
             assert_eq!(link.end(), Some(End::Answered(announced, None)));
-            assert_eq!(link.place.get(), Some((500, 0)));
+            assert_eq!(link.place.get(), Some((500, 0).into()));
         }
     }
 
@@ -433,7 +436,7 @@ mod tests {
         ] {
             let worker = Solo::new();
             let (token, link) = worker.poll(false, Poll::new(callback, says, Announced::default()));
-            worker.audience.wait(token, (0, 0), Some(1000), NOW_MSEC);
+            worker.audience.wait(token, (0, 0).into(), Some(1000), NOW_MSEC);
             worker.audience.work_off_due(&worker, NOW_MSEC + 990);
             assert_eq!(link.end(), None);
             worker.audience.work_off_due(&worker, NOW_MSEC + 1010);
@@ -458,7 +461,7 @@ mod tests {
             let worker = Solo::new();
             let (token, link) = worker.poll(false, poll);
             worker.audience.tell(token, told());
-            worker.audience.wait(token, (0, 0), Some(1000), NOW_MSEC);
+            worker.audience.wait(token, (0, 0).into(), Some(1000), NOW_MSEC);
             if has_message {
                 worker.give(&[token], &[message("a", 1, "one")]);
                 worker.write();
@@ -534,7 +537,7 @@ mod tests {
             let has_first = offers.iter().any(|(message, at)| at.is_none() && is_first(message));
             let is_early = offers.iter().any(|(_, at)| *at == Some((7, 1)));
             let place = if has_first || is_early { (7, 1) } else { (7, 2) };
-            assert_eq!(link.place.get(), Some(place), "{offers:?}");
+            assert_eq!(link.place.get().map(|reached| reached.place), Some(place), "{offers:?}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Channels: their logs of messages, and the list of channels that may be idle.
 
-use crate::model::{Gap, Seconds};
+use crate::model::{Gap, Latest, Seconds};
 use crate::store::arena::{Handle, Link, Record, UNIT, W32, W64};
 use crate::store::interest::Interest;
 use crate::store::message::{Message, STORED, TAG_MAX};
@@ -106,6 +106,16 @@ impl Channel {
     /// The kept bits of its id's hash: see [`HASH_BITS`].
     pub(crate) fn hash(&self) -> u64 {
         u64::from(self.hash.get())
+    }
+
+    /// Its number among all channels of the zone that were ever made, as cursors name it.
+    pub(crate) fn number(&self) -> u32 {
+        self.created.get() as u32
+    }
+
+    /// Its newest message.
+    pub(crate) fn latest(&self) -> Latest {
+        Latest { channel: self.number(), id: self.published.get() }
     }
 
     /// How many messages it stores.

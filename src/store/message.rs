@@ -153,6 +153,7 @@ struct Head {
     time: Seconds,
     tag: u64,
     life: u64,
+    channel_number: u32,
     flags: u32,
     lengths: Lengths,
     /// Where its content begins.
@@ -160,14 +161,15 @@ struct Head {
 }
 
 impl Readout {
-    /// Adds a message, which the caller has pinned.
-    pub(crate) fn read(&mut self, store: &Store, handle: Handle<Message>) {
+    /// Adds a message of the channel of this number, which the caller has pinned.
+    pub(crate) fn read(&mut self, store: &Store, handle: Handle<Message>, channel_number: u32) {
         let record = store.arena.get(handle);
         self.heads.push(Head {
             id: record.id().cast_signed(),
             time: store.seconds(&record.time),
             tag: u64::from(record.tag.get()),
             life: store.life(),
+            channel_number,
             flags: record.flags.get(),
             lengths: store.lengths(handle),
             at: self.bytes.len(),
@@ -180,10 +182,10 @@ impl Readout {
         &'a mut self,
         store: &Store,
         handle: Handle<Message>,
-        channel: &'a [u8],
+        (channel, channel_number): (&'a [u8], u32),
     ) -> model::Message<'a> {
         self.clear(usize::MAX);
-        self.read(store, handle);
+        self.read(store, handle, channel_number);
         self.heads.first().expect("it was read").message(&self.bytes, channel)
     }
 
@@ -223,6 +225,7 @@ impl Head {
             time: self.time,
             tag: self.tag,
             life: self.life,
+            channel_number: self.channel_number,
             event_id,
             event_type,
             text,

@@ -354,9 +354,13 @@ mod tests {
         let with = |event_id, has_cursors| {
             parse_since(Some(date), Some(b"W/2"), Some(event_id), has_cursors)
         };
-        let cursor = Some(Cursor { life: 1, time: 2, tag: 3 });
-        assert_eq!(with(b"p1-2-3", true), Since { cursor, ..Since::default() });
-        for (event_id, has_cursors) in [(b"p1-2-3", false), (b"p1-2-x", true)] {
+        let cursor = Cursor { life: 1, time: 2, tag: 3, latest: None };
+        let word = cursor::word(&cursor);
+        let mut altered = word;
+        altered[7] ^= 1;
+        let cursor = Some(cursor);
+        assert_eq!(with(&word, true), Since { cursor, ..Since::default() });
+        for (event_id, has_cursors) in [(&word, false), (&altered, true)] {
             let since = with(event_id, has_cursors);
             assert_eq!((since.time, since.cursor), (Some(100), None));
             assert_eq!(since.event_id, Some(event_id.as_slice()));

@@ -88,7 +88,8 @@ pub fn render_placed(
     out: &mut Vec<u8>,
 ) -> usize {
     let id = message.cursor().map(|place| cursor::word(&place));
-    render_as(template, blank_lines, message, id.as_deref(), out)
+    let id = id.as_ref().map(<[u8; cursor::LEN]>::as_slice);
+    render_as(template, blank_lines, message, id, out)
 }
 
 /// Appends what opens a stream: how long a client waits before it connects again, and the place that it is
@@ -97,7 +98,7 @@ pub fn open(retry_msec: Option<u64>, place: Option<&Cursor>, out: &mut Vec<u8>) 
     let retry = retry_msec.map(|msec| msec.to_string());
     let id = place.map(cursor::word);
     field(b"retry: ", retry.as_deref().map(str::as_bytes), out);
-    field(b"id: ", id.as_deref(), out);
+    field(b"id: ", id.as_ref().map(<[u8; cursor::LEN]>::as_slice), out);
     if retry.is_some() || id.is_some() {
         out.push(b'\n');
     }
@@ -176,6 +177,7 @@ fn one_line(text: &[u8]) -> Cow<'_, [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Latest;
 
     const DEFAULT: &[u8] = b"~text~";
     const JSON: &[u8] = b"{\"id\":~id~,\"text\":\"~text~\"}";
@@ -186,7 +188,8 @@ mod tests {
         event_type: Option<&'a [u8]>,
     ) -> Message<'a> {
         let (id, channel, time, tag, life, binary) = (3, b"news".as_slice(), 0, 1, 0, false);
-        Message { id, channel, time, tag, life, event_id, event_type, text, binary }
+        let channel_number = 0;
+        Message { id, channel, time, tag, life, channel_number, event_id, event_type, text, binary }
     }
 
     fn rendered(template: &[u8], message: &Message<'_>) -> String {
@@ -231,24 +234,29 @@ mod tests {
             let mut out = Vec::new();
             let template = prepare_message(b"~text~ ~event-id~");
             let life = if message.tag == 0 { 0 } else { 0x11fe };
-            let message = Message { life, ..*message };
+            let channel_number = if message.tag == 0 { 0 } else { 5 };
+            let message = Message { life, channel_number, ..*message };
             render_placed(&template, BlankLines::Drop, &message, &mut out);
             String::from_utf8_lossy(&out).into_owned()
         };
         let with_id = message(b"Ola", Some(b"e9"), Some(b"upd"));
-        assert_eq!(placed(&with_id), "id: p11fe-0-1\nevent: upd\ndata: Ola e9\n\n");
-        assert_eq!(placed(&message(b"Ola", None, None)), "id: p11fe-0-1\ndata: Ola \n\n");
+        let place =
+            Cursor { life: 0x11fe, time: 0, tag: 1, latest: Some(Latest { channel: 5, id: 3 }) };
+        let word = String::from_utf8_lossy(&cursor::word(&place)).into_owned();
+        assert_eq!(placed(&with_id), format!("id: {word}\nevent: upd\ndata: Ola e9\n\n"));
+        assert_eq!(placed(&message(b"Ola", None, None)), format!("id: {word}\ndata: Ola \n\n"));
         assert_eq!(placed(&Message::deleted(b"a", b"gone")), "data: gone \n\n");
     }
 
     #[test]
     fn a_stream_begins_with_its_place_and_no_event() {
-        let place = Cursor { life: 0x11fe, time: 16, tag: 0 };
+        let place = Cursor { life: 0x11fe, time: 16, tag: 0, latest: None };
+        let word = String::from_utf8_lossy(&cursor::word(&place)).into_owned();
         for (retry, place, expected) in [
-            (None, None, ""),
-            (Some(2500), None, "retry: 2500\n\n"),
-            (None, Some(&place), "id: p11fe-10-0\n\n"),
-            (Some(1), Some(&place), "retry: 1\nid: p11fe-10-0\n\n"),
+            (None, None, String::new()),
+            (Some(2500), None, "retry: 2500\n\n".to_owned()),
+            (None, Some(&place), format!("id: {word}\n\n")),
+            (Some(1), Some(&place), format!("retry: 1\nid: {word}\n\n")),
         ] {
             let mut out = Vec::new();
             open(retry, place, &mut out);

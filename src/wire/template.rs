@@ -198,9 +198,9 @@ impl Template {
             Piece::Keyword(Keyword::Time) => date::HTTP_DATE_LEN,
             Piece::Keyword(Keyword::EventId) => message.event_id.map_or(0, <[u8]>::len),
             Piece::Keyword(Keyword::EventType) => message.event_type.map_or(0, <[u8]>::len),
-            Piece::Keyword(Keyword::Cursor) => message.cursor().map_or(0, |c| cursor::len(&c)),
+            Piece::Keyword(Keyword::Cursor) => message.cursor().map_or(0, |_| cursor::LEN),
             Piece::Keyword(Keyword::JsonCursor) => {
-                message.cursor().map_or(NULL.len(), |c| cursor::len(&c) + 2)
+                message.cursor().map_or(NULL.len(), |_| cursor::LEN + 2)
             }
             Piece::Keyword(Keyword::JsonText) => escape::json_string_len(message.text),
             Piece::Keyword(Keyword::JsonChannel) => escape::json_string_len(message.channel),
@@ -361,6 +361,7 @@ fn digits(number: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Cursor, Latest};
 
     const FULL: &[u8] = b"[~id~|~channel~|~text~|~size~|~tag~|~time~|~event-id~|~event-type~]";
 
@@ -371,6 +372,7 @@ mod tests {
             time: 1_777_972_087,
             tag: 2,
             life: 0,
+            channel_number: 0,
             event_id: None,
             event_type: None,
             text,
@@ -397,8 +399,11 @@ mod tests {
 
     #[test]
     fn a_cursor_is_the_place_of_the_message_and_special_ones_have_none() {
-        let placed = Message { life: 0x11fe, ..message(b"") };
-        assert_eq!(rendered(b"<~Cursor~>", &placed), "<p11fe-69f9b377-2>");
+        let placed = Message { life: 0x11fe, channel_number: 5, ..message(b"") };
+        let latest = Some(Latest { channel: 5, id: 3 });
+        let place = Cursor { life: 0x11fe, time: 1_777_972_087, tag: 2, latest };
+        let word = String::from_utf8_lossy(&cursor::word(&place)).into_owned();
+        assert_eq!(rendered(b"<~Cursor~>", &placed), format!("<{word}>"));
         for message in [message(b""), Message::ping(b""), Message::timed_out()] {
             assert_eq!(rendered(b"<~cursor~>", &message), "<>");
             let envelope = Template::envelope(b"", b"");

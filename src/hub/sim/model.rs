@@ -57,7 +57,7 @@ pub(super) fn look(store: &Store) -> BTreeMap<Id, Real> {
                     let record = section.get(handle);
                     if record.has(STORED) {
                         let mut readout = Readout::default();
-                        let seen = readout.read_one(store, handle, &id);
+                        let seen = readout.read_one(store, handle, (&id, channel.number()));
                         stored.push(Lying {
                             id: record.id(),
                             time: seen.time,

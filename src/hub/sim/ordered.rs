@@ -74,12 +74,14 @@ fn a_cursor_is_a_place_of_this_zone_or_a_gap() {
         (u64::MAX, Seconds::MAX, 0, Some(Gap::Restarted), 0),
     ];
     for (life, time, tag, gap, count) in cases {
-        let cursor = Some(Cursor { life, time, tag });
+        let cursor = Some(Cursor { life, time, tag, latest: None });
         // Nothing else counts, also not the backtrack.
         let since = Since { time: Some(0), tag: Some(0), event_id: None, cursor };
         let mut subscribed = subscribe(&mut world, &ordered(a, since));
         assert_eq!(subscribed.gap(), gap, "{cursor:?}");
-        assert_eq!(subscribed.since(), gap.is_none().then_some((time, tag)), "{cursor:?}");
+        let begins_at = subscribed.beginning().at(None).place;
+        let expected = if gap.is_none() { (time, tag) } else { subscribed.place().place };
+        assert_eq!(begins_at, expected, "{cursor:?}");
         assert_eq!(old(&mut world, &mut subscribed).len(), count, "{cursor:?}");
         assert_eq!(live(&mut world), []);
         world.publish(0, &[b"a"], b"live", false).expect("room");
@@ -219,7 +221,7 @@ fn what_is_published_while_channels_are_attached_is_old_in_all_of_them_or_live_i
             let since = Since { time: Some(0), tag: Some(0), ..Since::default() };
             let mut subscribed = subscribe(&mut world, &ordered(channels, since));
             world.hub(0).store.between.clear();
-            let place = subscribed.place();
+            let place = subscribed.place().place;
             let (old, live) = (old(&mut world, &mut subscribed), live(&mut world));
             let what = format!("{at} {has_others} {store} {burst}");
             assert!(old.is_sorted() && old.iter().all(|(at, _)| *at <= place), "{what}");

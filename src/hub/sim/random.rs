@@ -587,7 +587,7 @@ impl Sim {
         };
         let (later, now) = (tag + 1 + self.rng.below(3) as u64, self.world.now);
         let answers = self.on(worker, None, |hub, _, _| {
-            (hub.resume_from(token, now), hub.has_older(token, (time, later)))
+            (hub.resume_from(token, now).place, hub.has_older(token, (time, later)))
         });
         let (from, has_older) = answers.expect("nobody dies of it");
         assert!(from < (time, tag), "{token:?} would not ask for an older message");

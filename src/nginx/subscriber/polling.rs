@@ -90,10 +90,11 @@ impl Asking<'_> {
                     // It has all messages up to there, whatever channel they are of.
                     let place = replayed.newest.unwrap_or(subscribed.place());
                     respond::tell(request, location, gap, worker.cursor(location, place))?;
+                    let (time, tag) = place.place;
                     match replayed.newest {
-                        Some((time, tag)) => announced.contribute(time, tag),
+                        Some(_) => announced.contribute(time, tag),
                         // The gap alone is told.
-                        None => announced = Announced::message(place.0, place.1),
+                        None => announced = Announced::message(time, tag),
                     }
                     let count = replayed.messages as usize;
                     let Some(rest) = replayed.rest else {
@@ -115,7 +116,8 @@ impl Asking<'_> {
                     let place = subscribed.place();
                     respond::tell(request, location, gap, worker.cursor(location, place))?;
                     if asked.since.cursor.is_some() {
-                        announced = Announced::message(place.0, place.1);
+                        let (time, tag) = place.place;
+                        announced = Announced::message(time, tag);
                     }
                     audience.answered(token, 0);
                     return respond::not_modified(request, location, has_callback, &announced)

@@ -110,25 +110,23 @@ pub(super) fn begin(
 ) {
     let audience = &worker.audience;
     let frames_chunks = portion.is_chunked();
-    let mut beginning = Beginning::of(location);
-    // A client that is told of a gap goes on behind it.
-    let is_told = !subscribed.missing().is_empty();
-    let since = subscribed.since().filter(|_| !is_told);
-    let since = since.and_then(|since| worker.cursor(location, since));
+    let mut opening = First::of(location);
+    let beginning = subscribed.beginning();
+    let life = worker.hub().life();
     let rest = audience.form_of(token).and_then(|form| {
         for Missing { channel, reason, count } in subscribed.missing() {
             portion.push_other(|out| form.gap(channel, *reason, *count, out));
         }
         let replayed = read_backlog(worker, &mut subscribed, &mut |message| {
             faults::point("backlog");
-            let place = || since.or(message.cursor().map(Cursor::before));
-            beginning.push(&mut portion, place);
+            opening
+                .push(&mut portion, || beginning.at(Some(message.reached_before())).cursor(life));
             portion.push(&form, message)
         });
         replayed.rest
     });
     // There is no old message.
-    beginning.push(&mut portion, || since.or(worker.cursor(location, subscribed.place())));
+    opening.push(&mut portion, || beginning.at(None).cursor(life));
     audience.open(token, Opening { way, frames_chunks, portion, rest });
     if worker::is_exiting() {
         worker.leave(token);
@@ -145,12 +143,12 @@ pub(super) fn begin(
 }
 
 /// What an event stream begins with, before its first message.
-struct Beginning {
+struct First {
     retry_msec: Option<usize>,
     has_place: bool,
 }
 
-impl Beginning {
+impl First {
     fn of(location: &Location) -> Self {
         let is_event_stream = location.layout.form().framing() == Framing::EventSource;
         Self {
@@ -160,7 +158,7 @@ impl Beginning {
     }
 
     /// Appends it, unless that was done.
-    fn push(&mut self, portion: &mut Portion, place: impl FnOnce() -> Option<Cursor>) {
+    fn push(&mut self, portion: &mut Portion, place: impl FnOnce() -> Cursor) {
         let retry_msec = self.retry_msec.take().map(|msec| {
             // Up to half of it more, so that a crowd does not come back at once.
             // SAFETY: takes nothing; nginx has seeded it for this process.
@@ -169,7 +167,7 @@ impl Beginning {
         });
         let has_place = core::mem::take(&mut self.has_place);
         if retry_msec.is_some() || has_place {
-            let place = if has_place { place() } else { None };
+            let place = has_place.then(place);
             portion.push_other(|out| sse::open(retry_msec, place.as_ref(), out));
         }
     }

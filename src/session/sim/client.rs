@@ -88,6 +88,8 @@ pub(super) type Name = (Vec<u8>, u64);
 pub(super) struct Published {
     pub(super) text: Vec<u8>,
     pub(super) is_stored: bool,
+    /// Time and tag.
+    pub(super) place: (Seconds, u64),
 }
 
 /// All that was published. The message of id n is the n-1-th of its channel.

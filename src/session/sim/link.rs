@@ -14,7 +14,7 @@ use core::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crate::model::Seconds;
+use crate::model::Reached;
 use crate::session::Layout;
 use crate::session::departure::{Cut, Entry};
 use crate::session::frames::Terms;
@@ -138,7 +138,7 @@ pub(in crate::session) struct Connection {
     /// The place that the header of a poll's answer has told.
     pub(in crate::session) announced: Cell<Option<Announced>>,
     /// The exact place that an answer tells.
-    pub(in crate::session) place: Cell<Option<(Seconds, u64)>>,
+    pub(in crate::session) place: Cell<Option<Reached>>,
 }
 
 impl core::ops::Deref for SimLink {

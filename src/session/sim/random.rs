@@ -8,13 +8,13 @@ use core::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::client::{Client, Item, Kind, Name, Subscription, frame};
+use super::client::{Client, Item, Kind, Log, Name, Subscription, frame};
 use super::history::History;
 use super::link::{End, Fault, fail_rendering, set_portion};
 use crate::hub::Tick;
 use crate::hub::sim::LIFE;
 use crate::hub::sim::rng::Rng;
-use crate::model::{Cursor, Now, Since};
+use crate::model::{Cursor, Latest, Now, Since};
 use crate::session::link::Way;
 use crate::wire::frame::Opcode;
 use crate::wire::resume::Announced;
@@ -254,7 +254,7 @@ impl Random {
         let number = self.below(self.returners.len());
         let kind = self.pick(&Kind::ALL);
         let worker = self.worker();
-        if !self.returners[number].take_items() {
+        if !self.returners[number].take_items(&self.history.ground.log.borrow()) {
             return;
         }
         let client = self.unsure(Client::with_cursors(kind, worker));
@@ -288,7 +288,10 @@ impl Random {
             if let Some(client) = client.filter(|client| !client.link.has_ended()) {
                 self.history.workers[client.worker].end_request(client, End::Vanished);
             }
-            assert!(self.returners[number].take_items(), "it has gone");
+            assert!(
+                self.returners[number].take_items(&self.history.ground.log.borrow()),
+                "it has gone"
+            );
             for _ in 0..1000 {
                 let place = self.returners[number].place;
                 let worker = self.punctual();
@@ -296,7 +299,10 @@ impl Random {
                 self.history.settle();
                 let returner = &mut self.returners[number];
                 let client = Rc::clone(returner.client.as_ref().expect("it is there"));
-                assert!(returner.take_items(), "a poll is answered at once");
+                assert!(
+                    returner.take_items(&self.history.ground.log.borrow()),
+                    "a poll is answered at once"
+                );
                 if place.is_some() && returner.place == place {
                     for Subscription { channel, after } in &*client.subscriptions.borrow() {
                         let had = returner.had.get(channel).copied().unwrap_or(Some(0));
@@ -432,7 +438,7 @@ impl Random {
 
 impl Returner {
     /// Looks at what it has got, if its request has ended. `false`: it has not.
-    fn take_items(&mut self) -> bool {
+    fn take_items(&mut self, log: &Log) -> bool {
         let Some(client) = &self.client else { return true };
         let end = client.link.end();
         if end.is_none() {
@@ -451,6 +457,7 @@ impl Returner {
         for item in client.items() {
             let (channel, id, place) = match item {
                 Item::Id(place) => {
+                    check_latest(&place, log);
                     self.place = Some(place);
                     continue;
                 }
@@ -458,6 +465,7 @@ impl Returner {
                 _ => continue,
             };
             let place = place.expect("a cursor");
+            check_latest(&place, log);
             let order = |place: Cursor| (place.time, place.tag);
             let is_later = last.is_none_or(|last| order(last) < order(place));
             assert!(is_later, "{place:?} behind {last:?}");
@@ -477,9 +485,11 @@ impl Returner {
             assert!(is_next, "{channel:?}: {id} behind {had:?}, and no gap was told");
             *had = Some(id);
         }
-        if let Some((time, tag)) = told {
-            let told = Cursor { life: LIFE, time, tag };
-            assert!(last.is_none_or(|last| (last.time, last.tag) <= (time, tag)), "{told:?}");
+        if let Some(told) = told {
+            let place = told.place;
+            let told = told.cursor(LIFE);
+            check_latest(&told, log);
+            assert!(last.is_none_or(|last| (last.time, last.tag) <= place), "{told:?}");
             self.place = Some(told);
             self.pass_told(&client);
         }
@@ -500,6 +510,16 @@ impl Returner {
             *had = had.map(|had| had.max(*after as i64));
         }
     }
+}
+
+/// The message of one channel that a cursor has is the newest one of it up to its place.
+fn check_latest(place: &Cursor, log: &Log) {
+    let Some(Latest { channel, id }) = place.latest else { return };
+    let order = (place.time, place.tag);
+    let published = log.iter().find(|((_, created), _)| *created == u64::from(channel));
+    let published = published.map_or(&[][..], |(_, published)| published);
+    let count = published.iter().filter(|message| message.place <= order).count();
+    assert_eq!(id, count as u64, "{place:?}");
 }
 
 impl Reader {

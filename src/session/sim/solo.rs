@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
 use super::link::{End, Injected, SimLink};
-use crate::model::{DELETED_ID, Group, Listener, Message, Seconds, Token};
+use crate::model::{DELETED_ID, Group, Listener, Message, Reached, Seconds, Token};
 use crate::session::audience::{Audience, Records, State};
 use crate::session::departure::{Departure, Entry, How, Reason};
 use crate::session::fanout::Fanout;
@@ -172,7 +172,7 @@ impl Solo {
         let token = self.audience.admit_poll(link.clone(), form, has_many_channels, poll);
         self.audience.accept(token, None);
         self.calls_back(&link, token);
-        self.audience.wait(token, (0, 0), None, NOW_MSEC);
+        self.audience.wait(token, (0, 0).into(), None, NOW_MSEC);
         (token, link)
     }
 
@@ -360,8 +360,8 @@ impl Host for Solo {
         self.oldest.get()
     }
 
-    fn resume_from(&self, _: Token) -> (Seconds, u64) {
-        self.resume_from.get()
+    fn resume_from(&self, _: Token) -> Reached {
+        self.resume_from.get().into()
     }
 
     fn publish(

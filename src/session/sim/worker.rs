@@ -11,9 +11,10 @@ use std::rc::Rc;
 use super::client::{Client, Given, Kind, Log, Published, SWITCHING, Subscription};
 use super::link::{End, Injected, SimLink};
 use super::solo::depart;
+use crate::hub::sim::LIFE;
 use crate::hub::sim::World;
 use crate::hub::{self, Hub, News, Post, Refusal, Rules, Stay, Subscribe, Subscribed};
-use crate::model::{Cursor, DELETED_ID, Message, Now, Seconds, Since, Token};
+use crate::model::{DELETED_ID, Message, Now, Reached, Seconds, Since, Token};
 use crate::session::audience::{Audience, Mode, State};
 use crate::session::departure::{Cut, Departure, Entry, Reason};
 use crate::session::fanout::Fanout;
@@ -134,7 +135,8 @@ impl Ground {
             let log = &mut *self.log.borrow_mut();
             let log = log.entry((id.to_vec(), info.created)).or_default();
             if is_sure || info.published > log.len() as u64 {
-                log.push(Published { text: text.to_vec(), is_stored });
+                let place = hub.last_place_of(id).expect("it exists");
+                log.push(Published { text: text.to_vec(), is_stored, place });
             }
             assert_eq!(log.len() as u64, info.published, "a message was not noted");
         }
@@ -543,28 +545,25 @@ impl Asked<'_> {
         let frames_chunks = portion.is_chunked();
         let form = audience.form_of(token).expect("it is there");
         let mut begins = client.has_cursors && matches!(client.kind, Kind::EventSource(_));
-        let cursor = |place| worker.operate(|hub, _, _| hub.cursor(place));
-        let is_told = !subscribed.missing().is_empty();
-        let since = subscribed.since().filter(|_| !is_told).map(cursor);
         for missing in subscribed.missing() {
             let hub::Missing { channel, reason, count } = missing;
             portion.push_other(|out| form.gap(channel, *reason, *count, out));
         }
-        let zone = cursor(subscribed.place());
-        let mut begin = |portion: &mut Portion, place: Cursor| {
+        let begin = subscribed.beginning();
+        let mut begin = |portion: &mut Portion, first: Option<&Message<'_>>| {
             if core::mem::take(&mut begins) {
+                let place = begin.at(first.map(Message::reached_before)).cursor(LIFE);
                 portion.push_other(|out| sse::open(None, Some(&place), out));
             }
         };
         let replayed = worker.operate(|hub, _, now| {
             hub.read_backlog(&mut subscribed, now, &mut |message| {
                 note_old(client, message);
-                let first = message.cursor().expect("a message").before();
-                begin(&mut portion, since.unwrap_or(first));
+                begin(&mut portion, Some(message));
                 portion.push(&form, message)
             })
         });
-        begin(&mut portion, since.unwrap_or(zone));
+        begin(&mut portion, None);
         let rest = self.rest(replayed.rest);
         audience.open(token, Opening { way: client.kind.way(), frames_chunks, portion, rest });
         if worker.is_exiting.get() {
@@ -632,9 +631,10 @@ impl Asked<'_> {
             match Step::after(looks, replayed.messages, replayed.held_back, waits, is_told) {
                 Step::Answer => {
                     let place = replayed.newest.unwrap_or(subscribed.place());
+                    let (time, tag) = place.place;
                     match replayed.newest {
-                        Some((time, tag)) => announced.contribute(time, tag),
-                        None => announced = Announced::message(place.0, place.1),
+                        Some(_) => announced.contribute(time, tag),
+                        None => announced = Announced::message(time, tag),
                     }
                     client.link.place.set(Some(place));
                     client.link.announced.set(Some(announced));
@@ -746,7 +746,7 @@ impl Host for Worker {
         self.operate(|hub, _, _| hub.oldest_unread(token))
     }
 
-    fn resume_from(&self, token: Token) -> (Seconds, u64) {
+    fn resume_from(&self, token: Token) -> Reached {
         self.operate(|hub, _, now| hub.resume_from(token, now))
     }
 

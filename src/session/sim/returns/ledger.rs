@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::super::client::Name;
 use crate::hub::Rules;
 use crate::hub::sim::Real;
-use crate::model::{Gap, Now, Seconds};
+use crate::model::{Gap, Latest, Now, Seconds};
 
 /// A worker's clock may be so much behind.
 pub(super) const LATE_SECS: Seconds = 1;
@@ -184,6 +184,15 @@ impl Ledger {
                 assert!(!gone.is_empty(), "message {id} of {real:?} is lost");
             }
         }
+    }
+
+    /// The number of a message of one channel that a cursor has is that of its newest one up to its place.
+    pub(super) fn check_latest(&self, place: Place, latest: Option<Latest>) {
+        let Some(Latest { channel, id }) = latest else { return };
+        let found = self.channels.iter().find(|((_, created), _)| *created == u64::from(channel));
+        let log = found.map_or(&[][..], |(_, channel)| &channel.log);
+        let count = log.iter().filter(|entry| entry.place <= place).count() as u64;
+        assert_eq!(id, count, "{latest:?} at {place:?}");
     }
 
     /// Where a subscriber is in a channel that names this time and tag, or this event id, or both.

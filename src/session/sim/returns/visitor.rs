@@ -7,7 +7,7 @@ use super::super::client::{Client, Item, Kind};
 use super::super::link::End;
 use super::ledger::{Key, Ledger, NEVER, Place};
 use crate::hub::sim::LIFE;
-use crate::model::{Cursor, Gap, Now, Since};
+use crate::model::{Cursor, Gap, Latest, Now, Since};
 use crate::wire::resume::Announced;
 
 /// How a visitor says where it is.
@@ -56,6 +56,8 @@ pub(super) struct Visitor {
     /// Where it was told that it is. All messages of its channels up to there it has had, or it was told of a
     /// gap.
     pub(super) place: Option<Place>,
+    /// What else its cursor says.
+    latest: Option<Latest>,
     /// Event id of the last message that it has had, and which one that was.
     pub(super) event: Option<(Vec<u8>, Key)>,
     /// For each channel: where the messages begin that it is to have.
@@ -89,6 +91,7 @@ impl Visitor {
             client: None,
             arrival: None,
             place: None,
+            latest: None,
             event: None,
             from: BTreeMap::new(),
             had: BTreeSet::new(),
@@ -114,7 +117,8 @@ impl Visitor {
 
     pub(super) fn since(&self, by: By, ledger: &Ledger) -> Since<'_> {
         let place = self.place.unwrap_or_default();
-        let cursor = |life, (time, tag)| Some(Cursor { life, time, tag });
+        let latest = self.latest;
+        let cursor = |life, (time, tag)| Some(Cursor { life, time, tag, latest });
         let (time, tag) = (Some(place.0), Some(place.1));
         let event_id = self.event.as_ref().map(|(event_id, _)| event_id.as_slice());
         match by {
@@ -307,7 +311,8 @@ impl Visitor {
         }
     }
 
-    fn is_told(&mut self, place: Place, ledger: &Ledger) {
+    fn is_told(&mut self, place: Place, latest: Option<Latest>, ledger: &Ledger) {
+        ledger.check_latest(place, latest);
         self.moves();
         let goes_back = self.arrival.as_ref().is_some_and(|arrival| !arrival.by.names_place());
         let behind = self.had.iter().filter(|key| ledger.entry(key).place > place);
@@ -315,7 +320,7 @@ impl Visitor {
         let is_right = goes_back || behind.is_subset(&self.again);
         assert!(is_right, "it is told {place:?}, and has had {behind:?}");
         self.again.extend(behind);
-        self.place = Some(place);
+        (self.place, self.latest) = (Some(place), latest);
         self.check(place, ledger);
     }
 
@@ -374,7 +379,7 @@ impl Visitor {
                     // With a message, or alone.
                     let with = |next: &Item| matches!(next, Item::Message { place, .. } if *place == Some(cursor));
                     if !items.peek().is_some_and(with) {
-                        self.is_told((cursor.time, cursor.tag), ledger);
+                        self.is_told((cursor.time, cursor.tag), cursor.latest, ledger);
                     }
                     continue;
                 }
@@ -396,7 +401,8 @@ impl Visitor {
             let key = (name, id as u64);
             let entry = ledger.entry(&key);
             let (time, tag) = entry.place;
-            let due = client.has_cursors.then_some(Cursor { life: LIFE, time, tag });
+            let latest = cursor.and_then(|cursor| cursor.latest);
+            let due = client.has_cursors.then_some(Cursor { life: LIFE, time, tag, latest });
             assert_eq!(cursor, due, "its place");
             self.moves();
             self.event = entry.event_id.clone().map(|event_id| (event_id, key.clone()));
@@ -406,16 +412,16 @@ impl Visitor {
             if !client.kind.is_poll() {
                 self.place = None;
                 if is_exact {
-                    self.is_told(entry.place, ledger);
+                    self.is_told(entry.place, latest, ledger);
                 }
             }
         }
         if let Some(announced) = told {
             let Announced { time, tag } = announced;
             match client.link.place.get().filter(|_| client.has_cursors) {
-                Some(place) => self.is_told(place, ledger),
+                Some(reached) => self.is_told(reached.place, reached.latest, ledger),
                 None if time > 0 => {
-                    self.is_told((time, tag.unwrap_or(u64::MAX)), ledger);
+                    self.is_told((time, tag.unwrap_or(u64::MAX)), None, ledger);
                 }
                 None => {}
             }
