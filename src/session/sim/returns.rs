@@ -15,8 +15,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
 use super::client::{Client, Item, Kind};
-use super::history::History;
+use super::history::{Event, History};
 use super::link::{End, set_portion};
+use super::worker::POLL_MSEC;
 use crate::hub::sim::Death;
 use crate::hub::sim::rng::Rng;
 use crate::hub::{Hub, Rules, Tick};
@@ -126,7 +127,7 @@ impl Returns<'_> {
             self.strangers = strangers.filter(is_shared).collect();
         }
         self.change_rules();
-        for _ in 0..1 + self.rng.below(3) {
+        for _ in 0..1 + self.rng.below(5) {
             let channels = self.some_channels();
             self.visitors.push(Visitor::new(channels));
         }
@@ -152,6 +153,7 @@ impl Returns<'_> {
             92..95 => self.meet_stranger(),
             95 => self.reload(),
             96 => self.kill(),
+            97 => self.time_out(),
             _ => self.change_rules(),
         }
         self.take_in(None);
@@ -383,6 +385,14 @@ impl Returns<'_> {
         now.wall = now.steady + AHEAD_SECS + *self.rng.pick(&[-3600, -5, -1, 0, 0, 1, 5, 3600]);
         tell!("the clock is set: {now:?}");
         *self.counts.entry("clocks set".to_owned()).or_default() += 1;
+    }
+
+    /// The time of all polls of a worker is over, whatever else it has to do.
+    fn time_out(&mut self) {
+        let worker = self.worker();
+        self.history.advance(POLL_MSEC);
+        tell!("{POLL_MSEC} ms later, worker {worker} does what is due");
+        self.on(worker, |history| history.run(&Event::Due(worker)));
     }
 
     fn tick(&mut self) {

@@ -29,6 +29,9 @@ use crate::wire::jsonp::Callback;
 use crate::wire::resume::Announced;
 use crate::wire::sse;
 
+/// A long poll waits for so long.
+pub(super) const POLL_MSEC: usize = 5000;
+
 /// The zone, its workers' hubs, and what is known about all of it.
 pub(super) struct Ground {
     pub(super) world: RefCell<World>,
@@ -667,7 +670,7 @@ impl Asked<'_> {
                 Step::Wait => {
                     let asked_at = subscribed.place();
                     audience.tell(token, told);
-                    audience.wait(token, asked_at, Some(5000), worker.ground.now_msec.get());
+                    audience.wait(token, asked_at, Some(POLL_MSEC), worker.ground.now_msec.get());
                     if worker.is_exiting.get() {
                         if let Some(departure) = audience.answer_now(worker, token) {
                             depart(departure);
