@@ -60,7 +60,7 @@ sub place { return $t->get("/poll?id=$_[0]")->header($HEADER) }
 $t->publish('/pub?id=a', 'm1');
 my @from = ('Last-Event-Id' => place('a'));
 $t->publish('/pub?id=a', "m$_") for 2 .. 5;
-my $told = told('a', 'evicted', undef);
+my $told = told('a', 'evicted', 1);
 my $old = join '', map { "[$_ a  m$_]" } 3 .. 5;
 
 for my $mode (qw(sub zip)) {
@@ -83,7 +83,7 @@ for my $mode (qw(poll lp short)) {
 # An event stream: a type of its own and no id, ahead of the first id.
 my $sse = $t->subscribe('/sse?id=a', @from);
 my ($event, $id, $rest) = $sse->read_until(qr/m5.*\n\n/) =~ /\A: \n(.*?\n\n)retry: \d+\nid: (.*?)\n\n(.*)\z/s;
-is($event, 'event: gap' . "\n" . 'data: ' . gap('a', 'evicted', undef) . "\n\n", 'eventsource: the gap');
+is($event, 'event: gap' . "\n" . 'data: ' . gap('a', 'evicted', 1) . "\n\n", 'eventsource: the gap');
 like($rest, qr/\Aid: .*\ndata: \[3 a  m3\]\n\n/, 'the messages follow');
 my $again = $t->get('/poll?id=a', 'Last-Event-Id' => $id);
 is($again->body . ($again->header($GAP) // ''), $old, 'the first id is behind the gap');
@@ -99,7 +99,7 @@ $none->close;
 
 # As JSON.
 my $object = '{"id":-4,"channel":"a","cursor":null,"time":0,"tag":0,"event_id":null,"event_type":"gap","text":"'
-    . gap('a', 'evicted', undef) =~ s/"/\\"/gr . '"}';
+    . gap('a', 'evicted', 1) =~ s/"/\\"/gr . '"}';
 my $s = $t->subscribe('/json/sub?id=a', @from);
 like($s->read_until(qr/"m5"\}\n/), qr/\A\Q$object\E\n\{"id":3,/, 'streaming: an object on a line of its own');
 $s->close;
@@ -115,10 +115,10 @@ like($t->get('/json/poll?id=a', @from)->body, qr/\A\Q$object\E\n\{"id":3,/, 'pol
 $t->publish('/pub?id=b', 'b1');
 $t->publish('/pass?id=c', 'c1');
 my @all = ('Last-Event-Id' => $from[1]);
-my $several = told('a', 'evicted', undef) . told('c', 'unstored', undef);
+my $several = told('a', 'evicted', 1) . told('c', 'unstored', 1);
 is($t->get('/poll?id=a/b/c', @all)->body, "$several${old}[1 b  b1]", 'one for each channel that lacks something');
 $s = $t->subscribe('/sub?id=b/c/a', @all);
-is($s->read_until(qr/b1\]/), '<head>' . told('c', 'unstored', undef) . told('a', 'evicted', undef) . "${old}[1 b  b1]", 'in the order of the path');
+is($s->read_until(qr/b1\]/), '<head>' . told('c', 'unstored', 1) . told('a', 'evicted', 1) . "${old}[1 b  b1]", 'in the order of the path');
 is($s->header($GAP), 'unstored', 'the header has the first one');
 $s->close;
 
@@ -126,7 +126,7 @@ $s->close;
 my @c = ('Last-Event-Id' => $from[1]);
 for my $mode (qw(poll lp)) {
     my $answer = $t->get("/$mode?id=c", @c);
-    is($answer->status . ' ' . $answer->body, '200 ' . told('c', 'unstored', undef), "$mode: the gap alone");
+    is($answer->status . ' ' . $answer->body, '200 ' . told('c', 'unstored', 1), "$mode: the gap alone");
     my $next = $t->get('/poll?id=c', 'Last-Event-Id' => $answer->header($HEADER));
     is($next->status . ($next->header($GAP) // ''), '304', "$mode: its place is behind the gap");
     $next = $t->get('/poll?id=c', 'If-Modified-Since' => $answer->header('Last-Modified'), 'If-None-Match' => $answer->header('Etag'));

@@ -9,13 +9,22 @@
 //!   event id ──search──► its message is there: that place ─┴─► older than what is lost? a gap
 //!                  └───► it is not, and no time is given: not found in this channel
 //! ```
+//!
+//! How many are missing is told by ids: those from the subscriber's place to the newest one, without those
+//! that it gets. The id at its place is in its cursor, or is that of a message which is still there.
+
+use core::cell::Cell;
 
 use crate::hub::Hub;
 use crate::hub::backlog::{Backlog, Begun};
-use crate::model::{Cursor, Gap, Now, Seconds, Since};
+use crate::model::{Cursor, Gap, Latest, Now, Seconds, Since};
 use crate::store::channel::Channel;
 use crate::store::undo::Section;
 use crate::wire::resume::Selection;
+
+/// At most so many messages are looked at to find the id at a place. They lie between it and the first stored
+/// message behind it, and are kept because some worker has not read them yet.
+const STEPS_BACK_MAX: usize = 256;
 
 /// What a subscriber does not get of one channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,12 +42,16 @@ pub struct Missing {
 pub(super) struct Lacks {
     lost: Option<((Seconds, u64), Gap)>,
     may_have_expired: bool,
+    /// The newest message that the subscriber does not get as a live one.
+    newest: Latest,
 }
 
 impl Lacks {
-    pub(super) fn of(section: &Section<'_>, channel: &Channel, now: Now) -> Self {
+    /// `newest`: id of the newest message that the subscriber does not get as a live one.
+    pub(super) fn of(section: &Section<'_>, channel: &Channel, newest: u64, now: Now) -> Self {
         let lost = section.store.lost(channel);
-        Self { lost, may_have_expired: section.may_have_expired(now.steady) }
+        let newest = Latest { id: newest, ..channel.latest() };
+        Self { lost, may_have_expired: section.may_have_expired(now.steady), newest }
     }
 }
 
@@ -65,12 +78,16 @@ impl Findings {
         Self { cursor, has_all, ..Self::default() }
     }
 
-    /// A channel does not have all that its subscriber is to get.
-    pub(super) fn add(&mut self, channel: &[u8], reason: Gap) {
+    /// A channel does not have all that its subscriber is to get. `count`: how many it lacks, if that is known.
+    /// If it lacks some for two reasons, nobody knows.
+    pub(super) fn add(&mut self, channel: &[u8], reason: Gap, count: Option<u64>) {
         self.gap = self.gap.or(Some(reason));
-        let is_told = self.missing.last().is_some_and(|last| *last.channel == *channel);
-        if self.has_all && !is_told {
-            self.missing.push(Missing { channel: channel.into(), reason, count: None });
+        match self.missing.last_mut().filter(|last| *last.channel == *channel) {
+            Some(last) => last.count = None,
+            None if self.has_all => {
+                self.missing.push(Missing { channel: channel.into(), reason, count });
+            }
+            None => {}
         }
     }
 
@@ -149,11 +166,13 @@ impl Hub {
         let selection = Selection::new(None, since);
         let mut backlog = backlog;
         let mut from = since.time.map(|time| (time, since.tag.unwrap_or(u64::MAX)));
+        let latest = since.cursor.and_then(|cursor| cursor.latest);
+        let mut had = latest.filter(|had| had.channel == lacks.newest.channel).map(|had| had.id);
         if selection.needs_event_ids()
             && let Some(backlog) = &mut backlog
-            && let Begun::After(place) = self.begin(backlog, &selection, now)
+            && let Begun::After(place, id) = self.begin(backlog, &selection, now)
         {
-            from = Some(place);
+            (from, had) = (Some(place), Some(id));
         }
         let Some(from) = from else {
             findings.is_event_missing = true;
@@ -163,16 +182,87 @@ impl Hub {
         if findings.gap.is_some() && !findings.has_all {
             return;
         }
-        let lost = lacks.lost.filter(|(place, _)| *place > from);
-        if let Some((_, reason)) = lost {
-            findings.add(channel, reason);
-        } else if lacks.may_have_expired
-            && let Some(backlog) = backlog
-            && !matches!(self.begin(backlog, &selection, now), Begun::Nowhere)
-            && self.has_expired(backlog, from, now)
-        {
-            findings.add(channel, Gap::Expired);
+        let lost = lacks.lost.filter(|(place, _)| *place > from).map(|(_, reason)| reason);
+        let reason = lost.or_else(|| {
+            let backlog = backlog.as_deref_mut().filter(|_| lacks.may_have_expired);
+            let backlog = self.begun(backlog, &selection, now)?;
+            self.has_expired(backlog, from, now).then_some(Gap::Expired)
+        });
+        let Some(reason) = reason else { return };
+        let mut count = None;
+        if findings.has_all {
+            let backlog = self.begun(backlog, &selection, now);
+            // A channel that was made again knows nothing about the former one.
+            let is_known = had.is_some() || reason != Gap::Unknown;
+            let had = had.or_else(|| {
+                let found = is_known.then(|| self.id_at(channel, from, lacks.newest, backlog));
+                found.flatten()
+            });
+            let given = backlog.map_or(0, |backlog| self.count_given(backlog, from, now));
+            let missing = had.and_then(|had| lacks.newest.id.checked_sub(had)?.checked_sub(given));
+            // None at all: then the client has not told the truth.
+            count = missing.filter(|missing| *missing > 0);
         }
+        findings.add(channel, reason, count);
+    }
+
+    /// The backlog with its reader where it begins. `None`: it is empty.
+    fn begun<'a>(
+        &self,
+        backlog: Option<&'a mut Backlog>,
+        selection: &Selection<'_>,
+        now: Now,
+    ) -> Option<&'a Backlog> {
+        let backlog = backlog?;
+        let begun = self.begin(backlog, selection, now);
+        (!matches!(begun, Begun::Nowhere)).then_some(&*backlog)
+    }
+
+    /// The id of a channel's newest message up to this place, if it can be told from the messages around it.
+    /// `newest`: the channel, and the id of the newest message that belongs to its backlog.
+    fn id_at(
+        &self,
+        channel: &[u8],
+        from: (Seconds, u64),
+        newest: Latest,
+        backlog: Option<&Backlog>,
+    ) -> Option<u64> {
+        let hash = self.store.hash(channel);
+        let section = self.store.section(self.store.shard_of(hash));
+        let channel = section.get(section.find(hash, channel)?);
+        let first =
+            backlog.and_then(|backlog| section.get(backlog.reader.interest).next_link().get());
+        let first = first.filter(|first| section.store.place(section.get(*first)) >= from);
+        let mut at = first.or(channel.last.get()).filter(|_| channel.number() == newest.channel);
+        // The first one that is known to be behind the place. The newest lost one is, if no other is there.
+        let mut next = newest.id;
+        for _ in 0..STEPS_BACK_MAX {
+            let Some(record) = at.map(|at| section.get(at)) else {
+                // The first one of the channel, if it was not made again.
+                let former = section.store.former_place(hash).is_some_and(|former| former > from);
+                return (next == 1 && !former).then_some(0);
+            };
+            let (id, place) = (record.id(), section.store.place(record));
+            if place <= from {
+                // Of those in between nobody knows on which side they were.
+                return (place == from || id.saturating_add(1) == next).then_some(id);
+            }
+            next = id;
+            at = record.prev.get();
+        }
+        None
+    }
+
+    /// How many messages behind this place the subscriber gets.
+    fn count_given(&self, backlog: &Backlog, from: (Seconds, u64), now: Now) -> u64 {
+        let count = Cell::new(0);
+        self.first_from_start(backlog, |_, record| {
+            let is_given =
+                self.store.place(record) > from && self.store.steady(&record.expires) > now.steady;
+            count.set(count.get() + u64::from(is_given));
+            None::<()>
+        });
+        count.get()
     }
 
     /// Is there a message behind this place that has expired? The reader is where the backlog begins.
@@ -187,9 +277,9 @@ impl Hub {
 
 #[cfg(all(test, not(miri)))]
 mod tests {
-    use crate::hub::sim::World;
+    use crate::hub::sim::{LIFE, World};
     use crate::hub::{Post, Stay, Subscribe};
-    use crate::model::{Gap, Now, Seconds, Since, Token};
+    use crate::model::{Cursor, Gap, Latest, Now, Seconds, Since, Token};
 
     fn publish(world: &mut World, id: &[u8], store: bool) {
         let event_id = world.now.wall.to_string();
@@ -207,27 +297,50 @@ mod tests {
 
     /// The gap that a poll with this place is told, and how many messages it gets.
     fn ask(world: &mut World, id: &[u8], since: Since<'_>) -> (Option<Gap>, u64) {
+        let (gap, _, messages) = ask_for(world, id, since, false);
+        (gap, messages)
+    }
+
+    /// The gap, how many messages are missing, and how many it gets.
+    fn count(world: &mut World, id: &[u8], since: Since<'_>) -> (Option<Gap>, Option<u64>, u64) {
+        ask_for(world, id, since, true)
+    }
+
+    fn ask_for(
+        world: &mut World,
+        id: &[u8],
+        since: Since<'_>,
+        ordered: bool,
+    ) -> (Option<Gap>, Option<u64>, u64) {
         let (rules, now) = (world.rules.clone(), world.now);
-        let request = Subscribe {
-            requested: &[(id, None)],
+        let asked = [(id, None)];
+        let request = Subscribe { bounded: true, ordered, ..request(&asked, since) };
+        let hub = world.hub(0);
+        hub.store.longest_section.set(0);
+        let mut subscribed = hub.subscribe(&request, &rules, now).expect("room");
+        let gap = subscribed.gap();
+        let told = subscribed.missing().first().map(|missing| missing.reason);
+        assert_eq!(told, gap.filter(|_| ordered));
+        let missing = subscribed.missing().first().and_then(|missing| missing.count);
+        let replayed = hub.read_backlog(&mut subscribed, now, &mut |_| true);
+        let longest = hub.store.longest_section.get();
+        assert!(longest < 1600, "a section looks at {longest} records");
+        (gap, missing, replayed.messages)
+    }
+
+    fn request<'a>(requested: &'a [(&'a [u8], Option<u64>)], since: Since<'a>) -> Subscribe<'a> {
+        Subscribe {
+            requested,
             since,
             authorized_only: false,
             wildcard_max: None,
             events_channel_allowed: true,
             stay: Stay::No,
-            bounded: true,
-            ordered: false,
+            bounded: false,
+            ordered: true,
             form: 0,
             token: Token::new(7, 7),
-        };
-        let hub = world.hub(0);
-        hub.store.longest_section.set(0);
-        let mut subscribed = hub.subscribe(&request, &rules, now).expect("room");
-        let gap = subscribed.gap();
-        let replayed = hub.read_backlog(&mut subscribed, now, &mut |_| true);
-        let longest = hub.store.longest_section.get();
-        assert!(longest < 1600, "a section looks at {longest} records");
-        (gap, replayed.messages)
+        }
     }
 
     fn since(time: Seconds) -> Since<'static> {
@@ -269,6 +382,167 @@ mod tests {
             assert_eq!(ask(&mut world, b"a", since(1000)), (Some(Gap::Expired), 1));
             assert_eq!(ask(&mut world, b"a", event), (Some(Gap::Unknown), 0));
             world.check("at rest");
+        }
+    }
+
+    fn at(place: (Seconds, u64)) -> Since<'static> {
+        Since { time: Some(place.0), tag: Some(place.1), ..Since::default() }
+    }
+
+    fn cursor(world: &mut World, place: (Seconds, u64), id: u64) -> Since<'static> {
+        let channel = world.hub(0).info(b"a").expect("it exists").created as u32;
+        let latest = Some(Latest { channel, id });
+        let cursor = Some(Cursor { life: LIFE, time: place.0, tag: place.1, latest });
+        Since { cursor, ..Since::default() }
+    }
+
+    #[test]
+    fn how_many_expired_is_counted_however_many_there_are() {
+        const EXPIRED: Option<Gap> = Some(Gap::Expired);
+        let mut world = world(2000);
+        let place = |id: u64| (1000 + id.cast_signed(), 1);
+        // All but the last hundred.
+        world.now = Now::both(1000 + 1900 + 10_000);
+        for had in [1, 2, 1000, 1898, 1899] {
+            let told = (EXPIRED, Some(1900 - had), 100);
+            let since = cursor(&mut world, place(had), had);
+            assert_eq!(count(&mut world, b"a", since), told);
+            // They are there still.
+            assert_eq!(count(&mut world, b"a", at(place(had))), told);
+            assert_eq!(count(&mut world, b"a", self::since(place(had).0)), told);
+            let event_id = place(had).0.to_string();
+            let since = Since { event_id: Some(event_id.as_bytes()), ..Since::default() };
+            assert_eq!(count(&mut world, b"a", since), told);
+        }
+        let since = cursor(&mut world, place(1900), 1900);
+        assert_eq!(count(&mut world, b"a", since), (None, None, 100));
+        while world.hub(0).info(b"a").expect("it exists").stored > 100 {
+            world.tick(0);
+        }
+        for had in [1, 1000, 1899] {
+            let since = cursor(&mut world, place(had), had);
+            assert_eq!(count(&mut world, b"a", since), (EXPIRED, Some(1900 - had), 100));
+            assert_eq!(count(&mut world, b"a", at(place(had))), (EXPIRED, None, 100));
+        }
+        world.check("at rest");
+    }
+
+    #[test]
+    fn an_id_is_known_where_a_message_is_beside_the_place() {
+        const UNSTORED: Option<Gap> = Some(Gap::Unstored);
+        let mut world = World::new(1 << 20, 1);
+        world.rules.message_ttl_secs = 10_000;
+        let mut places = vec![(0, 0)];
+        for store in [true, false, false, false, true, true] {
+            world.now += 10;
+            publish(&mut world, b"a", store);
+            places.push(world.hub(0).last_place_of(b"a").expect("it exists"));
+        }
+        let told = |missing, given| (UNSTORED, missing, given);
+        assert_eq!(count(&mut world, b"a", at(places[1])), told(Some(3), 2));
+        assert_eq!(count(&mut world, b"a", at((places[2].0, 99))), told(None, 2));
+        assert_eq!(count(&mut world, b"a", at(places[3])), told(None, 2));
+        for (had, missing, given) in [(0, 3, 3), (1, 3, 2), (2, 2, 2), (3, 1, 2)] {
+            let since = cursor(&mut world, places[had], had as u64);
+            assert_eq!(count(&mut world, b"a", since), told(Some(missing), given));
+        }
+        // A number that cannot be is none.
+        for id in [4, 5, 99, 1 << 47] {
+            let since = cursor(&mut world, places[3], id);
+            assert_eq!(count(&mut world, b"a", since), told(None, 2), "{id}");
+        }
+        // Nothing is stored behind the place.
+        world.now += 10;
+        publish(&mut world, b"a", false);
+        assert_eq!(count(&mut world, b"a", at(places[6])), told(Some(1), 0));
+        assert_eq!(count(&mut world, b"a", at((places[6].0 + 1, 0))), told(Some(1), 0));
+        publish(&mut world, b"a", false);
+        assert_eq!(count(&mut world, b"a", at(places[6])), told(Some(2), 0));
+        assert_eq!(count(&mut world, b"a", at((places[6].0 + 1, 0))), told(None, 0));
+        world.check("at rest");
+    }
+
+    #[test]
+    fn a_channel_that_was_made_again_counts_from_its_own_messages_only() {
+        let mut world = world(3);
+        let first = cursor(&mut world, (1001, 1), 1);
+        world.delete(0, b"a", b"bye");
+        for _ in 0..3 {
+            world.now += 20_000;
+            world.tick(0);
+        }
+        assert_eq!(count(&mut world, b"a", first), (Some(Gap::Unknown), None, 0));
+        for store in [true, false, true] {
+            world.now += 1;
+            publish(&mut world, b"a", store);
+        }
+        // The newest one that is lost is one of the new channel. Others may be lost of the former one.
+        assert_eq!(count(&mut world, b"a", first), (Some(Gap::Unstored), None, 2));
+        let place = (world.now.wall - 2, 1);
+        assert_eq!(count(&mut world, b"a", at(place)), (Some(Gap::Unstored), Some(1), 1));
+        world.check("at rest");
+    }
+
+    #[test]
+    fn all_messages_of_a_channel_that_is_new_are_counted() {
+        let mut world = world(1);
+        let before = at((world.now.wall, 1));
+        for (count, store) in [(1, false), (2, false), (2, true), (2, true)] {
+            world.now += 1;
+            publish(&mut world, b"new", store);
+            let known = (count == 1).then_some(1);
+            let (gap, missing, _) = self::count(&mut world, b"new", before);
+            assert_eq!((gap, missing), (Some(Gap::Unstored), known), "{count}");
+        }
+        for store in [true, false] {
+            world.now += 1;
+            publish(&mut world, b"other", store);
+        }
+        assert_eq!(count(&mut world, b"other", before), (Some(Gap::Unstored), Some(1), 1));
+        // What removed channels have lost is known for several of them together.
+        world.delete(0, b"other", b"bye");
+        for _ in 0..3 {
+            world.now += 20;
+            world.tick(0);
+        }
+        for store in [true, false] {
+            world.now += 1;
+            publish(&mut world, b"other", store);
+        }
+        assert_eq!(count(&mut world, b"other", before), (Some(Gap::Unstored), None, 1));
+    }
+
+    /// The place of the stream is behind the messages that its client gets.
+    #[test]
+    fn a_stream_begins_before_its_first_message() {
+        let mut world = world(3);
+        let a: &[(&[u8], Option<u64>)] = &[(b"a", None)];
+        let newest = world.now.wall;
+        let cases = [
+            (at((newest - 2, 1)), (newest - 2, 1), 1),
+            (at((newest, 1)), (newest, 1), 3),
+            (since(newest + 9), (newest, 1), 3),
+            // The event id comes first, and its message is an older one.
+            (Since { event_id: Some(b"1001"), ..at((newest - 1, 1)) }, (newest - 1, 0), 1),
+            (Since { event_id: Some(b"1002"), ..Since::default() }, (newest, 0), 2),
+        ];
+        for (since, place, id) in cases {
+            let (rules, now) = (world.rules.clone(), world.now);
+            let request = request(a, since);
+            let hub = world.hub(0);
+            let mut subscribed = hub.subscribe(&request, &rules, now).expect("room");
+            let beginning = subscribed.beginning();
+            let mut first = None;
+            hub.read_backlog(&mut subscribed, now, &mut |message| {
+                first = first.or(Some(message.reached_before()));
+                true
+            });
+            let reached = beginning.at(first);
+            assert_eq!(
+                (reached.place, reached.latest.map(|l| l.id)),
+                (place, Some(id)),
+                "{since:?}"
+            );
         }
     }
 

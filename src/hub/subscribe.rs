@@ -427,7 +427,7 @@ impl Hub {
                         self.judge(id, lacks, request.since, backlogs.get_mut(had), now, findings);
                     }
                     if let Some(reason) = missed {
-                        subscribed.findings.add(id, reason);
+                        subscribed.findings.add(id, reason, None);
                     }
                     return Ok(true);
                 }
@@ -531,7 +531,7 @@ impl Hub {
             attached.backlog = Backlog::open(&section, handle, shard, id, &selection, stored)?;
         }
         if selection.resumes() {
-            attached.lacks = Some(Lacks::of(&section, channel, now));
+            attached.lacks = Some(Lacks::of(&section, channel, newest, now));
         }
         let is_placed = request.bounded || request.ordered;
         let stamp = (is_placed && subscribed.place.is_none()).then(|| {

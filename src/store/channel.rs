@@ -151,13 +151,17 @@ impl Store {
 
     /// Time and tag of the newest message that a channel no longer has, and why. `None`: it has all.
     pub(crate) fn lost(&self, channel: &Channel) -> Option<((Seconds, u64), Gap)> {
-        let lost = channel.lost.get();
-        if lost == 0 {
-            return None;
-        }
         let reason = (channel.flags.get() >> REASON_SHIFT) as usize % REASONS.len();
-        let time = self.seconds_of((lost >> 32) as u32);
-        Some(((time, lost & TAG_MAX), REASONS[reason]))
+        Some((self.unpacked(channel.lost.get())?, REASONS[reason]))
+    }
+
+    /// Time and tag of the newest message that removed channels had whose ids have such a hash.
+    pub(crate) fn former_place(&self, hash: u64) -> Option<(Seconds, u64)> {
+        self.unpacked(self.former(hash).lost.get())
+    }
+
+    fn unpacked(&self, word: u64) -> Option<(Seconds, u64)> {
+        (word != 0).then(|| (self.seconds_of((word >> 32) as u32), word & TAG_MAX))
     }
 
     /// A place in one word. Places compare as their words do.

@@ -48,8 +48,8 @@ pub(in crate::hub) enum Begun {
     Nowhere,
     /// The reader is there.
     Here,
-    /// The same, and the message there, of this time and tag, has the event id.
-    After((Seconds, u64)),
+    /// The same, and the message there, of this time and tag and with this id, has the event id.
+    After((Seconds, u64), u64),
 }
 
 /// Where a reader is opened.
@@ -105,7 +105,7 @@ impl Hub {
         let begun = self.find_start(backlog, selection, now);
         backlog.start = match begun {
             Begun::Nowhere => Start::Nowhere,
-            Begun::Here | Begun::After(_) => Start::Found,
+            Begun::Here | Begun::After(..) => Start::Found,
         };
         begun
     }
@@ -184,7 +184,8 @@ impl Hub {
             let is_named = self.store.event_id_is(handle, event_id);
             let (time, tag) = self.store.place(record);
             selection.starts_at(time, tag, is_named).then(|| {
-                let begun = if is_named { Begun::After((time, tag)) } else { Begun::Here };
+                let begun =
+                    if is_named { Begun::After((time, tag), record.id()) } else { Begun::Here };
                 (handle, record.id(), begun)
             })
         })

@@ -316,6 +316,33 @@ pub(super) enum Verdict {
     Open,
 }
 
+/// How many messages a subscriber lacks.
+#[derive(Debug)]
+pub(super) enum Count {
+    /// So many.
+    Is(u64),
+    /// Nobody can know: some were those of a former channel.
+    Unknown,
+    /// The model does not know.
+    Open,
+}
+
+/// How many messages of a channel a subscriber with such a [`Verdict::Gap`] lacks.
+pub(super) fn missing(channel: &Channel, stored: &[Lying], since: &Since<'_>, now: Now) -> Count {
+    let from = since.time.map(|time| (time, since.tag.unwrap_or(u64::MAX)));
+    let Some(from) = from.filter(|_| since.event_id.is_none()) else { return Count::Open };
+    if channel.log.iter().any(|published| published.time == 0) {
+        return Count::Open;
+    }
+    if channel.inherited > from {
+        return Count::Unknown;
+    }
+    let lives = |id| stored.iter().any(|message| message.id == id && message.expires > now.steady);
+    let log = channel.log.iter().zip(1..);
+    let lost = log.filter(|(published, id)| (published.time, published.tag) > from && !lives(*id));
+    Count::Is(lost.count() as u64)
+}
+
 /// What a subscriber that resumes is to be told. `stored` is what the channel stored then.
 pub(super) fn judged(channel: &Channel, stored: &[Lying], since: &Since<'_>, now: Now) -> Verdict {
     let mut from = since.time.map(|time| (time, since.tag.unwrap_or(u64::MAX)));

@@ -8,11 +8,14 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{Effects, Id, Lying, Model, Posted, Real, Verdict, judged, look, selected};
+use super::model::{
+    Count, Effects, Id, Lying, Model, Posted, Real, Verdict, judged, look, missing, selected,
+};
 use super::rng::Rng;
 use super::{Death, SEATS, World};
-use crate::hub::{Hub, News, Post, Refusal, Rules, Stay, Subscribe, Tick};
-use crate::model::{Gap, Now, Seconds, Since, Token};
+use crate::hub::sim::LIFE;
+use crate::hub::{Hub, Missing, News, Post, Refusal, Rules, Stay, Subscribe, Tick};
+use crate::model::{Cursor, Gap, Latest, Now, Seconds, Since, Token};
 
 mod backlog;
 
@@ -410,13 +413,22 @@ impl Sim {
             event_id: self.rng.chance(30).then_some(event_id.as_slice()),
             cursor: None,
         };
+        // The same as a cursor says it; then nothing else counts.
+        let cursor = self.rng.chance(30).then(|| self.some_cursor()).flatten();
+        let (since, backtrack) = match cursor {
+            Some(Cursor { time, tag, .. }) => {
+                (Since { time: Some(time), tag: Some(tag), ..Since::default() }, None)
+            }
+            None => (since, backtrack),
+        };
         self.label += 1;
         let token = self.free_token(worker);
         let requested: Vec<(&[u8], Option<u64>)> =
             ids.iter().map(|id| (id.as_slice(), backtrack)).collect();
+        let named = cursor.map_or(since, |_| Since { cursor, ..Since::default() });
         let request = Subscribe {
             requested: &requested,
-            since,
+            since: named,
             authorized_only: false,
             wildcard_max: None,
             events_channel_allowed: true,
@@ -451,6 +463,9 @@ impl Sim {
                     backtrack.is_none() && (since.time.is_some() || since.event_id.is_some());
                 if resumes {
                     self.check_gap(&ids, &before, &since, subscribed.gap());
+                    if request.ordered {
+                        self.check_missing(&ids, &before, &since, cursor, subscribed.missing());
+                    }
                 } else {
                     assert_eq!(subscribed.gap(), None, "it has asked for nothing");
                 }
@@ -524,6 +539,67 @@ impl Sim {
         }
         let expected = (is_missing && !has_place).then_some(Gap::Unknown);
         assert_eq!(told, expected, "{since:?}");
+    }
+
+    /// A place behind some message, with the id of that message; sometimes one that is of another channel.
+    fn some_cursor(&mut self) -> Option<Cursor> {
+        let id = self.rng.pick(&self.ids).clone();
+        let (number, log) = {
+            let channel = &self.model.channels[*self.model.live.get(&id)?];
+            (channel.created as u32, channel.log.len())
+        };
+        let at = self.rng.below(log.max(1));
+        let channel = &self.model.channels[self.model.live[&id]];
+        let (time, tag) = channel.log.get(at).map(|published| (published.time, published.tag))?;
+        let latest = Latest { channel: number, id: at as u64 + 1 };
+        let latest = match self.rng.below(4) {
+            0 => None,
+            // A channel of the same name, made again since.
+            1 => Some(Latest { channel: number + 1000, id: self.rng.below(9) as u64 }),
+            _ => Some(latest),
+        };
+        (time > 0).then_some(Cursor { life: LIFE, time, tag, latest })
+    }
+
+    /// Was the subscriber told how much it misses of each channel?
+    fn check_missing(
+        &self,
+        ids: &[Id],
+        before: &[Vec<Lying>],
+        since: &Since<'_>,
+        cursor: Option<Cursor>,
+        told: &[Missing],
+    ) {
+        for (id, stored) in ids.iter().zip(before) {
+            let channel = &self.model.channels[self.model.live[id]];
+            let told = told.iter().find(|missing| *missing.channel == **id);
+            let verdict = judged(channel, stored, since, self.world.now);
+            match verdict {
+                _ if id == b"events" => {}
+                Verdict::Open | Verdict::NoSuchEvent => {}
+                Verdict::Whole => assert_eq!(told, None, "{since:?}"),
+                Verdict::Gap(reasons) => {
+                    let told = told.expect("a gap");
+                    assert!(reasons.contains(&told.reason), "{told:?} {reasons:?}");
+                    let latest = cursor.and_then(|cursor| cursor.latest);
+                    let is_known =
+                        latest.is_some_and(|latest| channel.created == latest.channel.into());
+                    let missing = missing(channel, stored, since, self.world.now);
+                    match missing {
+                        Count::Open => {}
+                        Count::Is(missing) if is_known => assert_eq!(told.count, Some(missing)),
+                        Count::Is(missing) => {
+                            let is_right = told.count.is_none_or(|count| count == missing);
+                            assert!(
+                                is_right,
+                                "{told:?} instead of {missing}: {since:?} {cursor:?}"
+                            );
+                        }
+                        Count::Unknown => assert_eq!(told.count, None, "{since:?} {cursor:?}"),
+                    }
+                }
+            }
+        }
     }
 
     /// Removes a subscriber, after an operation for it that may have panicked: nobody knows how far that

@@ -8,7 +8,7 @@ use core::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::client::{Client, Item, Kind, Log, Name, Subscription, frame};
+use super::client::{Client, Item, Kind, Log, Name, Published, Subscription, frame};
 use super::history::History;
 use super::link::{End, Fault, fail_rendering, set_portion};
 use crate::hub::Tick;
@@ -41,6 +41,9 @@ struct Returner {
     /// The last message that it has had of each channel, `None` if that cannot be known. Channels that have
     /// come since have none.
     had: BTreeMap<Name, Option<i64>>,
+    /// What it is told of the messages that it misses: the number of its subscription, the id at its place, and
+    /// how many are missing.
+    counted: Vec<(usize, u64, u64)>,
 }
 
 struct Random {
@@ -77,7 +80,13 @@ fn run(seed: u64) {
     for _ in 0..random.below(4) {
         let channels = random.some_channels();
         let had = BTreeMap::new();
-        random.returners.push(Returner { channels, place: None, client: None, had });
+        random.returners.push(Returner {
+            channels,
+            place: None,
+            client: None,
+            had,
+            counted: vec![],
+        });
     }
     random.run();
 }
@@ -268,6 +277,15 @@ impl Random {
         let since = Since { cursor: returner.place, ..Since::default() };
         let client = history.request(client, &channels, since);
         let is_first = returner.place.is_none();
+        returner.counted.clear();
+        for (channel, _, count) in &*client.missing.borrow() {
+            let number = client.number_of(channel).expect("a channel of it");
+            let name = client.subscriptions.borrow()[number].channel.clone();
+            if let (Some(count), Some(place)) = (*count, returner.place) {
+                let log = history.ground.log.borrow();
+                returner.counted.push((number, up_to(&place, log.get(&name)), count));
+            }
+        }
         if is_first || client.gap.get().is_some() {
             let subscriptions = client.subscriptions.borrow();
             for had in returner.had.values_mut() {
@@ -494,6 +512,15 @@ impl Returner {
             self.pass_told(&client);
         }
         if old == client.old.borrow().len() && client.unread.borrow().is_empty() {
+            // Otherwise it has not been given all that was counted.
+            let is_cut = client.has_panicked.get() || client.has_lagged.get();
+            let has_all = !is_cut && client.lost.borrow().is_empty();
+            let counted = core::mem::take(&mut self.counted);
+            for (number, from, count) in counted.into_iter().filter(|_| has_all) {
+                let given = client.old.borrow().iter().filter(|(of, _)| *of == number).count();
+                let after = client.subscriptions.borrow()[number].after;
+                assert_eq!(count + from + given as u64, after, "{number}: {count} are missing");
+            }
             self.pass_told(&client);
         }
         true
@@ -515,11 +542,15 @@ impl Returner {
 /// The message of one channel that a cursor has is the newest one of it up to its place.
 fn check_latest(place: &Cursor, log: &Log) {
     let Some(Latest { channel, id }) = place.latest else { return };
-    let order = (place.time, place.tag);
     let published = log.iter().find(|((_, created), _)| *created == u64::from(channel));
-    let published = published.map_or(&[][..], |(_, published)| published);
-    let count = published.iter().filter(|message| message.place <= order).count();
-    assert_eq!(id, count as u64, "{place:?}");
+    assert_eq!(id, up_to(place, published.map(|(_, published)| published)), "{place:?}");
+}
+
+/// Id of a channel's newest message up to this place.
+fn up_to(place: &Cursor, published: Option<&Vec<Published>>) -> u64 {
+    let order = (place.time, place.tag);
+    let published = published.map_or(&[][..], Vec::as_slice);
+    published.iter().filter(|message| message.place <= order).count() as u64
 }
 
 impl Reader {

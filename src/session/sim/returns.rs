@@ -43,12 +43,14 @@ thread_local! {
 }
 
 /// What happens in some of the histories, besides that visitors come in all ways.
-const HAPPENS: [&str; 23] = [
+const HAPPENS: [&str; 25] = [
     "came back in another mode",
     "channels deleted",
     "clocks set",
     "gaps told in vain: a shared entry",
     "gaps told in vain: its event id is gone",
+    "gaps told with a number",
+    "gaps told without one",
     "gaps told: evicted",
     "gaps told: expired",
     "gaps told: restarted",
@@ -320,6 +322,14 @@ impl Returns<'_> {
         tell!("  gap {:?}, old messages {:?}", client.gap.get(), client.old.borrow());
         if let Some(what) = counted {
             self.count(what);
+        }
+        for (_, _, missed) in &*client.missing.borrow() {
+            let is_counted = missed.is_some();
+            self.count(if is_counted {
+                "gaps told with a number"
+            } else {
+                "gaps told without one"
+            });
         }
     }
 

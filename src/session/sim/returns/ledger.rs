@@ -80,8 +80,10 @@ pub(super) struct Offer {
     pub(super) old: Vec<u64>,
     /// Reasons of which one is to be told. Empty: it has all.
     pub(super) reasons: Vec<Gap>,
-    /// How many messages it does not have. `None`: some of them may be those of a channel that was removed.
-    pub(super) missed: Option<u64>,
+    /// How many of its messages the subscriber does not get.
+    pub(super) missed: u64,
+    /// These are all that the subscriber may miss, and not those of a channel that was removed besides.
+    pub(super) is_counted: bool,
 }
 
 impl Ledger {
@@ -239,7 +241,7 @@ impl Ledger {
                 has_expired = true;
             }
         }
-        offer.missed = (channel.inherited <= place).then_some(missed);
+        (offer.missed, offer.is_counted) = (missed, channel.inherited <= place);
         offer.reasons =
             lost.unwrap_or_else(|| if has_expired { vec![Gap::Expired] } else { vec![] });
         offer
