@@ -6,8 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
 use super::client::{Client, Kind};
+use super::ground::Ground;
 use super::link::{End, fail_rendering};
-use super::worker::{Ground, Worker};
+use super::worker::Worker;
 use crate::hub::sim::{Death, World};
 use crate::model::{Now, Since, Token};
 use crate::session::audience::{Mode, State};
