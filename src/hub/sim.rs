@@ -4,12 +4,16 @@
 //! A worker can die at any store it makes ([`World::run_until_store`]). Its earlier stores are in the
 //! zone then, its locks are those of a dead process, and nothing else of it is left.
 
+#[cfg(test)]
+use std::any::Any;
+#[cfg(all(test, not(miri)))]
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::hub::{Hub, Rules, Tick};
 use crate::model::Now;
 #[cfg(test)]
-use crate::model::Token;
+use crate::model::{Seconds, Token};
 #[cfg(test)]
 use crate::store::Inspection;
 use crate::store::Store;
@@ -44,6 +48,8 @@ mod rules;
 mod slab;
 
 #[cfg(all(test, not(miri)))]
+pub(crate) use model::Real;
+#[cfg(all(test, not(miri)))]
 use model::look;
 
 /// Runs the history that a fuzzer's input decides: workers start, end, die and run all operations,
@@ -61,7 +67,7 @@ pub(super) fn token(number: usize) -> Token {
 
 /// How an operation of a worker is cut off.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Death {
+pub(crate) enum Death {
     /// The worker dies at this store, inside a section or not.
     AtStore(u64),
     /// The worker dies after this section: it holds no lock, and the rest of its operation is missing.
@@ -73,6 +79,12 @@ pub(super) enum Death {
 /// The life of the zone.
 #[cfg(test)]
 pub(crate) const LIFE: u64 = crate::store::memory::LIFE;
+
+/// Has a worker died of this panic?
+#[cfg(test)]
+pub(crate) fn is_killed(panic: &(dyn Any + Send)) -> bool {
+    panic.is::<Killed>()
+}
 
 /// A zone and its workers.
 pub(crate) struct World {
@@ -127,6 +139,30 @@ impl World {
         let store = self.open(SEATS);
         store.settle();
         store.inventory()
+    }
+
+    /// All live channels of the zone.
+    #[cfg(all(test, not(miri)))]
+    pub(crate) fn channels(&self) -> BTreeMap<Vec<u8>, Real> {
+        let store = self.open(SEATS);
+        store.settle();
+        look(&store)
+    }
+
+    /// Time and tag of the zone.
+    #[cfg(test)]
+    pub(crate) fn place(&self) -> (Seconds, u64) {
+        let store = self.open(SEATS);
+        store.settle();
+        let commons = &store.header().commons;
+        (commons.time.time(), commons.tag.get())
+    }
+
+    /// Where the zone remembers what channels of this id have lost.
+    #[cfg(test)]
+    pub(crate) fn former_number(&self, id: &[u8]) -> usize {
+        let store = self.open(SEATS);
+        store.former_number(store.hash(id))
     }
 
     /// Runs the audit that a running server offers, while no worker works.
@@ -185,20 +221,11 @@ impl World {
         death: Death,
         operation: impl FnOnce(&mut Self) -> R,
     ) -> Option<R> {
-        let store = &self.hub(worker).store;
-        match death {
-            Death::AtStore(stores) => store.arena.fuse.set(Some(stores)),
-            Death::AfterSection(sections) => store.sections_left.set(Some(sections)),
-            Death::Panic(uses) => store.arena.trip.set(Some(uses)),
-        }
+        self.arm(worker, death);
         let outcome = catch_unwind(AssertUnwindSafe(|| operation(self)));
         match outcome {
             Ok(result) => {
-                if let Some(hub) = &self.workers[worker] {
-                    hub.store.arena.fuse.set(None);
-                    hub.store.sections_left.set(None);
-                    hub.store.arena.trip.set(None);
-                }
+                self.disarm(worker);
                 Some(result)
             }
             Err(panic) if panic.is::<Killed>() => {
@@ -207,6 +234,25 @@ impl World {
             }
             Err(panic) if panic.is::<Tripped>() => None,
             Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    /// The worker's next operations are cut off so.
+    pub(crate) fn arm(&mut self, worker: usize, death: Death) {
+        let store = &self.hub(worker).store;
+        match death {
+            Death::AtStore(stores) => store.arena.fuse.set(Some(stores)),
+            Death::AfterSection(sections) => store.sections_left.set(Some(sections)),
+            Death::Panic(uses) => store.arena.trip.set(Some(uses)),
+        }
+    }
+
+    /// The worker's operations are not cut off any more.
+    pub(crate) fn disarm(&mut self, worker: usize) {
+        if let Some(hub) = &self.workers[worker] {
+            hub.store.arena.fuse.set(None);
+            hub.store.sections_left.set(None);
+            hub.store.arena.trip.set(None);
         }
     }
 

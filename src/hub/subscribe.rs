@@ -21,6 +21,8 @@ const NOBODY: Token = Token::new(0, 0);
 
 /// At most so many messages are looked at to see whether a channel stores any.
 const STEPS_BACK_MAX: usize = 256;
+/// Subscribing begins anew because of a message that was lost meanwhile, unless it may look at more than this.
+const STEPS_EXACT_MAX: usize = STEPS_BACK_MAX << 8;
 
 /// Whether a subscriber stays after its backlog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,7 +165,7 @@ impl Hub {
                 self.attach_all(request, gap, has_backtracks, steps_max, &mut created, rules, now);
             match attached {
                 Ok(Some(subscribed)) => return Ok(subscribed),
-                // So much is published meanwhile.
+                // So much is published meanwhile, or what is not stored.
                 Ok(None) => steps_max = steps_max.saturating_mul(2),
                 Err(refusal) => {
                     for id in created {
@@ -461,6 +463,7 @@ impl Hub {
             section.commit();
             return Some(Ok(None)); // Another section goes on searching.
         }
+        let selection = Selection::new(backtrack, request.since);
         let border = subscribed.place.filter(|_| subscribed.is_ordered);
         let (mut newest, mut first_live) = (channel.published.get(), None);
         if let Some(border) = border {
@@ -468,6 +471,17 @@ impl Hub {
                 *is_overtaken = true;
                 return Some(Ok(None));
             };
+            // A message that was lost since then may come as a live one, and nobody knows of those before it.
+            let is_lost = section.store.lost(channel).is_some_and(|(place, _)| place > border);
+            let is_new = section.my_interest(channel).is_none();
+            if is_lost
+                && request.stay == Stay::Live
+                && (is_new || selection.resumes())
+                && steps_max <= STEPS_EXACT_MAX
+            {
+                *is_overtaken = true;
+                return Some(Ok(None));
+            }
             first_live = first;
             newest = first.map_or(newest, |first| section.get(first).id().saturating_sub(1));
         }
@@ -512,7 +526,6 @@ impl Hub {
         if let [_] = request.requested {
             subscribed.latest = Some(channel.latest());
         }
-        let selection = Selection::new(backtrack, request.since);
         if !selection.is_nothing() && channel.stored() > 0 {
             let stored = channel.stored();
             attached.backlog = Backlog::open(&section, handle, shard, id, &selection, stored)?;

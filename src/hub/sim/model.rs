@@ -15,28 +15,28 @@ pub(super) type Id = Vec<u8>;
 
 /// A stored message in the zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Lying {
-    pub(super) id: u64,
-    pub(super) time: Seconds,
-    pub(super) tag: u64,
-    pub(super) expires: Seconds,
-    pub(super) event_id: Option<Vec<u8>>,
-    pub(super) text: Vec<u8>,
+pub(crate) struct Lying {
+    pub(crate) id: u64,
+    pub(crate) time: Seconds,
+    pub(crate) tag: u64,
+    pub(crate) expires: Seconds,
+    pub(crate) event_id: Option<Vec<u8>>,
+    pub(crate) text: Vec<u8>,
 }
 
 /// A channel in the zone.
 #[derive(Debug)]
-pub(super) struct Real {
-    pub(super) created: u64,
-    pub(super) published: u64,
-    pub(super) events: bool,
-    pub(super) last: (Seconds, u64),
-    pub(super) stored: Vec<Lying>,
+pub(crate) struct Real {
+    pub(crate) created: u64,
+    pub(crate) published: u64,
+    pub(crate) events: bool,
+    pub(crate) last: (Seconds, u64),
+    pub(crate) stored: Vec<Lying>,
     /// Subscriptions by seat of the store.
-    pub(super) subscribers: BTreeMap<u32, u64>,
-    pub(super) interests: usize,
+    pub(crate) subscribers: BTreeMap<u32, u64>,
+    pub(crate) interests: usize,
     /// Where the zone remembers what channels of such ids have lost.
-    pub(super) former: usize,
+    pub(crate) former: usize,
 }
 
 /// Reads all live channels of the zone.

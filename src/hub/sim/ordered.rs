@@ -193,22 +193,24 @@ fn what_is_published_while_channels_are_attached_is_old_in_all_of_them_or_live_i
     let channels: &[(&[u8], Option<u64>)] = &[(b"a", None), (b"b", None), (b"c", None)];
     let (mut has_old, mut has_live, mut gaps) = (0, 0, 0);
     for at in 0..12 {
-        for (has_others, store, burst) in [
-            (false, true, 1),
-            (true, true, 1),
-            (false, false, 1),
-            (true, false, 1),
-            (false, true, 400),
-            (true, true, 400),
+        for (other, store, burst) in [
+            (None, true, 1),
+            (Some(0), true, 1),
+            (Some(2), true, 1),
+            (None, false, 1),
+            (Some(0), false, 1),
+            (Some(2), false, 1),
+            (None, true, 400),
+            (Some(0), true, 400),
         ] {
-            let mut world = World::new(4 << 20, 2);
+            let mut world = World::new(4 << 20, 3);
             for id in [b"a", b"b", b"c"] {
                 world.publish(1, &[id], id, true).expect("room");
             }
-            if has_others {
-                world.subscribe(0, channels, 1).expect("room");
+            if let Some(worker) = other {
+                world.subscribe(worker, channels, 1).expect("room");
             }
-            let mut other = world.workers[1].take().expect("it lives");
+            let mut publisher = world.workers[1].take().expect("it lives");
             let (rules, now) = (world.rules.clone(), world.now);
             let mut step = 0;
             world.hub(0).store.between.set(move || {
@@ -216,7 +218,7 @@ fn what_is_published_while_channels_are_attached_is_old_in_all_of_them_or_live_i
                     for number in 0..burst {
                         for id in [b"c", b"b", b"a"] {
                             let text = format!("{}{number}", char::from(id[0]));
-                            publish(&mut other, (&rules, now), id, text.as_bytes(), store);
+                            publish(&mut publisher, (&rules, now), id, text.as_bytes(), store);
                         }
                     }
                 }
@@ -227,7 +229,7 @@ fn what_is_published_while_channels_are_attached_is_old_in_all_of_them_or_live_i
             world.hub(0).store.between.clear();
             let place = subscribed.place().place;
             let (old, live) = (old(&mut world, &mut subscribed), live(&mut world));
-            let what = format!("{at} {has_others} {store} {burst}");
+            let what = format!("{at} {other:?} {store} {burst}");
             assert!(old.is_sorted() && old.iter().all(|(at, _)| *at <= place), "{what}");
             assert!(live.iter().all(|(at, _)| *at > place), "{what}");
             let mut all: Vec<_> = old.iter().chain(&live).map(|(at, _)| *at).collect();
@@ -240,12 +242,31 @@ fn what_is_published_while_channels_are_attached_is_old_in_all_of_them_or_live_i
                 is_whole || subscribed.gap() == Some(Gap::Unstored) && !store,
                 "{what} {all:?}"
             );
+            assert!(!is_whole || subscribed.gap().is_none(), "{what}: a gap in vain");
             has_old += usize::from(old.len() > 3);
             has_live += usize::from(!live.is_empty());
             gaps += usize::from(subscribed.gap().is_some());
         }
     }
     assert!(has_old > 3 && has_live > 3 && gaps > 0, "{has_old} {has_live} {gaps}");
+}
+
+/// Each attempt to attach it is overtaken.
+#[test]
+fn a_flood_of_messages_that_are_not_stored_keeps_nobody_out() {
+    let channels: &[(&[u8], Option<u64>)] = &[(b"a", None), (b"b", None)];
+    let mut world = World::new(4 << 20, 2);
+    world.subscribe(0, channels, 1).expect("room");
+    let mut publisher = world.workers[1].take().expect("it lives");
+    let (rules, now) = (world.rules.clone(), world.now);
+    world.hub(0).store.between.set(move || {
+        publish(&mut publisher, (&rules, now), b"b", b"text", false);
+    });
+    let since = Since { time: Some(0), tag: Some(0), ..Since::default() };
+    let subscribed = subscribe(&mut world, &ordered(channels, since));
+    world.hub(0).store.between.clear();
+    assert_eq!(subscribed.gap(), Some(Gap::Unstored));
+    world.check("at rest");
 }
 
 /// Has the other worker published anything?

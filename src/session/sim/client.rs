@@ -168,7 +168,7 @@ pub(super) enum Item {
         text: Vec<u8>,
         place: Option<Cursor>,
     },
-    /// An id of an event stream.
+    /// An id of an event stream that is a cursor.
     Id(Cursor),
     Notice {
         channel: Vec<u8>,
@@ -608,7 +608,8 @@ fn push_events<'a>(mut bytes: &'a [u8], items: &mut Vec<Item>) -> &'a [u8] {
             _ if line.starts_with(b"id: ") => {
                 // Alone at the beginning, and with each message.
                 bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
-                Item::Id(cursor::parse(&line[4..]).expect("a cursor"))
+                let Some(cursor) = cursor::parse(&line[4..]) else { continue };
+                Item::Id(cursor)
             }
             _ => {
                 bytes = bytes.strip_prefix(b"\n").expect("a blank line ends the event");

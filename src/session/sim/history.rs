@@ -2,12 +2,14 @@
 
 use core::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
 use super::client::{Client, Kind};
+use super::ground::Ground;
 use super::link::{End, fail_rendering};
-use super::worker::{Ground, Worker};
-use crate::hub::sim::World;
+use super::worker::Worker;
+use crate::hub::sim::{Death, World};
 use crate::model::{Now, Since, Token};
 use crate::session::audience::{Mode, State};
 
@@ -29,6 +31,29 @@ pub(super) enum Event {
     Readable(Rc<Client>),
 }
 
+impl Event {
+    /// Whose it is.
+    pub(super) fn worker(&self) -> usize {
+        match self {
+            Self::Deliver(worker) | Self::GoOn(worker) | Self::Due(worker) => *worker,
+            Self::Writable(client) | Self::Readable(client) => client.worker,
+        }
+    }
+}
+
+impl core::fmt::Debug for Event {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let what = match self {
+            Self::Deliver(_) => "delivers",
+            Self::GoOn(_) => "goes on",
+            Self::Due(_) => "does what is due",
+            Self::Writable(_) => "writes",
+            Self::Readable(_) => "reads",
+        };
+        write!(f, "worker {} {what}", self.worker())
+    }
+}
+
 pub(super) struct History {
     pub(super) ground: Rc<Ground>,
     pub(super) workers: Vec<Worker>,
@@ -39,6 +64,10 @@ impl History {
     /// A zone of so many bytes and some workers.
     pub(super) fn new(len: usize, workers: usize) -> Self {
         let ground = Ground::new(len, workers);
+        // Each of them wakes those that came before.
+        for number in 0..workers {
+            ground.operate(number, |hub, rules, now| hub.configure(rules, now));
+        }
         let workers = (0..workers).map(|number| Worker::new(&ground, number)).collect();
         Self { ground, workers, clients: Vec::new() }
     }
@@ -50,10 +79,38 @@ impl History {
         channels: &[(&[u8], Option<u64>)],
         since: Since<'_>,
     ) -> Rc<Client> {
-        let client = Rc::new(client);
-        self.clients.push(Rc::clone(&client));
+        let client = self.add(client);
         self.workers[client.worker].open(&client, channels, since);
         client
+    }
+
+    /// A client that has not yet asked for anything.
+    pub(super) fn add(&mut self, client: Client) -> Rc<Client> {
+        let client = Rc::new(client);
+        self.clients.push(Rc::clone(&client));
+        client
+    }
+
+    /// Runs work of a worker that may die in it. `None`: it has died, and another one has taken its place.
+    pub(super) fn run_until<R>(
+        &mut self,
+        worker: usize,
+        death: Option<Death>,
+        work: impl FnOnce(&mut Self) -> R,
+    ) -> Option<R> {
+        let Some(death) = death else { return Some(work(self)) };
+        self.ground.world.borrow_mut().arm(worker, death);
+        match catch_unwind(AssertUnwindSafe(|| work(self))) {
+            Ok(result) => {
+                self.ground.world.borrow_mut().disarm(worker);
+                Some(result)
+            }
+            Err(panic) if crate::hub::sim::is_killed(&*panic) => {
+                self.kill(worker);
+                None
+            }
+            Err(panic) => resume_unwind(panic),
+        }
     }
 
     pub(super) fn publish(&self, worker: usize, channel: &str, text: &str) {
@@ -70,7 +127,10 @@ impl History {
     pub(super) fn advance(&self, msec: usize) {
         let now_msec = self.ground.now_msec.get() + msec;
         self.ground.now_msec.set(now_msec);
-        self.ground.world.borrow_mut().now = Now::both(now_msec as i64 / 1000);
+        let now = &mut self.ground.world.borrow_mut().now;
+        let ahead = now.wall - now.steady;
+        *now = Now::both(now_msec as i64 / 1000);
+        now.wall += ahead;
     }
 
     /// What the loops of all workers have to do.
@@ -170,12 +230,7 @@ impl History {
                 return;
             }
             let events = self.events();
-            let mine = events.iter().filter(|event| match event {
-                Event::Deliver(worker) | Event::GoOn(worker) | Event::Due(worker) => {
-                    *worker == number
-                }
-                Event::Writable(client) | Event::Readable(client) => client.worker == number,
-            });
+            let mine = events.iter().filter(|event| event.worker() == number);
             mine.for_each(|event| self.run(event));
         }
         panic!("a client does not go");
@@ -329,6 +384,39 @@ impl History {
             }
         }
         assert!(counted.iter().all(|token| records.slots.get(*token).is_some()), "one too many");
+    }
+
+    /// A worker ends in an orderly way, and another one takes its place.
+    pub(super) fn replace(&mut self, number: usize) {
+        self.workers[number].exit();
+        for client in self.ground.clients_of(number) {
+            client.link.fails(|_| None);
+            client.link.room.set(usize::MAX);
+        }
+        self.run_until_gone(number);
+        self.take_place(number);
+    }
+
+    /// A worker is killed, and its connections with it. Another one takes its place.
+    pub(super) fn kill(&mut self, number: usize) {
+        self.ground.world.borrow_mut().kill(number);
+        self.bury(number);
+    }
+
+    /// A worker is dead.
+    fn bury(&mut self, number: usize) {
+        for client in self.ground.clients_of(number) {
+            client.link.close(End::Vanished);
+        }
+        self.ground.forget_worker(number);
+        self.take_place(number);
+    }
+
+    fn take_place(&mut self, number: usize) {
+        let ground = &self.ground;
+        ground.world.borrow_mut().spawn(number);
+        ground.operate(number, |hub, rules, now| hub.configure(rules, now));
+        self.workers[number] = Worker::new(ground, number);
     }
 
     /// All workers end. Nothing is left of anybody.

@@ -11,7 +11,6 @@ use std::rc::Rc;
 use super::client::{Client, Item, Kind, Log, Name, Published, Subscription, frame};
 use super::history::History;
 use super::link::{End, Fault, fail_rendering, set_portion};
-use super::worker::Worker;
 use crate::hub::Tick;
 use crate::hub::sim::LIFE;
 use crate::hub::sim::rng::Rng;
@@ -138,8 +137,8 @@ impl Random {
             89..91 => self.tick(),
             91..93 => self.time_out(),
             93 => self.change_rules(),
-            94 => self.exit(),
-            95 => self.kill(),
+            94 => self.history.replace(self.worker()),
+            95 => self.history.kill(self.worker()),
             96 => self.settle(),
             _ => self.history.run_all(),
         }
@@ -410,35 +409,6 @@ impl Random {
             client.was_timed_out.set(true);
             worker.on_writable(token, true);
         }
-    }
-
-    /// A worker ends in an orderly way, and another one takes its place.
-    fn exit(&mut self) {
-        let number = self.worker();
-        self.history.workers[number].exit();
-        for client in self.history.ground.clients_of(number) {
-            client.link.fails(|_| None);
-            client.link.room.set(usize::MAX);
-        }
-        self.history.run_until_gone(number);
-        self.take_place(number);
-    }
-
-    fn kill(&mut self) {
-        let number = self.worker();
-        self.history.ground.world.borrow_mut().kill(number);
-        for client in self.history.ground.clients_of(number) {
-            client.link.close(End::Vanished);
-        }
-        self.history.ground.forget_worker(number);
-        self.take_place(number);
-    }
-
-    fn take_place(&mut self, number: usize) {
-        let ground = &self.history.ground;
-        ground.world.borrow_mut().spawn(number);
-        ground.operate(number, |hub, rules, now| hub.configure(rules, now));
-        self.history.workers[number] = Worker::new(ground, number);
     }
 
     /// Everybody has all that there is, and readers get all that is stored.

@@ -4,16 +4,16 @@
 //! whom. Clients are checked against that, and that against what was published.
 
 use core::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
-use super::client::{Client, Given, Kind, Log, Published, SWITCHING, Subscription};
+use super::client::{Client, Given, Kind, SWITCHING, Subscription};
+use super::ground::Ground;
 use super::link::{End, Injected, SimLink};
 use super::solo::depart;
 use crate::hub::sim::LIFE;
-use crate::hub::sim::World;
-use crate::hub::{self, Hub, News, Post, Refusal, Rules, Stay, Subscribe, Subscribed};
+use crate::hub::{self, Hub, News, Refusal, Rules, Stay, Subscribe, Subscribed};
 use crate::model::{DELETED_ID, Message, Now, Reached, Seconds, Since, Token};
 use crate::session::audience::{Audience, Mode, State};
 use crate::session::departure::{Cut, Departure, Entry, Reason};
@@ -32,112 +32,8 @@ use crate::wire::sse;
 /// A message costs no more than this besides its text, wherever it waits.
 const MESSAGE_COST_MAX: usize = 1000;
 
-/// The zone, its workers' hubs, and what is known about all of it.
-pub(super) struct Ground {
-    pub(super) world: RefCell<World>,
-    /// Workers that were told to look for news.
-    pub(super) awake: RefCell<Vec<bool>>,
-    pub(super) now_msec: Cell<usize>,
-    /// So many seconds the clocks of the workers are behind.
-    pub(super) late: RefCell<Vec<Seconds>>,
-    /// Batches that are taken from the hub in a round; 16 in the shell.
-    pub(super) batches_max: Cell<usize>,
-    pub(super) log: RefCell<Log>,
-    /// Clients whose requests have not ended, by worker.
-    clients: RefCell<BTreeMap<(usize, Token), Rc<Client>>>,
-}
-
-impl Ground {
-    pub(super) fn new(len: usize, workers: usize) -> Rc<Self> {
-        let world = World::new(len, workers);
-        Rc::new(Self {
-            now_msec: Cell::new(world.now.steady as usize * 1000),
-            world: RefCell::new(world),
-            awake: RefCell::new(vec![false; workers]),
-            late: RefCell::new(vec![0; workers]),
-            batches_max: Cell::new(16),
-            log: RefCell::default(),
-            clients: RefCell::default(),
-        })
-    }
-
-    /// Runs an operation of a worker's hub, and wakes others as the shell does.
-    pub(super) fn operate<R>(
-        &self,
-        worker: usize,
-        operation: impl FnOnce(&mut Hub, &Rules, Now) -> R,
-    ) -> R {
-        let world = &mut *self.world.borrow_mut();
-        let (rules, now) = (world.rules.clone(), world.now + -self.late.borrow()[worker]);
-        let result = operation(world.hub(worker), &rules, now);
-        self.wake(world.hub(worker), worker);
-        result
-    }
-
-    fn wake(&self, hub: &mut Hub, worker: usize) {
-        let mut awake = self.awake.borrow_mut();
-        for seat in hub.take_wakes() {
-            if let Some(awake) = awake.get_mut(seat as usize) {
-                *awake = true;
-            }
-        }
-        awake[worker] |= hub.has_news();
-    }
-
-    /// Publishes, and notes what is to be had. Answers to how many channels.
-    pub(super) fn publish(
-        &self,
-        worker: usize,
-        channels: &[&[u8]],
-        text: &[u8],
-        is_stored: bool,
-    ) -> Result<usize, Refusal> {
-        let post = Post {
-            event_id: None,
-            event_type: None,
-            body: &[text],
-            binary: false,
-            store: is_stored,
-            may_be_empty: false,
-        };
-        self.operate(worker, |hub, rules, now| {
-            hub.publish(channels, &post, rules, now)?;
-            for id in channels {
-                // Nobody who is to get it: then it was published, but nobody has counted the channel.
-                let Some(info) = hub.info(id) else { continue };
-                let log = &mut *self.log.borrow_mut();
-                let log = log.entry((id.to_vec(), info.created)).or_default();
-                let place = hub.last_place_of(id).expect("it exists");
-                log.push(Published { text: text.to_vec(), is_stored, place });
-                assert_eq!(log.len() as u64, info.published, "a message was not noted");
-            }
-            Ok(channels.len())
-        })
-    }
-
-    pub(super) fn client(&self, worker: usize, token: Token) -> Option<Rc<Client>> {
-        self.clients.borrow().get(&(worker, token)).cloned()
-    }
-
-    /// All clients of a worker whose requests have not ended.
-    pub(super) fn clients_of(&self, worker: usize) -> Vec<Rc<Client>> {
-        let clients = self.clients.borrow();
-        clients
-            .range((worker, Token::new(0, 0))..)
-            .map_while(|(key, client)| (key.0 == worker).then(|| Rc::clone(client)))
-            .collect()
-    }
-
-    /// The worker was killed, and its connections with it.
-    pub(super) fn forget_worker(&self, worker: usize) {
-        self.clients.borrow_mut().retain(|(other, _), _| *other != worker);
-        self.awake.borrow_mut()[worker] = true;
-    }
-
-    fn has_ended(&self, worker: usize, token: Token) {
-        self.clients.borrow_mut().remove(&(worker, token));
-    }
-}
+/// A long poll waits for so long.
+pub(super) const POLL_MSEC: usize = 5000;
 
 /// One worker. A clone is the same one.
 #[derive(Clone)]
@@ -649,7 +545,7 @@ impl Asked<'_> {
                 Step::Wait => {
                     let asked_at = subscribed.place();
                     audience.tell(token, told);
-                    audience.wait(token, asked_at, Some(5000), worker.ground.now_msec.get());
+                    audience.wait(token, asked_at, Some(POLL_MSEC), worker.ground.now_msec.get());
                     if worker.is_exiting.get() {
                         if let Some(departure) = audience.answer_now(worker, token) {
                             depart(departure);
