@@ -252,18 +252,24 @@ impl Hub {
         let mut channels = Vec::new();
         for backlog in core::mem::take(&mut subscribed.backlogs) {
             let before = replayed.messages;
-            let stop =
-                self.read_one(&backlog, subscribed.bound, now, &mut replayed, &mut has_room, each);
+            let stop = self.read_one(
+                &backlog,
+                subscribed.bound(),
+                now,
+                &mut replayed,
+                &mut has_room,
+                each,
+            );
             self.close_reader(subscribed.token, backlog.reader, now);
             if replayed.messages > before || matches!(stop, Stop::Before(_)) {
-                replayed.newest = replayed.newest.max(Some(backlog.reaches(subscribed.bound)));
+                replayed.newest = replayed.newest.max(Some(backlog.reaches(subscribed.bound())));
             }
             if let Stop::Before(next) = stop {
                 channels.push(Remaining::of(backlog, next, None));
             }
         }
         channels.reverse();
-        let (token, bound, opened) = (subscribed.token, subscribed.bound, now.steady);
+        let (token, bound, opened) = (subscribed.token, subscribed.bound(), now.steady);
         let rest = Rest { token, channels, bound, is_merged: false, opened };
         replayed.rest = (!rest.channels.is_empty()).then_some(rest);
         replayed
@@ -276,7 +282,7 @@ impl Hub {
         each: &mut dyn FnMut(&Message<'_>) -> bool,
     ) -> Replayed {
         let mut replayed = Replayed::default();
-        let (token, bound) = (subscribed.token, subscribed.bound);
+        let (token, bound) = (subscribed.token, subscribed.bound());
         let opened = now.steady;
         let mut rest = Rest { token, channels: Vec::new(), bound, is_merged: true, opened };
         for backlog in core::mem::take(&mut subscribed.backlogs) {

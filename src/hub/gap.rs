@@ -42,16 +42,15 @@ pub struct Missing {
 pub(super) struct Lacks {
     lost: Option<((Seconds, u64), Gap)>,
     may_have_expired: bool,
-    /// The newest message that the subscriber does not get as a live one.
-    newest: Latest,
+    /// See [`Latest::channel`].
+    channel_number: u32,
 }
 
 impl Lacks {
-    /// `newest`: id of the newest message that the subscriber does not get as a live one.
-    pub(super) fn of(section: &Section<'_>, channel: &Channel, newest: u64, now: Now) -> Self {
+    pub(super) fn of(section: &Section<'_>, channel: &Channel, now: Now) -> Self {
         let lost = section.store.lost(channel);
-        let newest = Latest { id: newest, ..channel.latest() };
-        Self { lost, may_have_expired: section.may_have_expired(now.steady), newest }
+        let may_have_expired = section.may_have_expired(now.steady);
+        Self { lost, may_have_expired, channel_number: channel.number() }
     }
 }
 
@@ -153,21 +152,25 @@ impl Hub {
         (commons.time.time(), commons.tag.get())
     }
 
-    /// Adds what is to be said about one channel. `backlog` is what it has for the subscriber.
+    /// Adds what is to be said about one channel, whose newest message that the subscriber does not get as a live
+    /// one has the id `newest`. `backlog` is what it has for the subscriber.
+    #[expect(clippy::too_many_arguments, reason = "one step of subscribing")]
     pub(super) fn judge(
         &self,
         channel: &[u8],
         lacks: Lacks,
+        newest: u64,
         since: Since<'_>,
         backlog: Option<&mut Backlog>,
         now: Now,
         findings: &mut Findings,
     ) {
+        let newest = Latest { channel: lacks.channel_number, id: newest };
         let selection = Selection::new(None, since);
         let mut backlog = backlog;
         let mut from = since.time.map(|time| (time, since.tag.unwrap_or(u64::MAX)));
         let latest = since.cursor.and_then(|cursor| cursor.latest);
-        let mut had = latest.filter(|had| had.channel == lacks.newest.channel).map(|had| had.id);
+        let mut had = latest.filter(|had| had.channel == newest.channel).map(|had| had.id);
         if selection.needs_event_ids()
             && let Some(backlog) = &mut backlog
             && let Begun::After(place, id) = self.begin(backlog, &selection, now)
@@ -195,11 +198,11 @@ impl Hub {
             // A channel that was made again knows nothing about the former one.
             let is_known = had.is_some() || reason != Gap::Unknown;
             let had = had.or_else(|| {
-                let found = is_known.then(|| self.id_at(channel, from, lacks.newest, backlog));
+                let found = is_known.then(|| self.id_at(channel, from, newest, backlog));
                 found.flatten()
             });
             let given = backlog.map_or(0, |backlog| self.count_given(backlog, from, now));
-            let missing = had.and_then(|had| lacks.newest.id.checked_sub(had)?.checked_sub(given));
+            let missing = had.and_then(|had| newest.id.checked_sub(had)?.checked_sub(given));
             // None at all: then the client has not told the truth.
             count = missing.filter(|missing| *missing > 0);
         }

@@ -65,15 +65,15 @@ pub struct Subscribed {
     /// Whose it is.
     pub(super) token: Token,
     pub(super) backlogs: Vec<Backlog>,
-    /// Time and tag of the zone when the first channel was looked at, if `bounded`.
-    pub(super) bound: Option<(Seconds, u64)>,
-    /// The same, if `bounded` or `ordered`.
+    /// Newer messages than its place wait for the next request.
+    is_bounded: bool,
+    /// Time and tag of the zone when the first channel was looked at, if `bounded` or `ordered`.
     place: Option<(Seconds, u64)>,
     /// The newest message of its only channel then; `None` if it has several.
     latest: Option<Latest>,
     pub(super) is_ordered: bool,
     /// The place from which the subscriber goes on, if it says one.
-    since: Option<Reached>,
+    since: Option<Box<Reached>>,
     findings: Findings,
 }
 
@@ -81,6 +81,11 @@ impl Subscribed {
     /// Why the subscriber cannot get all old messages that it asks for, if so.
     pub fn gap(&self) -> Option<Gap> {
         self.findings.gap()
+    }
+
+    /// Messages that are newer than this wait for the next request.
+    pub(super) fn bound(&self) -> Option<(Seconds, u64)> {
+        self.place.filter(|_| self.is_bounded)
     }
 
     /// What it does not get of each of its channels, if it was `ordered`.
@@ -96,7 +101,7 @@ impl Subscribed {
 
     /// Where an ordered subscriber is before its first old message.
     pub fn beginning(&self) -> Beginning {
-        let own = self.since.filter(|_| self.missing().is_empty());
+        let own = self.since.as_deref().copied().filter(|_| self.missing().is_empty());
         Beginning { own, zone: self.place() }
     }
 
@@ -205,13 +210,14 @@ impl Hub {
         let mut subscribed = Subscribed {
             token: request.token,
             backlogs: Vec::new(),
-            bound: None,
+            is_bounded: request.bounded,
             place: None,
             latest: None,
             is_ordered: request.ordered && request.requested.len() > 1,
-            since: request.since.time.map(|time| Reached {
-                place: (time, request.since.tag.unwrap_or(u64::MAX)),
-                latest: request.since.cursor.and_then(|cursor| cursor.latest),
+            since: request.since.time.filter(|_| request.ordered).map(|time| {
+                let place = (time, request.since.tag.unwrap_or(u64::MAX));
+                let latest = request.since.cursor.and_then(|cursor| cursor.latest);
+                Box::new(Reached { place, latest })
             }),
             findings: Findings::of_cursor(gap, request.ordered),
         };
@@ -420,11 +426,19 @@ impl Hub {
                 }
                 Some(Ok(Some(attached))) => {
                     let (lacks, had) = (attached.lacks, subscribed.backlogs.len());
-                    let missed = attached.missed;
+                    let (missed, newest) = (attached.missed, attached.newest);
                     self.enrol(id, attached, request, subscribed);
                     if let Some(lacks) = lacks {
                         let Subscribed { backlogs, findings, .. } = subscribed;
-                        self.judge(id, lacks, request.since, backlogs.get_mut(had), now, findings);
+                        self.judge(
+                            id,
+                            lacks,
+                            newest,
+                            request.since,
+                            backlogs.get_mut(had),
+                            now,
+                            findings,
+                        );
                     }
                     if let Some(reason) = missed {
                         subscribed.findings.add(id, reason, None);
@@ -531,7 +545,7 @@ impl Hub {
             attached.backlog = Backlog::open(&section, handle, shard, id, &selection, stored)?;
         }
         if selection.resumes() {
-            attached.lacks = Some(Lacks::of(&section, channel, newest, now));
+            attached.lacks = Some(Lacks::of(&section, channel, now));
         }
         let is_placed = request.bounded || request.ordered;
         let stamp = (is_placed && subscribed.place.is_none()).then(|| {
@@ -542,7 +556,6 @@ impl Hub {
         let reader = attached.backlog.as_ref().map(|backlog| (request.token, backlog.reader));
         self.readers.borrow_mut().extend(reader);
         subscribed.place = subscribed.place.or(stamp);
-        subscribed.bound = subscribed.place.filter(|_| request.bounded);
         if let Some(interest) = attached.interest.filter(|_| !attached.is_told) {
             // Those who have published these messages did not know of it.
             let section = self.store.section(shard);
