@@ -470,14 +470,10 @@ impl Returns<'_> {
         for number in 0..self.visitors.len() {
             self.come_to_the_end(number);
             let visitor = &self.visitors[number];
-            let (messages, holes, passed) = (visitor.messages(), visitor.holes(), visitor.passed);
+            let (messages, holes) = (visitor.messages(), visitor.holes());
             *self.counts.entry("messages had".to_owned()).or_default() += messages as u64;
             *self.counts.entry("messages told of, and never had".to_owned()).or_default() +=
                 holes as u64;
-            *self
-                .counts
-                .entry("old messages passed over: expired meanwhile".to_owned())
-                .or_default() += passed as u64;
         }
         for (what, count) in [("evicted", self.ledger.evicted), ("expired", self.ledger.expired)] {
             *self.counts.entry(format!("messages {what}")).or_default() += count;

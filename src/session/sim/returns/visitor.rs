@@ -68,8 +68,6 @@ pub(super) struct Visitor {
     /// These it has not had, and was told of a gap when it asked for them.
     told: BTreeSet<Key>,
     pub(super) last_kind: Option<Kind>,
-    /// Old messages that expired before older ones while it was slow. It is not told of these.
-    pub(super) passed: usize,
 }
 
 /// What is due to a visitor that has just come.
@@ -100,7 +98,6 @@ impl Visitor {
             again: BTreeSet::new(),
             told: BTreeSet::new(),
             last_kind: None,
-            passed: 0,
         }
     }
 
@@ -342,33 +339,18 @@ impl Visitor {
         let arrival = self.arrival.as_ref();
         let (Some(arrival), end) = (arrival, client.link.end()) else { return true };
         let old = client.old.borrow();
-        let mut passed = Vec::new();
         if let Some(due) = &arrival.old {
             let lost = client.lost.borrow();
             let is_cut = client.has_lagged.get()
                 || !client.unread.borrow().is_empty()
                 || !lost.is_empty()
                 || matches!(end, Some(End::Vanished | End::Refused | End::Cut(_)));
-            // Those are passed over that have expired before older ones, while it was slow.
-            let last = due.iter().rposition(|one| old.contains(one));
-            let subscriptions = client.subscriptions.borrow();
-            let mut left = Vec::new();
-            for (at, one) in due.iter().enumerate() {
-                let key = (subscriptions[one.0].channel.clone(), one.1 as u64);
-                let is_behind = is_cut && Some(at) > last;
-                let has_expired = ledger.entry(&key).gone.contains(&Gap::Expired);
-                if has_expired && !is_behind && !old.contains(one) {
-                    passed.push(key);
-                } else {
-                    left.push(*one);
-                }
-            }
             // Nothing is due of a channel that was deleted meanwhile.
             let lives = |(channel, _): &&(usize, i64)| !lost.contains(channel);
             let of = |all: &[(usize, i64)]| all.iter().filter(lives).copied().collect::<Vec<_>>();
-            let is_right = of(&left).starts_with(&of(&old));
+            let is_right = of(due).starts_with(&of(&old));
             assert!(is_right, "old messages {old:?}, and due are {due:?}");
-            assert!(is_cut || left == *old, "old messages {old:?} are not all of {due:?}");
+            assert!(is_cut || *due == *old, "old messages {old:?} are not all of {due:?}");
         }
         let told = match end {
             Some(End::Answered(announced, _)) => Some(announced),
@@ -395,8 +377,6 @@ impl Visitor {
         if client.gap.get().is_some() && !client.has_cursors {
             self.told.extend(arrival.missing.iter().cloned());
         }
-        self.passed += passed.len();
-        self.told.extend(passed);
         let missing = arrival.missing.clone();
         let is_exact = client.has_cursors || client.kind.is_poll() || self.channels.len() == 1;
         let mut items = items.into_iter().peekable();
