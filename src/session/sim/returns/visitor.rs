@@ -345,17 +345,16 @@ impl Visitor {
         let mut passed = Vec::new();
         if let Some(due) = &arrival.old {
             let lost = client.lost.borrow();
-            let is_cut = client.has_lagged.get()
-                || !client.unread.borrow().is_empty()
-                || !lost.is_empty()
-                || matches!(end, Some(End::Vanished | End::Refused | End::Cut(_)));
+            let is_left =
+                client.has_lagged.get() || !client.unread.borrow().is_empty() || !lost.is_empty();
+            let is_cut = is_left || matches!(end, Some(End::Vanished | End::Refused | End::Cut(_)));
             // Those are passed over that have expired before older ones, while it was slow.
             let last = due.iter().rposition(|one| old.contains(one));
             let subscriptions = client.subscriptions.borrow();
             let mut left = Vec::new();
             for (at, one) in due.iter().enumerate() {
                 let key = (subscriptions[one.0].channel.clone(), one.1 as u64);
-                let is_behind = is_cut && Some(at) > last;
+                let is_behind = is_left && Some(at) > last;
                 let has_expired = ledger.entry(&key).gone.contains(&Gap::Expired);
                 if has_expired && !is_behind && !old.contains(one) {
                     passed.push(key);
