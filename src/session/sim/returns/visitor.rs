@@ -345,8 +345,13 @@ impl Visitor {
                 || !client.unread.borrow().is_empty()
                 || !lost.is_empty()
                 || matches!(end, Some(End::Vanished | End::Refused | End::Cut(_)));
+            let subscriptions = client.subscriptions.borrow();
             // Nothing is due of a channel that was deleted meanwhile.
-            let lives = |(channel, _): &&(usize, i64)| !lost.contains(channel);
+            let is_live = |id: &[u8], name| ledger.live(id).is_some_and(|(live, _)| live == name);
+            let lives = |(channel, _): &&(usize, i64)| {
+                let name = &subscriptions[*channel].channel;
+                !lost.contains(channel) && is_live(&name.0, name)
+            };
             let of = |all: &[(usize, i64)]| all.iter().filter(lives).copied().collect::<Vec<_>>();
             let is_right = of(due).starts_with(&of(&old));
             assert!(is_right, "old messages {old:?}, and due are {due:?}");
