@@ -72,13 +72,18 @@ export class PushStream {
   private _lastTag: string | number = 0;
   private _lastTime: string | null = null;
   private _lastEventId: string | null = null;
+  /** A poll was answered, so its headers say where the next one begins. With a backtrack it would get all again. */
+  private _isPolling = false;
   /** Newest (time, tag) of each channel. A browser's EventSource repeats messages when it connects again. */
   private _had: Map<string, [number, number]> = new Map();
 
   constructor(settings: Settings = {}) {
     this.id = PushStreamManager.push(this) - 1;
     const own = defaults(!!settings.useSSL);
-    for (const key of Object.keys(own) as (keyof PushStreamOptions)[]) Object.assign(own, { [key]: settings[key] ?? own[key] });
+    for (const key of Object.keys(own) as (keyof PushStreamOptions)[]) {
+      // `location.port` is empty for the usual port, for instance.
+      if (settings[key] || settings[key] === false) Object.assign(own, { [key]: settings[key] });
+    }
     Object.assign(this, own);
     this.useJSONP ||= isCrossDomain(this._url(this.urlPrefixPublisher));
     this.messagesControlByArgument ||= this.useJSONP;
@@ -139,6 +144,7 @@ export class PushStream {
   private _stop(): void {
     this._end();
     this._had.clear();
+    this._isPolling = false;
     this._setState(CLOSED);
   }
 
@@ -178,6 +184,7 @@ export class PushStream {
       },
       polled: response => {
         if (isOver() || this.messagesControlByArgument) return;
+        this._isPolling = true;
         this._lastTime = response.headers.get('Last-Modified') ?? this._lastTime;
         this._lastTag = response.headers.get('Etag') ?? this._lastTag;
       },
@@ -245,12 +252,13 @@ export class PushStream {
 
   private _url(prefix: string): string {
     const { useSSL, host, port } = this;
-    return `http${useSSL ? 's' : ''}://${host}${port === (useSSL ? 443 : 80) ? '' : ':' + port}${prefix}`;
+    return `http${useSSL ? 's' : ''}://${host}${Number(port) === (useSSL ? 443 : 80) ? '' : ':' + port}${prefix}`;
   }
 
   private _address(wrapper: Wrapper, callback?: string): string {
     const byArgument = this.messagesControlByArgument;
-    const hasPlace = byArgument && (this._lastTime || this._lastEventId);
+    const isPoll = wrapper.type === 'LongPolling';
+    const hasPlace = byArgument ? this._lastTime || this._lastEventId : isPoll && this._isPolling;
     const list = Object.entries(this.channels)
       .map(([id, { backtrack }]) => id + (backtrack && !hasPlace ? '.b' + backtrack : ''))
       .join('/');
@@ -260,7 +268,6 @@ export class PushStream {
       Stream: this.urlPrefixStream,
       LongPolling: this.urlPrefixLongpolling,
     }[wrapper.type];
-    const isPoll = wrapper.type === 'LongPolling';
     const now = { _: String(Date.now()) };
     const place = {
       [this.tagArgument]: byArgument && this._lastTag,
@@ -345,7 +352,7 @@ function decoded(text: unknown): unknown {
   }
 }
 
-const isCrossDomain = (url: string) => new URL(url, location.href).origin !== location.origin;
+const isCrossDomain = (url: string) => !url.toLowerCase().startsWith(location.origin + '/');
 
 const lines: string[] = [];
 function log(level: string, ...words: unknown[]): void {
