@@ -3,9 +3,9 @@
 export interface PageSink {
   /** There is no network any more. */
   offline(): void;
-  /** There is a network again. */
-  online(): void;
-  /** The page or the machine has slept: the connection may be dead. */
+  /** There is a network again, or the page was frozen: connect anew. */
+  anew(): void;
+  /** Nobody has looked for a while: the connection may be dead. */
   doubt(): void;
   /** The page is put aside, and must not be connected. */
   away(): void;
@@ -32,11 +32,11 @@ export function watchPage(page: Page, sink: PageSink, now: () => number, pauseHi
   const document = page.document;
 
   on(page, 'offline', () => sink.offline());
-  on(page, 'online', () => sink.online());
+  on(page, 'online', () => sink.anew());
   // A page in the back/forward cache must not hold a connection, and its return fires nothing but this.
   on(page, 'pagehide', event => (event as PageTransitionEvent).persisted && sink.away());
   on(page, 'pageshow', event => (event as PageTransitionEvent).persisted && sink.back());
-  on(document, 'resume', () => sink.doubt());
+  on(document, 'resume', () => sink.anew());
   on(document, 'visibilitychange', () => {
     clearTimeout(timer);
     if (document!.visibilityState === 'hidden') {

@@ -79,10 +79,10 @@ export class Position {
     if (!this.isKnown && time) this._first = { time, tag };
   }
 
-  /** We had this message. A server with cursors sends no message twice. */
-  had(message: Message): boolean {
+  /** We had this message. That can be only where we ask for more than we lack. */
+  had(message: Message, channels: number): boolean {
     const last = this._last.get(message.channel);
-    return !message.cursor && !!last && !isNewer({ time: +message.time, tag: message.tag }, last);
+    return channels > 1 && !message.cursor && !!last && !isNewer({ time: +message.time, tag: message.tag }, last);
   }
 
   /** Goes on to a message. Returns what is missing before it, by its id. */
@@ -93,13 +93,14 @@ export class Position {
     this._last.set(channel, place);
     this._first ??= place;
     this._word = message.cursor;
-    if (!last || id === last.id + 1) return;
+    if (!last?.id || id === last.id + 1) return;
     // A lower id: the channel was deleted meanwhile and made again.
     return id > last.id ? { channel, missed: id - last.id - 1 } : { channel };
   }
 
   /** The next message of this channel tells nothing about those before it: they are accounted for. */
-  forget(channel: string): void {
-    this._last.delete(channel);
+  settle(channel: string): void {
+    const last = this._last.get(channel);
+    if (last) last.id = 0;
   }
 }

@@ -81,6 +81,8 @@ const UPTIME_MSEC = 5000;
 const TICK_MSEC = 5000;
 /** A timer that comes so late: the machine has slept. */
 const LATE_MSEC = 30_000;
+/** Time for a stream to tell more of a gap than the header does. */
+const REASON_MSEC = 200;
 
 interface Channel {
   backtrack: number;
@@ -109,6 +111,7 @@ export class Subscriber implements AsyncIterable<Message> {
   private _isAway = false;
   private _failures = 0;
   private _failure: PushError | undefined;
+  private _reason: string | undefined;
   private _toldGap = '';
 
   /** Connects at once. `base` is relative to the page; locations are behind it. */
@@ -123,7 +126,7 @@ export class Subscriber implements AsyncIterable<Message> {
     }
     this._unwatch = watchPage(globalThis as unknown as Page, {
       offline: () => this._cut(new PushError('network')),
-      online: () => this.reconnect(),
+      anew: () => this.reconnect(),
       doubt: () => this._doubt(),
       away: () => {
         this._isAway = true;
@@ -175,7 +178,7 @@ export class Subscriber implements AsyncIterable<Message> {
   /** One channel less. Connects anew; without a channel it waits for one. */
   remove(channel: string): void {
     if (!this._channels.delete(channel)) return;
-    this._position.forget(channel);
+    this._position.settle(channel);
     this.reconnect();
   }
 
@@ -293,11 +296,7 @@ export class Subscriber implements AsyncIterable<Message> {
       signal,
       request: () => this._request(name, this._path(), this._position.ask(this._channels.size)),
       open: unlessOver(response => {
-        const reason = response?.headers.get('X-Nginx-PushStream-Gap');
-        // A location with cursors tells more of it in the stream.
-        if (reason && (response!.status === 304 || !this._position.ask(1).eventid)) {
-          this._gap({ channel: this._channels.size > 1 ? '' : [...this._channels.keys()][0]!, reason });
-        }
+        this._tellReason(response?.headers.get('X-Nginx-PushStream-Gap'));
         if (openedAt) return;
         openedAt = Date.now();
         const resumed = this._position.isKnown;
@@ -334,7 +333,7 @@ export class Subscriber implements AsyncIterable<Message> {
       const isLate = now - lastTick > TICK_MSEC + LATE_MSEC;
       lastTick = now;
       if (isPaused) silence.heard(now, false);
-      if (isLate) this._doubt();
+      if (isLate) this._cut();
       else if (!openedAt && now - began >= CONNECT_MSEC) this._cut(new PushError('network'));
       else if (openedAt) check(now);
     }, TICK_MSEC);
@@ -394,14 +393,14 @@ export class Subscriber implements AsyncIterable<Message> {
         silence.heard(Date.now(), true);
         gotNews ||= message.id === TIMEOUT;
       } else if (message.id === DELETED) {
-        this._position.forget(message.channel);
+        this._position.settle(message.channel);
         this._emit('deleted', { channel: message.channel });
         gotNews = true;
       } else if (message.id === GAP) {
         const { channel = '', reason, missed } = (fields(message.text) ?? {}) as Partial<Gap>;
-        this._position.forget(channel);
+        this._position.settle(channel);
         this._gap({ channel, ...(reason && { reason }), ...(typeof missed === 'number' && { missed }) });
-      } else if (message.id > 0 && !this._position.had(message)) {
+      } else if (message.id > 0 && !this._position.had(message, this._channels.size)) {
         gotNews = true;
         const gap = this._position.move(message);
         if (gap) this._gap(gap);
@@ -413,7 +412,21 @@ export class Subscriber implements AsyncIterable<Message> {
     return gotNews;
   }
 
+  /** The header names no channel and no number. If what follows tells more, it is told with that. */
+  private _tellReason(reason: string | null | undefined): void {
+    if (!reason) return;
+    this._reason = reason;
+    setTimeout(() => {
+      if (!this._reason || this._isClosed()) return;
+      const all = [...this._channels.keys()];
+      all.forEach(channel => this._position.settle(channel));
+      this._gap({ channel: all[1] ? '' : all[0]! });
+    }, REASON_MSEC);
+  }
+
   private _gap(gap: Gap): void {
+    if (this._reason) gap.reason ??= this._reason;
+    this._reason = undefined;
     // The server tells it again as long as we come back with the same place.
     const told = JSON.stringify([gap, this.cursor]);
     if (told !== this._toldGap) this._emit('gap', gap);

@@ -32,7 +32,7 @@ function page() {
   const window = Object.assign(new EventTarget(), { document: Object.assign(new EventTarget(), { visibilityState: 'visible' }) });
   const calls = [];
   let now = 0;
-  const names = ['offline', 'online', 'doubt', 'away', 'back'];
+  const names = ['offline', 'anew', 'doubt', 'away', 'back'];
   const sink = Object.fromEntries(names.map(name => [name, () => calls.push(name)]));
   return {
     window, calls, sink,
@@ -52,7 +52,7 @@ test('the network goes and comes', () => {
   watchPage(p.window, p.sink, p.now);
   p.fire(p.window, 'offline');
   p.fire(p.window, 'online');
-  assert.deepEqual(p.taken(), ['offline', 'online']);
+  assert.deepEqual(p.taken(), ['offline', 'anew']);
 });
 
 test('only the back/forward cache counts', () => {
@@ -66,7 +66,7 @@ test('only the back/forward cache counts', () => {
   assert.deepEqual(p.taken(), ['away', 'back']);
 });
 
-test('a page that was hidden for long, or frozen, doubts', () => {
+test('a page that was hidden for long doubts, and one that was frozen connects anew', () => {
   const p = page();
   watchPage(p.window, p.sink, p.now);
   p.see('hidden');
@@ -78,7 +78,7 @@ test('a page that was hidden for long, or frozen, doubts', () => {
   p.see('visible');
   assert.deepEqual(p.taken(), ['back', 'doubt']);
   p.fire(p.window.document, 'resume');
-  assert.deepEqual(p.taken(), ['doubt']);
+  assert.deepEqual(p.taken(), ['anew']);
 });
 
 test('a hidden page is put aside only if the page wants it', async () => {

@@ -74,12 +74,20 @@ test('the place at the beginning of the stream is enough to go on', async () => 
 });
 
 test('without cursors: time and tag, in the header too', async () => {
-  const requests = server(stream([event(1, { cursor: '' })]), stream([event(1, { cursor: '' }), event(2, { cursor: '' })]), stream([], { end: false }));
+  const requests = server(stream([event(1, { cursor: '' })]), stream([event(2, { cursor: '' })]), stream([], { end: false }));
   const { got } = subscriber();
   await until(() => got.open.length === 3);
-  assert.deepEqual(got.message.map(m => m.id), [1, 2], 'and drops what it had');
   assert.equal(requests[1].url.search, '?time=Fri%2C%2028%20Nov%202025%2022%3A00%3A01%20GMT&tag=1');
   assert.equal(requests[1].headers.get('If-Modified-Since'), 'Fri, 28 Nov 2025 22:00:01 GMT');
+});
+
+test('several channels without cursors: asks for a little more, and drops what it had', async () => {
+  const old = [event(1, { cursor: '' }), event(9, { channel: 'b', cursor: '' })];
+  const requests = server(stream(old), stream([...old, event(10, { cursor: '', channel: 'b' })]), stream([], { end: false }));
+  const { got } = subscriber({ channels: ['a', 'b'] });
+  await until(() => got.open.length === 3);
+  assert.equal(requests[1].url.search, '?time=Fri%2C%2028%20Nov%202025%2022%3A00%3A07%20GMT&tag=0');
+  assert.deepEqual(got.message.map(m => m.id), [1, 9, 10]);
 });
 
 test('asks for headers and arguments before each attempt; once more at once after a 401', async () => {
@@ -144,11 +152,18 @@ test('what is missing: by the ids, by the header, and in the stream', async () =
   const { got } = subscriber();
   await until(() => got.open.length === 6);
   assert.deepEqual(got.gap, [
-    { channel: 'a', reason: 'expired' },
-    { channel: 'a', missed: 2 },
+    { channel: 'a', missed: 2, reason: 'expired' },
     { channel: 'a', reason: 'evicted', missed: 12 },
     { channel: 'b', reason: 'unknown' },
   ]);
+});
+
+test('what only a header tells is told, too', async () => {
+  const poll = () => new Response(null, { status: 304, headers: { 'X-Nginx-PushStream-Gap': 'unknown' } });
+  server(poll, ({ signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(new Error('aborted')))));
+  const { got } = subscriber({ transports: ['longpolling'] });
+  await until(() => got.gap.length);
+  assert.deepEqual(got.gap, [{ channel: 'a', reason: 'unknown' }]);
 });
 
 test('a deleted channel', async () => {
@@ -179,13 +194,14 @@ test('lines of JSON in a stream of another type', async () => {
 });
 
 test('a long poll that is answered with nothing new does not ask at once', async () => {
-  const answer = '{"id":1,"channel":"a","text":"x","time":1764367200,"tag":1}';
-  const requests = server(() => new Response(answer));
-  const { got } = subscriber({ transports: ['longpolling'], retry: { min: 60_000, max: 60_000 } });
-  await until(() => got.error.length);
-  assert.equal(got.message.length, 1);
-  assert.equal(requests.length, 2);
-  assert.equal(got.error[0].kind, 'format');
+  for (const answer of ['{"id":1,"channel":"a","text":"x","time":1764367200,"tag":1}', '<html>', '{}', '']) {
+    const requests = server(() => new Response('{"id":1,"channel":"a","text":"x","time":1764367200,"tag":1}'), () => new Response(answer));
+    const { got, s } = subscriber({ transports: ['longpolling'], channels: ['a', 'b'], retry: { min: 60_000, max: 60_000 } });
+    await until(() => s.state === 'waiting' && got.error.length);
+    assert.equal(got.message.length, 1);
+    assert.equal(requests.length, 2);
+    assert.equal(got.error[0].kind, 'format');
+  }
 });
 
 test('long polls take their place from messages, or from the header', async () => {

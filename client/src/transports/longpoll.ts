@@ -4,9 +4,13 @@ import { PushError } from '../error.ts';
 import { ask } from './ask.ts';
 import type { Connect } from './line.ts';
 
+/** Nobody sees a poll begin to wait. After so long without a refusal it does. */
+const OPEN_MSEC = 1000;
+
 export const longpoll: Connect = async line => {
+  const timer = setTimeout(line.open, OPEN_MSEC);
   for (;;) {
-    const response = await ask(line);
+    const response = await ask(line).finally(() => clearTimeout(timer));
     line.open(response);
     // A poll without news comes back after as long as pings are apart.
     line.heard(response.status === 304);
