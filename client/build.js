@@ -5,7 +5,8 @@ import { build } from 'esbuild';
 import { readFileSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
 
-const LIMITS = { 'dist/index.js': 4500, 'dist/pushstream.js': 8000 };
+// Bytes with gzip -9.
+const LIMITS = { 'dist/index.js': 5120, 'dist/pushstream.js': 8192 };
 const check = process.argv.includes('--check');
 let failed = false;
 
@@ -19,8 +20,8 @@ const common = {
   target: ['chrome80', 'safari14.1', 'firefox105'],
   // Chrome 80 has a?.b; esbuild means a?.(...b), which the source does not use.
   supported: { 'optional-chain': true },
-  // Private members.
-  mangleProps: /^_./,
+  // Private members, and names that only our own files use for each other.
+  mangleProps: /^(_.+|isKnown|had|settle|told|begin|ask|heard|isOver|comment|polled|room|anew|doubt|away|back|wasOpen|wasGood|wasCut|retryAfter|place|take)$/,
   legalComments: 'none',
   write: !check,
   logLevel: 'warning',

@@ -1,7 +1,7 @@
 # A page written for the old client works with ours in its place: each mode, old messages, deletion, states, errors, and
 # sending.
 #
-# Proves client.md: the compatible face.
+# Proves client.md: the-compatible-face.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -1,7 +1,7 @@
 # The browser client survives what happens to a page: the network goes and comes, the page is frozen, or put aside and
 # restored by the back button. It gets each message once and in order.
 #
-# Proves client.md: life of a page.
+# Proves client.md: life-of-a-page.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

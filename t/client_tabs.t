@@ -1,6 +1,6 @@
 # Seven tabs with the browser client, over HTTP/1.1, all get all messages: more than a browser has connections for requests.
 #
-# Proves client.md: transports (the default order), several tabs.
+# Proves client.md: transports (the default order), several-tabs.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

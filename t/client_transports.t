@@ -1,7 +1,7 @@
 # The browser client gets each message once and in order, over each transport, with one channel and with several, while
 # nginx is reloaded and its workers are killed; under a strict policy with Trusted Types.
 #
-# Proves client.md: transports, going on, several channels, content security policy.
+# Proves client.md: transports, going-on, several-channels, content-security-policy.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";

@@ -32,40 +32,28 @@ export const PING = -1, DELETED = -2, TIMEOUT = -3, GAP = -4;
 /** The members of a JSON object, of any type. */
 export type Fields = Record<string, unknown>;
 
-class Received implements Message {
-  channel: string;
-  id: number;
-  text: string;
-  eventId: string;
-  eventType: string;
-  time: Date;
-  tag: number;
-  cursor: string;
-  private _bytes: Uint8Array | undefined;
+// Any JSON value can be where a text should be.
+const word = (value: unknown): string => (value === undefined || value === null ? '' : String(value));
 
-  constructor(from: Fields) {
-    // Any JSON value can be here.
-    const word = (value: unknown) => (value === undefined || value === null ? '' : String(value));
-    this.channel = word(from.channel);
-    this.id = Number(from.id);
-    this.eventId = word(from.event_id ?? from.eventid);
-    this.eventType = word(from.event_type);
-    this.time = typeof from.time === 'number' ? new Date(from.time * 1000) : new Date(word(from.time));
-    this.tag = Number(from.tag) || 0;
-    this.cursor = word(from.cursor);
-    if (typeof from.base64 === 'string') {
-      this._bytes = Uint8Array.from(atob(from.base64), c => c.charCodeAt(0));
-      this.text = new TextDecoder().decode(this._bytes);
-    } else this.text = typeof from.text === 'string' ? from.text : JSON.stringify(from.text) ?? '';
-  }
-
-  json<T>(): T {
-    return JSON.parse(this.text);
-  }
-
-  bytes(): Uint8Array {
-    return this._bytes ?? new TextEncoder().encode(this.text);
-  }
+function message(from: Fields): Message {
+  const { time, base64, text } = from;
+  const bytes = typeof base64 === 'string' && Uint8Array.from(atob(base64), c => c.charCodeAt(0));
+  return {
+    channel: word(from.channel),
+    id: Number(from.id),
+    text: bytes ? new TextDecoder().decode(bytes) : typeof text === 'string' ? text : JSON.stringify(text) ?? '',
+    eventId: word(from.event_id ?? from.eventid),
+    eventType: word(from.event_type),
+    time: new Date(typeof time === 'number' ? time * 1000 : word(time)),
+    tag: Number(from.tag) || 0,
+    cursor: word(from.cursor),
+    json() {
+      return JSON.parse(this.text);
+    },
+    bytes() {
+      return bytes || new TextEncoder().encode(this.text);
+    },
+  };
 }
 
 /** Reads one JSON object; `undefined` if it is none. */
@@ -91,21 +79,17 @@ export function messages(text: string): (Message | undefined)[] {
   const found: (Message | undefined)[] = [];
   for (const object of objects(text)) {
     // An event of the type `gap` has data of its own in locations with a template.
-    const from = object && !('id' in object) && 'reason' in object ? { id: GAP, text: object } : object;
-    let message: Received | undefined;
+    const from = object && 'reason' in object ? { id: GAP, text: object } : object;
+    let one: Message | undefined;
     try {
-      message = from && new Received(from);
+      one = from && message(from);
     } catch {
       // base64 that is none
     }
-    if (!message || !Number.isInteger(message.id) || message.id === 0) {
-      found.push(undefined);
-      continue;
-    }
     const before = found[found.length - 1];
-    if (before && message.id > 0 && before.id === message.id && before.channel === message.channel)
-      before.text += '\n' + message.text;
-    else found.push(message);
+    if (!one?.id || one.id % 1) found.push(undefined);
+    else if (one.id > 0 && before?.id === one.id && before.channel === one.channel) before.text += '\n' + one.text;
+    else found.push(one);
   }
   return found;
 }

@@ -22,31 +22,34 @@ const DOUBT_AFTER_MSEC = 30_000;
 
 /** Watches the page until the returned function is called. `pauseHidden`: milliseconds, if a hidden page is put aside. */
 export function watchPage(page: Page, sink: PageSink, now: () => number, pauseHidden?: number): () => void {
-  const undo: (() => void)[] = [];
-  const on = (target: EventTarget | undefined, type: string, f: (event: Event) => void) => {
-    target?.addEventListener?.(type, f);
-    undo.push(() => target?.removeEventListener?.(type, f));
-  };
+  const { document } = page;
   let hiddenAt = now();
   let timer: ReturnType<typeof setTimeout> | undefined;
-  const document = page.document;
-
-  on(page, 'offline', () => sink.offline());
-  on(page, 'online', () => sink.anew());
-  // A page in the back/forward cache must not hold a connection, and its return fires nothing but this.
-  on(page, 'pagehide', event => (event as PageTransitionEvent).persisted && sink.away());
-  on(page, 'pageshow', event => (event as PageTransitionEvent).persisted && sink.back());
-  on(document, 'resume', () => sink.anew());
-  on(document, 'visibilitychange', () => {
+  const on: Record<string, (isPersisted: boolean) => void> = {
+    offline: () => sink.offline(),
+    online: () => sink.anew(),
+    // A page in the back/forward cache must not hold a connection, and its return fires nothing but this.
+    pagehide: isPersisted => isPersisted && sink.away(),
+    pageshow: isPersisted => isPersisted && sink.back(),
+    resume: () => sink.anew(),
+    visibilitychange() {
+      clearTimeout(timer);
+      if (document!.visibilityState === 'hidden') {
+        hiddenAt = now();
+        if (pauseHidden !== undefined) timer = setTimeout(() => sink.away(), pauseHidden);
+      } else {
+        sink.back();
+        if (now() - hiddenAt > DOUBT_AFTER_MSEC) sink.doubt();
+      }
+    },
+  };
+  const handle = (event: Event) => on[event.type]!((event as PageTransitionEvent).persisted);
+  const forAll = (how: 'addEventListener' | 'removeEventListener') => {
+    for (const type in on) (/^(resume|vis)/.test(type) ? document : page)?.[how]?.(type, handle);
+  };
+  forAll('addEventListener');
+  return () => {
     clearTimeout(timer);
-    if (document!.visibilityState === 'hidden') {
-      hiddenAt = now();
-      if (pauseHidden !== undefined) timer = setTimeout(() => sink.away(), pauseHidden);
-    } else {
-      sink.back();
-      if (now() - hiddenAt > DOUBT_AFTER_MSEC) sink.doubt();
-    }
-  });
-  undo.push(() => clearTimeout(timer));
-  return () => undo.forEach(f => f());
+    forAll('removeEventListener');
+  };
 }

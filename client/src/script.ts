@@ -1,13 +1,15 @@
-// The file for a page without modules. Defines PushStream and PushStreamManager, and PushStream.Subscriber, the modern face.
+// The file that takes the place of the old one: defines PushStream and PushStreamManager.
 
-import { PushStream, PushStreamManager } from './compat/push_stream.ts';
-import { Subscriber } from './subscriber.ts';
+import { PushStream as Client, PushStreamManager as Manager } from './compat/push_stream.ts';
 
+declare global {
+  var PushStream: typeof Client;
+  var PushStreamManager: Client[];
+}
 declare const module: { exports: unknown } | undefined;
 
-const page = globalThis as unknown as Record<string, unknown>;
-if (!page.PushStream) {
-  Object.assign(PushStream, { PushStream, PushStreamManager, Subscriber });
-  Object.assign(page, { PushStream, PushStreamManager });
-  if (typeof module !== 'undefined') module.exports = PushStream;
+if (!globalThis.PushStream) {
+  globalThis.PushStream = Client;
+  globalThis.PushStreamManager = Manager;
+  if (typeof module !== 'undefined') module.exports = Object.assign(Client, { PushStream: Client, PushStreamManager: Manager });
 }

@@ -391,12 +391,13 @@ export class Subscriber implements AsyncIterable<Message> {
       if (!message) this._emit('error', new PushError('format', undefined, text.slice(0, 100)));
       else if (message.id === PING || message.id === TIMEOUT) {
         silence.heard(Date.now(), true);
-        gotNews ||= message.id === TIMEOUT;
+        gotNews = gotNews || message.id === TIMEOUT;
       } else if (message.id === DELETED) {
         this._position.settle(message.channel);
         this._emit('deleted', { channel: message.channel });
         gotNews = true;
       } else if (message.id === GAP) {
+        gotNews = true;
         const { channel = '', reason, missed } = (fields(message.text) ?? {}) as Partial<Gap>;
         this._position.settle(channel);
         this._gap({ channel, ...(reason && { reason }), ...(typeof missed === 'number' && { missed }) });
