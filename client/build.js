@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
 
 // Bytes with gzip -9.
-const LIMITS = { 'dist/index.js': 5120, 'dist/pushstream.js': 8192 };
+const LIMITS = { 'dist/index.js': 5200, 'dist/pushstream.js': 8192 };
 const check = process.argv.includes('--check');
 let failed = false;
 

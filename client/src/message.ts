@@ -18,7 +18,7 @@ export interface Message {
   time: Date;
   /** Orders the messages of one second. */
   tag: number;
-  /** The place behind this message, if the server tells it. */
+  /** The place behind this message, for `options.cursor` of a later subscriber. */
   cursor: string;
   /** The text, read as JSON. */
   json<T = unknown>(): T;

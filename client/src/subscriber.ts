@@ -90,6 +90,8 @@ interface Channel {
   isKnown: boolean;
 }
 
+export interface Subscriber extends AsyncDisposable {}
+
 export class Subscriber implements AsyncIterable<Message> {
   private _state: State = 'waiting';
   private _transport: Transport | undefined;
@@ -154,7 +156,7 @@ export class Subscriber implements AsyncIterable<Message> {
     return this._transport;
   }
 
-  /** Opaque: give it to a later subscriber, and that goes on behind the last message of this one. */
+  /** Opaque: give it to a later subscriber, and that goes on behind the newest message that has come here. */
   get cursor(): string {
     return this._position.cursor;
   }
@@ -286,6 +288,14 @@ export class Subscriber implements AsyncIterable<Message> {
     let wasCut = false;
     let isPaused = false;
     let error: PushError | undefined;
+    let finish = () => {};
+    const over = new Promise<void>(resolve => (finish = resolve));
+    this._cut = why => {
+      error = why;
+      wasCut = true;
+      control.abort();
+      finish();
+    };
     this._transport = name;
     this._become('connecting');
 
@@ -343,16 +353,13 @@ export class Subscriber implements AsyncIterable<Message> {
     // fetch shows the server's pings, so there the clock of the silence tells. Others connect anew; nothing is lost.
     this._doubt = () => (name === 'fetch' ? check(Date.now()) : this._cut());
 
-    await new Promise<void>(resolve => {
-      this._cut = why => {
-        error = why;
-        wasCut = true;
-        resolve();
-      };
+    // A listener may have closed it already.
+    if (!wasCut) {
       CONNECT[name](line).catch(why => {
         error ??= why instanceof PushError ? why : new PushError('network', undefined, String(why));
-      }).then(resolve);
-    });
+      }).then(finish);
+    }
+    await over;
     this._cut = this._doubt = () => {};
     clearInterval(timer);
     control.abort();
@@ -404,6 +411,7 @@ export class Subscriber implements AsyncIterable<Message> {
       } else if (message.id > 0 && !this._position.had(message, this._channels.size)) {
         gotNews = true;
         const gap = this._position.move(message);
+        message.cursor = this.cursor;
         if (gap) this._gap(gap);
         this._emit('message', message);
         this._queues.forEach(queue => queue.push(message));
@@ -470,6 +478,8 @@ export class Subscriber implements AsyncIterable<Message> {
     return new Promise(resolve => this._waiters.push(resolve));
   }
 }
+
+if (Symbol.asyncDispose) Subscriber.prototype[Symbol.asyncDispose] = Subscriber.prototype.close;
 
 /** WebSockets do not count among the six connections that a browser has to a host over HTTP/1.1, but send no headers. */
 function usualTransports(hasHeaders: boolean): Transport[] {

@@ -204,6 +204,41 @@ test('a long poll that is answered with nothing new does not ask at once', async
   }
 });
 
+test('a poll with something that is no message goes on behind it', async () => {
+  const requests = server(
+    () => new Response('{"half', { headers: { 'X-Nginx-PushStream-Cursor': 'p1-1-1' } }),
+    ({ signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(new Error('aborted')))),
+  );
+  const { got } = subscriber({ transports: ['longpolling'] });
+  await until(() => requests.length === 2);
+  assert.equal(requests[1].url.search, '?eventid=p1-1-1');
+  assert.deepEqual(got.error.map(e => e.kind), ['format']);
+});
+
+test('a listener may close it, whatever it is told', async () => {
+  for (const type of ['state', 'open', 'message', 'gap', 'error', 'deleted']) {
+    server(() => new Response('', { status: 503 }), stream([
+      event(1), 'data: <p>\n\n', 'event: gap\ndata: {"channel":"a","reason":"slow","missed":1}\n\n', 'data: {"id":-2,"channel":"a"}\n\n', event(2),
+    ], { end: false }));
+    const { s, got } = subscriber();
+    s.on(type, () => s.close());
+    await until(() => s.state === 'closed', type);
+    const before = JSON.stringify(got);
+    await new Promise(resolve => setTimeout(resolve, 20));
+    assert.equal(JSON.stringify(got), before, `${type}: nothing comes behind`);
+    assert.equal(got.state[got.state.length - 1].state, 'closed');
+    assert.ok(got.message.length < 2);
+  }
+});
+
+test('the cursor of a message is the place behind it', async () => {
+  server(stream([event(1), event(2), event(3, { cursor: '' })], { end: false }));
+  const { s, got } = subscriber();
+  await until(() => got.message.length === 3);
+  assert.deepEqual(got.message.map(m => m.cursor).slice(0, 2), ['p1-1-1', 'p1-2-1']);
+  assert.equal(got.message[2].cursor, s.cursor);
+});
+
 test('long polls take their place from messages, or from the header', async () => {
   const poll = (status, cursor, text) => () => new Response(text ?? null, { status, headers: { 'X-Nginx-PushStream-Cursor': cursor } });
   const message = (id, channel) => JSON.stringify({ id, channel, text: 'x', cursor: `p1-${id}-1` }) + '\n';

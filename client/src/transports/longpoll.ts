@@ -14,9 +14,10 @@ export const longpoll: Connect = async line => {
     line.open(response);
     // A poll without news comes back after as long as pings are apart.
     line.heard(response.status === 304);
-    // An answer without news must not lead to the next question at once: it is a page of somebody else, or what we had.
-    if (response.status === 200 && !line.take(await response.text())) throw new PushError('format', 200);
+    const isNews = response.status === 304 || line.take(await response.text());
     line.polled(response);
+    // The next question comes at once only if it is another one. This is somebody else's page, or what we had.
+    if (!isNews && !response.headers.has('X-Nginx-PushStream-Cursor')) throw new PushError('format', 200);
     await line.room();
     if (line.signal.aborted) return;
   }
