@@ -1,3 +1,5 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+
 // The modern face: one subscriber that stays connected, and says what it gets and what it missed.
 //
 //   connecting ──► open ──► waiting ──► connecting ...
