@@ -17,7 +17,7 @@ use warnings;
 use File::Copy qw(copy);
 use JSON::PP ();
 
-my $POLICY = join '; ', "default-src 'none'", "script-src 'self'", "connect-src 'self' ws:", "frame-src 'self'",
+my $POLICY = join '; ', "default-src 'none'", "script-src 'self'", "connect-src 'self' ws: http:", "frame-src 'self'",
     "require-trusted-types-for 'script'", 'trusted-types push-stream';
 
 my $SCRIPT = <<'JS';
