@@ -61,8 +61,8 @@ sub locations {
         push_stream_message_format json;
         push_stream_cursor on;
         push_stream_last_event_id \$place;
-        push_stream_last_received_message_time \$arg_time;
-        push_stream_last_received_message_tag  \$arg_tag;
+        push_stream_last_received_message_time \$place_time;
+        push_stream_last_received_message_tag  \$place_tag;
         location /pub   { push_stream_publisher admin; push_stream_channels_path \$arg_id; push_stream_store_messages on; }
         location /stats { push_stream_channels_statistics; push_stream_channels_path \$arg_id; }
         location ~ ^/ev/(.*) { push_stream_subscriber eventsource; push_stream_channels_path \$1; }
@@ -79,6 +79,8 @@ EOC
 sub http { return <<'EOC' }
     push_stream_shared_memory_size 8m;
     map $http_last_event_id $place { default $http_last_event_id; '' $arg_eventid; }
+    map $http_if_modified_since $place_time { default $http_if_modified_since; '' $arg_time; }
+    map $http_if_none_match $place_tag { default $http_if_none_match; '' $arg_tag; }
 EOC
 
 sub url { my ($self, $name) = @_; return 'http://127.0.0.1:' . $self->{t}->port(8080) . '/page/' . ($name // 'index.html') }
