@@ -27,7 +27,7 @@ const isNewer = (a: Place, b: Place) => a.time > b.time || (a.time === b.time &&
 
 export class Position {
   private _word = '';
-  /** Nothing before this is ours. */
+  /** Nothing before this is ours; and where we begin as long as there is no message. */
   private _first: Place | undefined;
   private _last: Map<string, Place & { id: number }> = new Map();
 
@@ -59,10 +59,11 @@ export class Position {
   /** What to tell the server: a cursor, or a time and a tag, or nothing. */
   ask(channels: number): { eventid?: string; time?: string; tag?: string } {
     if (this._word) return { eventid: this._word };
-    let place = this._first;
-    for (const last of this._last.values()) if (!place || isNewer(last, place)) place = last;
+    let newest: Place | undefined;
+    for (const last of this._last.values()) if (!newest || isNewer(last, newest)) newest = last;
+    let place = newest ?? this._first;
     if (!place) return {};
-    if (channels > 1) {
+    if (newest && channels > 1) {
       const before = { time: place.time - OVERLAP_MSEC, tag: 0 };
       place = this._first && isNewer(this._first, before) ? this._first : before;
     }
@@ -91,7 +92,8 @@ export class Position {
     const last = this._last.get(channel);
     const place = { id, time: +message.time || 0, tag };
     this._last.set(channel, place);
-    this._first ??= place;
+    // Old messages of one channel may come after newer ones of another.
+    if (!this._first || isNewer(this._first, place)) this._first = place;
     this._word = message.cursor;
     if (!last?.id || id === last.id + 1) return;
     // A lower id: the channel was deleted meanwhile and made again.

@@ -312,8 +312,12 @@ export class Subscriber implements AsyncIterable<Message> {
         if (openedAt) return;
         openedAt = Date.now();
         const resumed = this._position.isKnown;
-        if (response && response.status === 200) this._position.begin(Date.parse(response.headers.get('Date') ?? ''), 0);
-        for (const channel of this._channels.values()) channel.isKnown = true;
+        const all = [...this._channels.values()];
+        // Old messages would be older than the answer.
+        if (response?.status === 200 && !all.some(({ backtrack }) => backtrack)) {
+          this._position.begin(Date.parse(response.headers.get('Date') ?? ''), 0);
+        }
+        all.forEach(channel => (channel.isKnown = true));
         this._become('open');
         this._emit('open', { transport: name, resumed });
       }),

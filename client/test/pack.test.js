@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -47,5 +47,6 @@ test('an empty project installs, imports, and compiles against it', t => {
   for (const name of ['package.json', 'dist/index.js', 'dist/index.js.map', 'dist/pushstream.js', 'dist/types/index.d.ts', 'src/index.ts']) {
     assert.ok(files.includes(name), name);
   }
+  assert.equal(readFileSync(join(client, 'LICENSE'), 'utf8'), readFileSync(join(client, '../LICENSE'), 'utf8'), 'the licence of the project');
   assert.deepEqual(files.filter(name => !/^(dist|src)\/|^package.json$|^README.md$|^LICENSE$/.test(name)), []);
 });

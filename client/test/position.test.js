@@ -50,6 +50,16 @@ test('since, and a beginning that the server names', () => {
   assert.deepEqual(p.ask(2), { time: date(T), tag: '4' });
 });
 
+test('old messages that come behind the beginning or behind newer ones', () => {
+  const p = new Position();
+  p.begin(T + 9000, 0);
+  p.move(message('a', 5, T, 3));
+  assert.deepEqual(p.ask(1), { time: date(T), tag: '3' });
+  p.move(message('b', 5, T - 5000, 1));
+  p.move(message('a', 6, T, 4));
+  assert.deepEqual(p.ask(2), { time: date(T - 2000), tag: '0' });
+});
+
 test('the ids tell what is missing', () => {
   const p = new Position();
   assert.equal(p.move(message('a', 5, T, 3)), undefined, 'the first one');

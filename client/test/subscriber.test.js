@@ -81,6 +81,16 @@ test('without cursors: time and tag, in the header too', async () => {
   assert.equal(requests[1].headers.get('If-Modified-Since'), 'Fri, 28 Nov 2025 22:00:01 GMT');
 });
 
+test('without cursors, a cut among old messages loses none of them', async () => {
+  const headers = { Date: 'Fri, 28 Nov 2025 23:00:00 GMT' };
+  const requests = server(stream([], { headers }), stream([event(1, { cursor: '' })], { headers }), stream([event(2, { cursor: '' })], { end: false }));
+  const { got } = subscriber({ channels: [{ id: 'a', backtrack: 5 }] });
+  await until(() => got.open.length === 3);
+  assert.deepEqual(requests.map(r => r.url.pathname + r.url.search), [
+    '/ev/a.b5', '/ev/a.b5', '/ev/a?time=Fri%2C%2028%20Nov%202025%2022%3A00%3A01%20GMT&tag=1',
+  ]);
+});
+
 test('several channels without cursors: asks for a little more, and drops what it had', async () => {
   const old = [event(1, { cursor: '' }), event(9, { channel: 'b', cursor: '' })];
   const requests = server(stream(old), stream([...old, event(10, { cursor: '', channel: 'b' })]), stream([], { end: false }));
