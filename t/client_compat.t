@@ -129,6 +129,7 @@ for my $mode (sort keys %modes) {
     $t->wait_for(sub { $look->(); @{ $texts->($mode) } >= 23 }, "$mode: many messages");
     is_deeply($texts->($mode), [ 'old 2', 'old 3', '100%', @burst ], "$mode: each once, in order, decoded");
     is_deeply($got->{$mode}{messages}[1], [ 'old 3', 3, $ch, 'e3', $got->{$mode}{messages}[1][4], 'string' ], "$mode: what a message has");
+    is_deeply([ map { $_->[4] ? 1 : 0 } @{ $got->{$mode}{messages} }[0, 1] ], [ $types{$mode} ? 1 : 0, 1 ], "$mode: the last one of a batch");
     is_deeply($got->{$mode}{errors}, [], "$mode: no error");
 
     # It publishes, by a frame or a request.
@@ -170,6 +171,15 @@ is_deeply($got->{next}{errors}, ['load'], 'an error while connecting');
 is_deeply($got->{next}{states}, [ 1, 0, 1, 2 ], 'and the next mode');
 is($browser->run("return streams.next.wrapper.type"), 'WebSocket', 'which works');
 $browser->run("streams.next.disconnect()");
+for my $case ([ 'websocket', 'Websocket' ], [ 'eventsource', 'Eventsource' ], [ 'stream', 'Stream' ], [ 'longpolling', 'Longpolling' ],
+    [ 'longpolling', 'Longpolling', useJSONP => \1 ]) {
+    my ($mode, $prefix, %more) = @$case;
+    my $name = join '-', 'refused', $mode, sort keys %more;
+    $start->($name, { modes => $mode, "urlPrefix$prefix" => '/pub', autoReconnect => \0, %more }, ['x']);
+    $t->wait_for(sub { @{ $look->()->{$name}{errors} } }, "$name: an error");
+    is_deeply($got->{$name}{errors}, ['load'], "$name: load");
+    is_deeply($got->{$name}{states}, [ 1, 0 ], "$name: states");
+}
 for ([ shortws => 'websocket', 'urlPrefixWebsocket' ], [ shortsub => 'stream', 'urlPrefixStream' ]) {
     my ($name, $mode, $option) = @$_;
     $start->($name, { modes => $mode, $option => "/$name" }, [$name]);

@@ -34,5 +34,22 @@ for my $tab (@tabs) {
 }
 is_deeply($browser->run('return got.tab.opens'), ['websocket'], 'by WebSockets, which do not count');
 
+# With fetch first, the browser lets the seventh wait without an error. It does not wait for ever.
+for my $tab (@tabs) {
+    $browser->switch($tab)->run('subscribers.tab.close()');
+    $page->follow($browser, 'fetch', transports => [qw(fetch websocket)], channels => ['b']);
+}
+$t->wait_subscribers('/stats?id=b', 7, 60);
+$t->publish('/pub?id=b', $_) for @texts;
+my %opens;
+for my $tab (@tabs) {
+    my $got;
+    $browser->switch($tab);
+    $t->wait_for(sub { $got = $browser->run('return got.fetch'); @{ $got->{texts} } >= 50 }, 'all messages');
+    is_deeply($got->{texts}, \@texts, 'fetch, or what is left');
+    $opens{ $got->{opens}[-1] }++;
+}
+is_deeply(\%opens, { fetch => 6, websocket => 1 }, 'six of them with fetch');
+
 $browser->quit;
 $t->done();

@@ -15,7 +15,7 @@ export interface Line {
   place(cursor: string): void;
   /** The answer to a poll is read. */
   polled(response: Response): void;
-  /** Until there is room for more. */
+  /** Until there is room for more; for transports that can let the server wait. */
   room(): Promise<void> | void;
   /** The transport sets it if it can send. */
   send?: (text: string) => void;

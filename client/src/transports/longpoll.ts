@@ -18,7 +18,6 @@ export const longpoll: Connect = async line => {
     line.polled(response);
     // The next question comes at once only if it is another one. This is somebody else's page, or what we had.
     if (!isNews && !response.headers.has('X-Nginx-PushStream-Cursor')) throw new PushError('format', 200);
-    await line.room();
     if (line.signal.aborted) return;
   }
 };
