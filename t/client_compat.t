@@ -144,6 +144,17 @@ for my $mode (sort keys %modes) {
     $t->wait_for(sub { $look->(); @{ $got->{$mode}{deleted} } }, "$mode: deleted");
     is_deeply($got->{$mode}{deleted}, ["$mode-b"], "$mode: which one");
 
+    # A callback that throws is seen, and ends nothing.
+    $browser->run("got.thrown = []; onerror = function (text) { got.thrown.push(text); return true; };"
+        . "streams['$mode'].onchanneldeleted = function () { throw new Error('mine'); }");
+    $t->wait_subscribers("/stats?id=$ch", 1);
+    my $states = @{ $got->{$mode}{states} };
+    $t->delete("/pub?id=$ch");
+    $t->wait_for(sub { @{ $look->()->{thrown} } }, "$mode: it throws");
+    like($got->{thrown}[0], qr/mine/, "$mode: and is seen");
+    $t->wait_subscribers("/stats?id=$ch", 1);
+    is(scalar @{ $look->()->{$mode}{states} }, $states, "$mode: the polls go on") if !$types{$mode};
+
     # The end
     $browser->run("streams['$mode'].disconnect()");
     $t->wait_subscribers("/stats?id=$ch", 0);

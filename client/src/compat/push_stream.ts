@@ -160,7 +160,18 @@ export class PushStream {
     if (this.readyState === state) return;
     this.readyState = state;
     log('info', 'state', state);
-    this.onstatuschange?.(state);
+    this._call('onstatuschange', state);
+  }
+
+  /** A callback that throws must not end the connection, but be seen. */
+  private _call(name: 'onmessage' | 'onchanneldeleted' | 'onerror' | 'onstatuschange', ...all: unknown[]): void {
+    try {
+      (this[name] as ((...all: unknown[]) => void) | null)?.call(this, ...all);
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
   }
 
   private _attempt(): void {
@@ -205,7 +216,7 @@ export class PushStream {
       this._reconnectAfter(isLoad ? this.reconnectOnChannelUnavailableInterval : this.reconnectOnTimeoutInterval);
       const type = isLoad ? 'load' : 'timeout';
       log('error', type, error instanceof PushError ? error.message : error ?? '');
-      this.onerror?.({ type });
+      this._call('onerror', { type });
     });
   }
 
@@ -278,10 +289,10 @@ export class PushStream {
       ...(this.channelsByArgument && { [this.channelsArgument]: list }),
       ...this.extraParams?.(),
       ...(isPoll ? place : now),
-      ...(wrapper.type === 'Stream' && { streamid: this.id }),
+      ...(wrapper.type === 'Stream' && { streamid: String(this.id) }),
       ...(isPoll ? { ...(callback && { callback }), ...now } : place),
     };
-    const query = Object.entries(all).map(([key, value]) => `${key}=${encodeURIComponent(value || (key === 'streamid' ? '0' : ''))}`);
+    const query = Object.entries(all).map(([key, value]) => `${key}=${encodeURIComponent(value || '')}`);
     return `${this._url(prefix)}${this.channelsByArgument ? '' : '/' + list}?${query.join('&')}`;
   }
 
@@ -322,7 +333,7 @@ export class PushStream {
     let time = from[this.jsonTimeKey] as string | number;
     // `push_stream_message_format json` has seconds, and its own name for the event id.
     if (typeof time === 'number') time = time > 0 ? new Date(time * 1000).toUTCString() : '';
-    if (id === DELETED) return this.onchanneldeleted?.(channel);
+    if (id === DELETED) return this._call('onchanneldeleted', channel);
     if (!(id > 0)) return;
     if (time && tag !== undefined && tag !== '' && this._hadBefore(channel, Date.parse(time), Number(tag))) return;
     if (wrapper.type !== 'LongPolling' || (this.messagesControlByArgument && isLast)) {
@@ -331,7 +342,7 @@ export class PushStream {
     }
     if (eventid) this._lastEventId = eventid;
     log('debug', 'message', channel, id);
-    this.onmessage?.(decoded(from[this.jsonTextKey]), id, channel, eventid, isLast, time);
+    this._call('onmessage', decoded(from[this.jsonTextKey]), id, channel, eventid, isLast, time);
   }
 
   private _hadBefore(channel: string, time: number, tag: number): boolean {
