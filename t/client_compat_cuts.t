@@ -12,8 +12,7 @@ Test::More::plan(skip_all => 'chromedriver is not installed') unless Test::Nginx
 
 my $t = Test::Nginx::PushStream->new(workers => 2);
 my $page = Test::Nginx::PushStream::ClientPage->new($t);
-my ($frame) = do { local (@ARGV, $/) = "$FindBin::Bin/../nginx-conf/client.conf"; <> } =~ /(location ~ \^\/sub.*?\n        \}\n)/s;
-$t->http($page->http . 'server { listen 127.0.0.1:%%PORT_8080%%;' . $page->locations . "$frame }")->run;
+$t->http($page->http . 'server { listen 127.0.0.1:%%PORT_8080%%;' . $page->locations . '}')->run;
 $page->file('old.js', <<'JS');
 var got = {}, streams = {};
 function start(name, settings) {

@@ -54,20 +54,20 @@ sub new {
 # One more file of the page.
 sub file { my ($self, $name, $text) = @_; $self->{t}->write_file("page/$name", $text); return $self }
 
+# nginx-conf/client.conf, so that the tests prove it.
+my $SAMPLE = do {
+    (my $file = __FILE__) =~ s{t/lib/Test/.*}{nginx-conf/client.conf};
+    local (@ARGV, $/) = $file;
+    <>;
+};
+
+# What is in the server of the sample, and the locations of the page and the statistics.
 sub locations {
-    my ($self, %o) = @_;
-    return <<"EOC";
+    my ($self) = @_;
+    my ($server) = $SAMPLE =~ /^    server \{\n        listen \S+;\n(.*)^    \}/ms or die 'client.conf is not understood';
+    return $server . <<"EOC";
         types { text/html html; text/javascript js; }
-        push_stream_message_format json;
-        push_stream_cursor on;
-        push_stream_last_event_id \$place;
-        push_stream_last_received_message_time \$place_time;
-        push_stream_last_received_message_tag  \$place_tag;
-        location /pub   { push_stream_publisher admin; push_stream_channels_path \$arg_id; push_stream_store_messages on; }
         location /stats { push_stream_channels_statistics; push_stream_channels_path \$arg_id; }
-        location ~ ^/ev/(.*) { push_stream_subscriber eventsource; push_stream_channels_path \$1; }
-        location ~ ^/ws/(.*) { push_stream_subscriber websocket; push_stream_channels_path \$1; }
-        location ~ ^/lp/(.*) { push_stream_subscriber long-polling; push_stream_channels_path \$1; default_type application/json; }
         location /page {
             root $self->{t}{dir};
             add_header Content-Security-Policy "$POLICY";
@@ -75,13 +75,11 @@ sub locations {
 EOC
 }
 
-# What `locations` needs around the servers.
-sub http { return <<'EOC' }
-    push_stream_shared_memory_size 8m;
-    map $http_last_event_id $place { default $http_last_event_id; '' $arg_eventid; }
-    map $http_if_modified_since $place_time { default $http_if_modified_since; '' $arg_time; }
-    map $http_if_none_match $place_tag { default $http_if_none_match; '' $arg_tag; }
-EOC
+# What the sample has around the server.
+sub http {
+    my ($maps) = $SAMPLE =~ /^(    map .*?)^    server/ms or die 'client.conf is not understood';
+    return "push_stream_shared_memory_size 8m;\n$maps";
+}
 
 sub url { my ($self, $name) = @_; return 'http://127.0.0.1:' . $self->{t}->port(8080) . '/page/' . ($name // 'index.html') }
 
