@@ -27,6 +27,7 @@ EOC
         location /pub   { push_stream_publisher admin; push_stream_channels_path $arg_id; }
         location /stats { push_stream_channels_statistics; push_stream_channels_path $arg_id; }
         location /page  { root %%TESTDIR%%; }
+        location /denied { deny all; }
         location ~ ^/(?<cut>cut)?ev/(?<ids>.*) {
             push_stream_subscriber eventsource; push_stream_channels_path $ids;
             push_stream_last_received_message_time $arg_time; push_stream_last_received_message_tag $arg_tag; push_stream_last_event_id $arg_eventid;
@@ -186,10 +187,12 @@ for my $case ([ 'websocket', 'Websocket' ], [ 'eventsource', 'Eventsource' ], [ 
     [ 'longpolling', 'Longpolling', useJSONP => \1 ]) {
     my ($mode, $prefix, %more) = @$case;
     my $name = join '-', 'refused', $mode, sort keys %more;
-    $start->($name, { modes => $mode, "urlPrefix$prefix" => '/pub', autoReconnect => \0, %more }, ['x']);
+    my $is_poll = $mode eq 'longpolling';
+    $start->($name, { modes => $mode, "urlPrefix$prefix" => $is_poll ? '/denied' : '/pub', autoReconnect => \0, %more }, ['x']);
     $t->wait_for(sub { @{ $look->()->{$name}{errors} } }, "$name: an error");
     is_deeply($got->{$name}{errors}, ['load'], "$name: load");
-    is_deeply($got->{$name}{states}, [ 1, 0 ], "$name: states");
+    # A poll counts as open after 150 ms, before or after its answer.
+    is_deeply([ grep { $_ != 2 || !$is_poll } @{ $got->{$name}{states} } ], [ 1, 0 ], "$name: states");
 }
 for ([ shortws => 'websocket', 'urlPrefixWebsocket' ], [ shortsub => 'stream', 'urlPrefixStream' ]) {
     my ($name, $mode, $option) = @$_;

@@ -40,8 +40,8 @@ export class Position {
     }
     try {
       const [first, ...last] = JSON.parse(cursor);
-      this._first = first;
       this._last = new Map(last);
+      this._first = first;
     } catch {
       // Not ours, so it names no place.
     }
@@ -62,7 +62,8 @@ export class Position {
     let newest: Place | undefined;
     for (const last of this._last.values()) if (!newest || isNewer(last, newest)) newest = last;
     let place = newest ?? this._first;
-    if (!place) return {};
+    // Templates may lack the time.
+    if (!place?.time) return {};
     if (newest && channels > 1) {
       const before = { time: place.time - OVERLAP_MSEC, tag: 0 };
       place = this._first && isNewer(this._first, before) ? this._first : before;
@@ -83,7 +84,8 @@ export class Position {
   /** We had this message. That can be only where we ask for more than we lack. */
   had(message: Message, channels: number): boolean {
     const last = this._last.get(message.channel);
-    return channels > 1 && !message.cursor && !!last && !isNewer({ time: +message.time, tag: message.tag }, last);
+    const time = +message.time;
+    return channels > 1 && !message.cursor && !!time && !!last && !isNewer({ time, tag: message.tag }, last);
   }
 
   /** Goes on to a message. Returns what is missing before it, by its id. */
@@ -94,7 +96,8 @@ export class Position {
     this._last.set(channel, place);
     // Old messages of one channel may come after newer ones of another.
     if (!this._first || isNewer(this._first, place)) this._first = place;
-    this._word = message.cursor;
+    // The server looks for an event id in the same way.
+    this._word = message.cursor || (place.time ? '' : message.eventId);
     if (!last?.id || id === last.id + 1) return;
     // A lower id: the channel was deleted meanwhile and made again.
     return id > last.id ? { channel, missed: id - last.id - 1 } : { channel };

@@ -4,7 +4,7 @@ import { Position } from '../build/position.js';
 
 const T = Date.UTC(2026, 4, 5, 9, 8, 7);
 const date = msec => new Date(msec).toUTCString();
-const message = (channel, id, time, tag, cursor = '') => ({ channel, id, time: new Date(time), tag, cursor });
+const message = (channel, id, time, tag, cursor = '', eventId = '') => ({ channel, id, time: new Date(time), tag, cursor, eventId });
 
 test('nothing seen, nothing asked', () => {
   const p = new Position();
@@ -58,6 +58,17 @@ test('old messages that come behind the beginning or behind newer ones', () => {
   p.move(message('b', 5, T - 5000, 1));
   p.move(message('a', 6, T, 4));
   assert.deepEqual(p.ask(2), { time: date(T - 2000), tag: '0' });
+});
+
+test('a template without time: goes on at an event id, or nowhere', () => {
+  const p = new Position();
+  p.move(message('a', 5, NaN, 0));
+  assert.deepEqual(p.ask(2), {});
+  assert.equal(p.had(message('a', 6, NaN, 0), 2), false);
+  p.move(message('a', 6, NaN, 0, '', 'e6'));
+  assert.deepEqual(p.ask(1), { eventid: 'e6' });
+  assert.deepEqual(p.move(message('a', 9, NaN, 0)), { channel: 'a', missed: 2 });
+  assert.deepEqual(p.ask(1), {});
 });
 
 test('the ids tell what is missing', () => {
