@@ -10,6 +10,7 @@ mod body;
 mod client;
 mod clock;
 mod config;
+mod cors;
 mod departing;
 mod directives;
 mod duties;

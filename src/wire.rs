@@ -16,6 +16,7 @@ pub mod frame;
 pub mod gap;
 pub mod handshake;
 pub mod jsonp;
+pub mod origin;
 pub mod padding;
 pub mod path;
 pub mod resume;

@@ -17,7 +17,7 @@ use ngx::ffi::{
 };
 
 use crate::hub::Rules;
-use crate::nginx::location::{ChannelsPath, Delivery, Location, Mode, PaddingRule};
+use crate::nginx::location::{ChannelsPath, Cors, Delivery, Location, Mode, Origins, PaddingRule};
 use crate::nginx::mapping::Mapping;
 use crate::nginx::parse::{Parse, Place};
 use crate::nginx::variables::LegacyVariables;
@@ -259,7 +259,11 @@ pub(crate) struct LocationConf {
     pub(super) retry: ngx_msec_t,
     pub(super) user_agent: *mut ngx_http_complex_value_t,
     pub(super) padding_by_user_agent: ngx_str_t,
-    pub(super) allowed_origins: *mut ngx_http_complex_value_t,
+    pub(super) allowed_origins: Option<Origins>,
+    pub(super) cors_headers: Option<Vec<Vec<u8>>>,
+    pub(super) cors_credentials: ngx_flag_t,
+    pub(super) cors_expose: ngx_flag_t,
+    pub(super) cors_max_age: time_t,
     pub(super) subscriber_max_buffered: usize,
     pub(super) slow_subscriber: Option<SlowSubscriber>,
     pub(super) force_filters: ngx_flag_t,
@@ -313,7 +317,11 @@ impl Default for LocationConf {
             retry: UNSET_MSEC,
             user_agent: ptr::null_mut(),
             padding_by_user_agent: ngx_str_t::empty(),
-            allowed_origins: ptr::null_mut(),
+            allowed_origins: None,
+            cors_headers: None,
+            cors_credentials: UNSET,
+            cors_expose: UNSET,
+            cors_max_age: UNSET as time_t,
             subscriber_max_buffered: UNSET_SIZE,
             slow_subscriber: None,
             force_filters: UNSET,
@@ -405,7 +413,13 @@ impl LocationConf {
             has_cursors,
             retry_msec: msec(self.retry),
             user_agent: NonNull::new(self.user_agent),
-            allowed_origins: NonNull::new(self.allowed_origins),
+            cors: Cors {
+                origins: self.allowed_origins.clone(),
+                request_headers: self.cors_headers.clone().unwrap_or_default(),
+                credentials: self.cors_credentials == 1,
+                exposes: self.cors_expose == 1,
+                max_age_secs: u64::try_from(self.cors_max_age).ok(),
+            },
             padding,
             subscriber_max_buffered: self.subscriber_max_buffered,
             slow: match self.slow_subscriber {
@@ -480,7 +494,16 @@ impl LocationConf {
         inherit(&mut self.retry, outer.retry, UNSET_MSEC, UNSET_MSEC);
         inherit_pointer(&mut self.user_agent, outer.user_agent);
         inherit_str(&mut self.padding_by_user_agent, &outer.padding_by_user_agent, "");
-        inherit_pointer(&mut self.allowed_origins, outer.allowed_origins);
+        if self.allowed_origins.is_none() {
+            self.allowed_origins.clone_from(&outer.allowed_origins);
+        }
+        if self.cors_headers.is_none() {
+            self.cors_headers.clone_from(&outer.cors_headers);
+        }
+        inherit(&mut self.cors_credentials, outer.cors_credentials, UNSET, 0);
+        inherit(&mut self.cors_expose, outer.cors_expose, UNSET, 0);
+        let unset = UNSET as time_t;
+        inherit(&mut self.cors_max_age, outer.cors_max_age, unset, unset);
         inherit(
             &mut self.subscriber_max_buffered,
             outer.subscriber_max_buffered,

@@ -73,7 +73,7 @@ pub(super) const fn table() -> *mut ngx_command_t {
     (&raw const TABLE).cast_mut().cast()
 }
 
-const ROWS: usize = 66;
+const ROWS: usize = 70;
 
 /// The rows, in the order of the manual; names of old configurations come last.
 static TABLE: Table = Table([
@@ -420,13 +420,45 @@ static TABLE: Table = Table([
         ngx_conf_set_str_slot,
         Field::Location(offset_of!(LocationConf, padding_by_user_agent)),
     ),
-    // push_stream_allowed_origins <value>;   http, server, location   default: none
+    // push_stream_allowed_origins <value> | <origin> | ~<pattern> ...;   http, server, location   default: none
     row(
         ngx_string!("push_stream_allowed_origins"),
         ANYWHERE,
+        NGX_CONF_1MORE,
+        setters::set_allowed_origins,
+        Field::None,
+    ),
+    // push_stream_cors_headers <name> ...;   http, server, location   default: none
+    row(
+        ngx_string!("push_stream_cors_headers"),
+        ANYWHERE,
+        NGX_CONF_1MORE,
+        setters::set_cors_headers,
+        Field::None,
+    ),
+    // push_stream_cors_credentials on | off;   http, server, location   default: off
+    row(
+        ngx_string!("push_stream_cors_credentials"),
+        ANYWHERE,
+        NGX_CONF_FLAG,
+        ngx_conf_set_flag_slot,
+        Field::Location(offset_of!(LocationConf, cors_credentials)),
+    ),
+    // push_stream_cors_expose on | off;   http, server, location   default: off
+    row(
+        ngx_string!("push_stream_cors_expose"),
+        ANYWHERE,
+        NGX_CONF_FLAG,
+        ngx_conf_set_flag_slot,
+        Field::Location(offset_of!(LocationConf, cors_expose)),
+    ),
+    // push_stream_cors_max_age <time>;   http, server, location   default: none
+    row(
+        ngx_string!("push_stream_cors_max_age"),
+        ANYWHERE,
         NGX_CONF_TAKE1,
-        ngx_http_set_complex_value_slot,
-        Field::Location(offset_of!(LocationConf, allowed_origins)),
+        ngx_conf_set_sec_slot,
+        Field::Location(offset_of!(LocationConf, cors_max_age)),
     ),
     // push_stream_subscriber_max_buffered <size>;   http, server, location   default: 1m
     row(

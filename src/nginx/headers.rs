@@ -15,8 +15,6 @@ pub(crate) const EXPLAIN: &str = "X-Nginx-PushStream-Explain";
 pub(crate) const GAP: &str = "X-Nginx-PushStream-Gap";
 /// The place that a poll has come to.
 pub(crate) const CURSOR: &str = "X-Nginx-PushStream-Cursor";
-/// The headers that pages of another origin may read.
-pub(crate) const EXPOSED: &str = "Access-Control-Expose-Headers";
 /// The version of the module.
 pub(crate) const TAG: &str = "X-Nginx-PushStream-Tag";
 /// The commit that the module was built from.
@@ -28,10 +26,6 @@ pub(crate) const WEBSOCKET_VERSION: &str = "Sec-WebSocket-Version";
 
 const CACHE_CONTROL: (&str, &[u8]) = ("Cache-Control", b"no-cache, no-store, must-revalidate");
 const EXPIRES: (&str, &[u8]) = ("Expires", b"Thu, 01 Jan 1970 00:00:01 GMT");
-const ALLOWED_HEADERS: (&str, &[u8]) = (
-    "Access-Control-Allow-Headers",
-    b"If-Modified-Since,If-None-Match,Etag,Event-Id,Event-Type,Last-Event-Id",
-);
 
 /// Adds a header. The value is copied.
 pub(crate) fn add(request: &mut Request, name: &'static str, value: &[u8]) -> Result<(), NoMemory> {
@@ -142,21 +136,4 @@ fn set_cache_control(request: &mut Request, entry: *mut ngx_table_elt_t) -> Resu
     // The request holds the array itself; the pool holds its elements.
     request.fields_mut().headers_out.cache_control = *made;
     Ok(())
-}
-
-/// Lets pages of another origin read the response, if the location names an origin.
-///
-/// An origin with a control byte is ignored: the value may be the client's own text, decoded, and a
-/// line break in it would begin another header.
-pub(crate) fn add_cors(
-    request: &mut Request,
-    origin: &[u8],
-    methods: &str,
-) -> Result<(), NoMemory> {
-    if origin.is_empty() || origin.iter().any(u8::is_ascii_control) {
-        return Ok(());
-    }
-    add(request, "Access-Control-Allow-Origin", origin)?;
-    add(request, "Access-Control-Allow-Methods", methods.as_bytes())?;
-    add(request, ALLOWED_HEADERS.0, ALLOWED_HEADERS.1)
 }

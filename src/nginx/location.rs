@@ -79,6 +79,42 @@ impl ChannelsPath {
     }
 }
 
+/// `push_stream_allowed_origins`
+#[derive(Clone)]
+pub(crate) enum Origins {
+    /// The header's value, whatever the request's origin is.
+    Said(NonNull<ngx_http_complex_value_t>),
+    /// The request's origin, if it is one of these.
+    Listed(Vec<Origin>),
+}
+
+/// One of a list.
+#[derive(Clone)]
+pub(crate) enum Origin {
+    Exact(Vec<u8>),
+    Pattern(Regex),
+}
+
+impl Origin {
+    pub(crate) fn is(&self, origin: &[u8]) -> bool {
+        match self {
+            Self::Exact(text) => text.eq_ignore_ascii_case(origin),
+            Self::Pattern(pattern) => pattern.matches(origin),
+        }
+    }
+}
+
+/// Which pages of other origins may read answers, and what they may send.
+pub(crate) struct Cors {
+    /// `None`: no answer has any of the headers.
+    pub(crate) origins: Option<Origins>,
+    /// Request headers that are allowed besides those that are always.
+    pub(crate) request_headers: Vec<Vec<u8>>,
+    pub(crate) credentials: bool,
+    pub(crate) exposes: bool,
+    pub(crate) max_age_secs: Option<u64>,
+}
+
 /// One group of a padding list.
 pub(crate) struct PaddingRule {
     /// Matches user agents, anywhere in their text.
@@ -121,7 +157,7 @@ pub(crate) struct Location {
     /// How long a client waits before it connects again.
     pub(crate) retry_msec: Option<usize>,
     pub(crate) user_agent: Option<NonNull<ngx_http_complex_value_t>>,
-    pub(crate) allowed_origins: Option<NonNull<ngx_http_complex_value_t>>,
+    pub(crate) cors: Cors,
     /// Empty without a list, and in locations for other modes than subscribing.
     pub(crate) padding: Vec<PaddingRule>,
     pub(crate) subscriber_max_buffered: usize,

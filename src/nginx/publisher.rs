@@ -20,7 +20,7 @@ use crate::nginx::answer::{self, FAILED, Sent};
 use crate::nginx::body::{self, Body};
 use crate::nginx::location::{Location, Mode};
 use crate::nginx::request::{Method, Request};
-use crate::nginx::{faults, ffi, headers, log, settings, statistics, worker};
+use crate::nginx::{cors, faults, ffi, headers, log, settings, statistics, worker};
 use crate::wire::path;
 
 thread_local! {
@@ -49,10 +49,7 @@ fn begin(request: &mut Request) -> Sent {
     let methods = if is_admin { ADMIN_METHODS } else { METHODS };
     request.disable_not_modified();
     headers::add_no_cache(request)?;
-    if let Some(origin) = location.allowed_origins {
-        let origin = request.decoded(origin)?;
-        headers::add_cors(request, &origin, methods)?;
-    }
+    cors::add(request, &location.cors, methods)?;
     let task = match request.method() {
         Method::Post | Method::Put => Task::Publish,
         Method::Delete if is_admin => Task::Delete,

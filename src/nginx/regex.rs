@@ -4,8 +4,8 @@ use core::mem;
 use core::ptr::NonNull;
 
 use ngx::ffi::{
-    NGX_OK, ngx_int_t, ngx_pool_t, ngx_regex_compile, ngx_regex_compile_t, ngx_regex_exec,
-    ngx_regex_t, ngx_str_t,
+    NGX_OK, NGX_REGEX_CASELESS, ngx_int_t, ngx_pool_t, ngx_regex_compile, ngx_regex_compile_t,
+    ngx_regex_exec, ngx_regex_t, ngx_str_t, ngx_uint_t,
 };
 
 use crate::nginx::ffi;
@@ -14,6 +14,7 @@ use crate::nginx::ffi;
 const REASON_MAX: usize = 512;
 
 /// A compiled pattern; lives as long as the configuration that it was compiled for.
+#[derive(Clone, Copy)]
 pub(crate) struct Regex {
     compiled: NonNull<ngx_regex_t>,
 }
@@ -21,6 +22,22 @@ pub(crate) struct Regex {
 impl Regex {
     /// Compiles a pattern, case-sensitive; the error is nginx's text and names the pattern.
     pub(crate) fn compile(pattern: &[u8], pool: NonNull<ngx_pool_t>) -> Result<Self, String> {
+        Self::compile_with(pattern, pool, 0)
+    }
+
+    /// The same for a pattern that ignores case.
+    pub(crate) fn compile_caseless(
+        pattern: &[u8],
+        pool: NonNull<ngx_pool_t>,
+    ) -> Result<Self, String> {
+        Self::compile_with(pattern, pool, NGX_REGEX_CASELESS as ngx_uint_t)
+    }
+
+    fn compile_with(
+        pattern: &[u8],
+        pool: NonNull<ngx_pool_t>,
+        options: ngx_uint_t,
+    ) -> Result<Self, String> {
         let mut reason = [0_u8; REASON_MAX];
         // nginx keeps pointing at the pattern and prints it as a C string if the JIT fails later.
         let terminated = [pattern, b"\0"].concat();
@@ -31,6 +48,7 @@ impl Regex {
         let mut request: ngx_regex_compile_t = unsafe { mem::zeroed() };
         request.pattern = ngx_str_t { len: pattern.len(), data: kept.data };
         request.pool = pool.as_ptr();
+        request.options = options;
         request.err = ngx_str_t { len: reason.len(), data: reason.as_mut_ptr() };
         // SAFETY: the room for the reason lives until the call returns, pattern and pool longer.
         let outcome = unsafe { ngx_regex_compile(&raw mut request) };

@@ -9,11 +9,11 @@ use ngx::ffi::{
 
 use crate::model::{Cursor, Gap};
 use crate::nginx::answer::{self, Sent};
-use crate::nginx::headers;
 use crate::nginx::loans::{self, Loans};
 use crate::nginx::location::Location;
 use crate::nginx::peer::Peer;
 use crate::nginx::request::{NoMemory, Request};
+use crate::nginx::{cors, headers};
 use crate::session::Framing;
 use crate::session::outbox::Piece;
 use crate::session::reply::Body;
@@ -52,10 +52,7 @@ pub(super) fn tell(
     }
     let names = [gap.map(|_| headers::GAP), place.map(|_| headers::CURSOR)];
     let names: Vec<&str> = names.into_iter().flatten().collect();
-    if !names.is_empty() && location.allowed_origins.is_some() {
-        headers::add(request, headers::EXPOSED, names.join(", ").as_bytes())?;
-    }
-    Ok(())
+    cors::expose(request, &location.cors, &names)
 }
 
 /// Status and headers of a response that stays open. `Some`: nginx has ended the request, and this is what

@@ -9,13 +9,14 @@ use ngx::ffi::{ngx_command_t, ngx_conf_t, ngx_flag_t, ngx_str_t};
 
 use crate::nginx::config::{MessageFormat, Publisher, SlowSubscriber, UNSET, UNSET_SIZE};
 use crate::nginx::handlers;
-use crate::nginx::location::{Delivery, Mode};
+use crate::nginx::location::{Delivery, Mode, Origin, Origins};
 use crate::nginx::log::Level;
 use crate::nginx::parse::{self, DUPLICATE, Parse, Refused};
+use crate::nginx::regex::Regex;
 use crate::wire::allow::Allowed;
-use crate::wire::handshake;
 use crate::wire::sse::BlankLines;
 use crate::wire::template::{JSON_WORDS, Template};
+use crate::wire::{handshake, origin};
 
 /// Header template and header template file set the same thing.
 const HEADER_GIVEN: Refused =
@@ -364,6 +365,96 @@ fn read_protocols(parse: &Parse) -> Result<(), Refused> {
     }
     parse.location_conf().websocket_protocols = Some(values);
     Ok(())
+}
+
+/// `push_stream_allowed_origins <value> | <origin> | ~<pattern> ...;`
+///
+/// # Safety
+///
+/// nginx calls it for a directive that it has found in our table.
+pub(super) unsafe extern "C" fn set_allowed_origins(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    _conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx calls us with its parser's state, inside `http`.
+    unsafe { parse::setter("set_allowed_origins", cf, read_origins) }
+}
+
+fn read_origins(parse: &Parse) -> Result<(), Refused> {
+    if parse.location_conf().allowed_origins.is_some() {
+        return Err(DUPLICATE);
+    }
+    let words = parse.arguments();
+    let origins = match words {
+        [only] if !only.as_bytes().starts_with(b"~") => Origins::Said(parse.complex_value(*only)?),
+        list => Origins::Listed(
+            list.iter()
+                .map(|word| read_origin(parse, word.as_bytes()))
+                .collect::<Result<_, _>>()?,
+        ),
+    };
+    parse.location_conf().allowed_origins = Some(origins);
+    Ok(())
+}
+
+/// One of a list.
+fn read_origin(parse: &Parse, word: &[u8]) -> Result<Origin, Refused> {
+    let refuse = |reason: &str| {
+        parse.say(
+            Level::Error,
+            format_args!(
+                "push stream module: invalid push_stream_allowed_origins value: {}, {reason}",
+                String::from_utf8_lossy(word)
+            ),
+        );
+        Refused::Logged
+    };
+    let pattern = match (word.strip_prefix(b"~*"), word.strip_prefix(b"~")) {
+        (Some(pattern), _) => Regex::compile_caseless(pattern, parse.pool()),
+        (None, Some(pattern)) => Regex::compile(pattern, parse.pool()),
+        (None, None) if origin::is_origin(word) => return Ok(Origin::Exact(word.to_vec())),
+        (None, None) => {
+            return Err(refuse(
+                "each one of a list must be an origin such as https://example.com, or a regular \
+                 expression that begins with ~ or ~*",
+            ));
+        }
+    };
+    pattern.map(Origin::Pattern).map_err(|reason| refuse(&reason))
+}
+
+/// `push_stream_cors_headers <name> ...;`
+///
+/// # Safety
+///
+/// nginx calls it for a directive that it has found in our table.
+pub(super) unsafe extern "C" fn set_cors_headers(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    _conf: *mut c_void,
+) -> *mut c_char {
+    let body = |parse: &Parse| {
+        let list = parse.location_conf().cors_headers.get_or_insert_default();
+        for word in parse.arguments() {
+            let name = word.as_bytes();
+            if !handshake::is_token(name) {
+                parse.say(
+                    Level::Error,
+                    format_args!(
+                        "push stream module: invalid push_stream_cors_headers value: {}, it must be \
+                         the name of a header",
+                        String::from_utf8_lossy(name)
+                    ),
+                );
+                return Err(Refused::Logged);
+            }
+            list.push(name.to_vec());
+        }
+        Ok(())
+    };
+    // SAFETY: nginx calls us with its parser's state, inside `http`.
+    unsafe { parse::setter("set_cors_headers", cf, body) }
 }
 
 /// A number of bytes. nginx's own slot function for sizes does not know `g`.

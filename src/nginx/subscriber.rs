@@ -30,7 +30,7 @@ use crate::nginx::location::{Delivery, Location, Mode};
 use crate::nginx::request::{Method, Request};
 use crate::nginx::subscriber::asking::{Asked, Received, channels_of};
 use crate::nginx::worker;
-use crate::nginx::{ffi, headers, journal, refusals, settings};
+use crate::nginx::{cors, ffi, headers, journal, refusals, settings};
 use crate::session::departure::Entry;
 
 pub(super) use events::watch;
@@ -82,10 +82,7 @@ fn serve(request: &mut Request, location: &'static Location) -> Sent {
     if let Err(code) = request.discard_body() {
         return Ok(code);
     }
-    if let Some(origins) = location.allowed_origins {
-        let origin = request.decoded(origins)?;
-        headers::add_cors(request, &origin, "GET")?;
-    }
+    cors::add(request, &location.cors, "GET")?;
     let method = request.method();
     if method == Method::Options {
         return Ok(answer::empty(request, 200));
