@@ -1,7 +1,7 @@
 // The frame that all pages share: how the connection is, and how elements are made. Everything that comes from messages
 // becomes text, never HTML.
 
-const WORDS = { connecting: 'connecting', open: 'connected', waiting: 'connecting again', closed: 'not connected' };
+const WORDS = { connecting: 'connecting', open: 'connected', waiting: 'connecting again', closed: 'not connected', idle: 'nothing to wait for' };
 
 // Says in the bar at the top how the page is connected.
 export function say(state, how = '') {

@@ -1,6 +1,6 @@
 // The client, with its state shown in the bar at the top.
 
-import { Subscriber } from '/client/pushstream.mjs';
+import { Subscriber } from '/client/index.js';
 import { say } from '/frame.js';
 
 const TRANSPORTS = { fetch: 'fetch', websocket: 'WebSocket', longpolling: 'long polling', eventsource: 'EventSource' };

@@ -37,7 +37,7 @@ function showPeople() {
     const now = Date.now();
     for (const [page, { seen }] of people) if (now - seen > GONE_MSEC && page !== own) people.delete(page);
     at('people').replaceChildren(...[...people.values()].map(({ name }) => element('li', {}, name)));
-    at('count').textContent = count ? `(${count} connected)` : '';
+    at('count').textContent = count ? `${count} connected, as the server counts` : '';
 }
 
 function hear(message) {

@@ -39,7 +39,10 @@ function listen(cursor) {
         at('progress').hidden = false;
         at('progress').value = isDone ? 1 : words / part.of;
         keep();
-        if (isDone) subscriber.close();
+        if (isDone) {
+            subscriber.close();
+            say('idle');
+        }
     });
     subscriber.on('gap', ({ missed }) => show(`${missed ?? 'Some'} words are gone: they are stored for ten minutes.`));
     subscriber.on('error', error => show(`Trouble: ${error.message}`));
@@ -51,12 +54,12 @@ function open() {
     at('share').hidden = !question;
     subscriber?.close();
     ({ text, words, isDone } = { text: '', words: 0, isDone: false });
-    if (!question) { say('closed'); return; }
+    if (!question) { say('idle'); return; }
     at('address').textContent = location.href;
     const before = kept();
     if (before) ({ text, words, isDone } = before);
     show(before ? `${words} words were here before.` : 'Waiting for the first word.');
-    if (isDone) { say('closed'); show(`Complete: ${words} words.`); } else listen(before?.cursor);
+    if (isDone) { say('idle'); show(`Complete: ${words} words.`); } else listen(before?.cursor);
 }
 
 at('ask').addEventListener('submit', async event => {

@@ -13,7 +13,7 @@ const neighbour = new URL(location.origin);
 neighbour.hostname = NAMES[location.hostname] ?? location.hostname;
 
 const address = (path, cursor, more = {}) => {
-    const query = new URLSearchParams({ ...more, ...(cursor && { last: cursor }) });
+    const query = new URLSearchParams({ ...more, ...(cursor && { eventid: cursor }) });
     return `${path}?${query}`;
 };
 
