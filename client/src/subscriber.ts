@@ -372,8 +372,9 @@ export class Subscriber implements AsyncIterable<Message> {
   private async _request(name: Transport | 'publish', path: string[], place: Record<string, string>): Promise<Request> {
     const { headers, params, credentials, locations } = this._options;
     const location = locations?.[name] ?? LOCATIONS[name];
-    const url = new URL(this._base + location + (location.endsWith('=') ? '' : '/') + path.join('/'));
-    for (const [key, value] of Object.entries({ ...(await params?.()), ...place })) url.searchParams.set(key, value);
+    const url = this._base + location + (location.endsWith('=') ? '' : '/') + path.join('/');
+    // The server does not take + for a space, so no URLSearchParams.
+    const query = Object.entries({ ...(await params?.()), ...place }).map(pair => pair.map(encodeURIComponent).join('=')).join('&');
     const all = new Headers(await headers?.());
     // For locations that do not look at the arguments.
     if (place.eventid) all.set('Last-Event-Id', place.eventid);
@@ -381,7 +382,7 @@ export class Subscriber implements AsyncIterable<Message> {
       all.set('If-Modified-Since', place.time);
       all.set('If-None-Match', `W/${place.tag}`);
     }
-    return { url: url.href, headers: all, ...(credentials && { credentials }) };
+    return { url: query ? url + (url.includes('?') ? '&' : '?') + query : url, headers: all, ...(credentials && { credentials }) };
   }
 
   /** Hands the messages in a text on. Returns whether there was a new one, or another news. */

@@ -310,10 +310,10 @@ export class PushStream {
     if (!from) return log('error', 'no message');
     const id = from[this.jsonIdKey] as number;
     const channel = from[this.jsonChannelKey] as string;
-    const eventid = String(from[this.jsonEventIdKey] ?? '');
+    const eventid = String(from[this.jsonEventIdKey] ?? from.event_id ?? '');
     const tag = from[this.jsonTagKey] as string | number;
     let time = from[this.jsonTimeKey] as string | number;
-    // `push_stream_message_format json` has seconds.
+    // `push_stream_message_format json` has seconds, and its own name for the event id.
     if (typeof time === 'number') time = time > 0 ? new Date(time * 1000).toUTCString() : '';
     if (id === DELETED) return this.onchanneldeleted?.(channel);
     if (!(id > 0)) return;

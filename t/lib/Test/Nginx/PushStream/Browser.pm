@@ -5,6 +5,8 @@ package Test::Nginx::PushStream::Browser;
 #   my $browser = Test::Nginx::PushStream::Browser->new($dir) or skip...
 #   $browser->open('https://127.0.0.1:1234/page');
 #   $browser->run('return document.title');
+#   my $tab = $browser->new_tab; $browser->switch($tab);
+#   $browser->devtools('Page.setWebLifecycleState', { state => 'frozen' });
 
 use strict;
 use warnings;
@@ -62,6 +64,30 @@ sub open { my ($self, $url) = @_; $self->_in_session(POST => '/url', { url => $u
 
 # Runs a script in the page. Returns what the script returns.
 sub run { my ($self, $script) = @_; return $self->_in_session(POST => '/execute/sync', { script => $script, args => [] }) }
+
+sub back { my ($self) = @_; $self->_in_session(POST => '/back', {}); return $self }
+
+# Opens a tab and returns its handle; the tab before stays the current one. `current` is the handle of that.
+sub new_tab { my ($self) = @_; return $self->_in_session(POST => '/window/new', { type => 'tab' })->{handle} }
+
+sub current { my ($self) = @_; return $self->_in_session(GET => '/window') }
+
+sub switch { my ($self, $tab) = @_; $self->_in_session(POST => '/window', { handle => $tab }); return $self }
+
+# A command of Chromium's DevTools for the current tab.
+sub devtools {
+    my ($self, $command, $params) = @_;
+    return $self->_in_session(POST => '/goog/cdp/execute', { cmd => $command, params => $params // {} });
+}
+
+# Cuts this tab from the network, or connects it again.
+sub offline {
+    my ($self, $is_offline) = @_;
+    $self->devtools('Network.enable');
+    $self->devtools('Network.emulateNetworkConditions',
+        { offline => $is_offline ? JSON::PP::true : JSON::PP::false, latency => 0, downloadThroughput => -1, uploadThroughput => -1 });
+    return $self;
+}
 
 sub quit {
     my ($self) = @_;
