@@ -608,6 +608,9 @@ fn push_events<'a>(mut bytes: &'a [u8], items: &mut Vec<Item>) -> &'a [u8] {
             _ if line.starts_with(b"id: ") => {
                 // Alone at the beginning, and with each message.
                 bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
+                if event_id(&line[4..]) == Some(&line[4..]) {
+                    continue;
+                }
                 Item::Id(cursor::parse(&line[4..]).expect("a cursor"))
             }
             _ => {
@@ -648,6 +651,13 @@ fn parse_frame(bytes: &[u8]) -> Option<(Item, &[u8])> {
         Opcode::Continuation => panic!("a fragment"),
     };
     Some((item, rest))
+}
+
+/// The event id of a message with this text: the number at its beginning.
+pub(super) fn event_id(text: &[u8]) -> Option<&[u8]> {
+    let end = text.iter().position(|byte| !byte.is_ascii_digit())?;
+    let is_numbered = end > 0 && text.get(end) == Some(&b'x');
+    text.get(..=end).filter(|_| is_numbered)
 }
 
 fn parse_message(bytes: &[u8]) -> Item {

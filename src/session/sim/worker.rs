@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
-use super::client::{Client, Given, Kind, Log, Published, SWITCHING, Subscription};
+use super::client::{Client, Given, Kind, Log, Published, SWITCHING, Subscription, event_id};
 use super::link::{End, Injected, SimLink};
 use super::solo::depart;
 use crate::hub::sim::LIFE;
@@ -92,8 +92,10 @@ impl Ground {
         text: &[u8],
         is_stored: bool,
     ) -> Result<usize, Refusal> {
+        // One that is of several channels says no place.
+        let event_id = event_id(text).filter(|_| channels.len() == 1);
         let post = Post {
-            event_id: None,
+            event_id,
             event_type: None,
             body: &[text],
             binary: false,
