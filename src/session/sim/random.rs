@@ -22,7 +22,7 @@ use crate::wire::resume::Announced;
 
 const STEPS: usize = 250;
 /// Seeds beyond the first ones that have found something.
-const KEPT: [u64; 3] = [1016, 5584, 7564];
+const KEPT: [u64; 4] = [199, 1016, 5584, 7564];
 const CHANNELS: [&[u8]; 5] = [b"a", b"b", b"c", b"d", b"e"];
 
 /// A client that polls again and again, from where its last answer ended.
@@ -518,11 +518,10 @@ impl Returner {
         };
         let (mut last, mut old) = (self.place, 0);
         for item in client.items() {
-            self.event_id = None;
             let (channel, id, place) = match item {
                 Item::Id(place) => {
                     check_latest(&place, log);
-                    self.place = Some(place);
+                    (self.place, self.event_id) = (Some(place), None);
                     continue;
                 }
                 Item::Message { channel, id, text, place } => {
