@@ -568,7 +568,9 @@ impl Returner {
             (self.place, self.event_id) = (Some(told), None);
             self.pass_told(&client);
         }
-        if old == client.old.borrow().len() && client.unread.borrow().is_empty() {
+        // One that was gone before its old messages were read has not been told either.
+        let is_told = !client.items().is_empty() || client.kind.is_poll();
+        if is_told && old == client.old.borrow().len() && client.unread.borrow().is_empty() {
             // Otherwise it has not been given all that was counted.
             let is_cut = client.has_panicked.get() || client.has_lagged.get();
             let has_all = !is_cut && client.lost.borrow().is_empty();
