@@ -21,7 +21,7 @@ use crate::wire::resume::Announced;
 
 const STEPS: usize = 250;
 /// Seeds beyond the first ones that have found something.
-const KEPT: [u64; 3] = [1016, 5584, 7564];
+const KEPT: [u64; 4] = [199, 1016, 5584, 7564];
 const CHANNELS: [&[u8]; 5] = [b"a", b"b", b"c", b"d", b"e"];
 
 /// A client that polls again and again, from where its last answer ended.
@@ -488,11 +488,10 @@ impl Returner {
         };
         let (mut last, mut old) = (self.place, 0);
         for item in client.items() {
-            self.event_id = None;
             let (channel, id, place) = match item {
                 Item::Id(place) => {
                     check_latest(&place, log);
-                    self.place = Some(place);
+                    (self.place, self.event_id) = (Some(place), None);
                     continue;
                 }
                 Item::Message { channel, id, text, place } => {
@@ -539,7 +538,9 @@ impl Returner {
             (self.place, self.event_id) = (Some(told), None);
             self.pass_told(&client);
         }
-        if old == client.old.borrow().len() && client.unread.borrow().is_empty() {
+        // One that was gone before its old messages were read has not been told either.
+        let is_told = !client.items().is_empty() || client.kind.is_poll();
+        if is_told && old == client.old.borrow().len() && client.unread.borrow().is_empty() {
             // Otherwise it has not been given all that was counted.
             let is_cut = client.has_panicked.get() || client.has_lagged.get();
             let has_all = !is_cut && client.lost.borrow().is_empty();
