@@ -124,6 +124,8 @@ pub struct Hub {
     leaving: Vec<Token>,
     /// Channels in which this worker has left messages over the limit, for the next tick.
     overfull: BTreeSet<Box<[u8]>>,
+    /// See [`Hub::oldest_unread`].
+    last_asked: deliver::LastAsked,
 }
 
 impl Hub {

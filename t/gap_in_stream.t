@@ -82,7 +82,7 @@ for my $mode (qw(poll lp short)) {
 
 # An event stream: a type of its own and no id, ahead of the first id.
 my $sse = $t->subscribe('/sse?id=a', @from);
-my ($event, $id, $rest) = $sse->read_until(qr/m5.*\n\n/) =~ /\A: \n(.*?\n\n)retry: \d+\nid: (.*?)\n\n(.*)\z/s;
+my ($event, $id, $rest) = $sse->read_until(qr/ m5\]\n\n/) =~ /\A: \n(.*?\n\n)retry: \d+\nid: (.*?)\n\n(.*)\z/s;
 is($event, 'event: gap' . "\n" . 'data: ' . gap('a', 'evicted', 1) . "\n\n", 'eventsource: the gap');
 like($rest, qr/\Aid: .*\ndata: \[3 a  m3\]\n\n/, 'the messages follow');
 my $again = $t->get('/poll?id=a', 'Last-Event-Id' => $id);

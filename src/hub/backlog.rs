@@ -231,6 +231,13 @@ impl Backlog {
         self.since =
             Owned { time: since.time, tag: since.tag, event_id: since.event_id.map(Box::from) };
     }
+
+    /// No message of it has the event id, but another channel's has: it begins behind that place. Its reader
+    /// is still at the oldest message.
+    pub(super) fn begins_behind(&mut self, since: Since<'_>) {
+        self.selects(since);
+        self.start = Start::Place;
+    }
 }
 
 impl Hub {

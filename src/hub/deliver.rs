@@ -181,12 +181,26 @@ impl Hub {
     /// Time and tag of the oldest message in the subscriber's channels that this worker has not handed out
     /// yet, or of the oldest deletion that it has not told of. As exact as [`Hub::has_older`], which says
     /// what else there is to know.
-    pub fn oldest_unread(&mut self, token: Token) -> Option<(Seconds, u64)> {
-        let places = self.roster.interests_of(token).filter_map(|(shard, interest)| {
-            let section = self.store.section(shard);
+    ///
+    /// `is_next`: nothing was handed out since the last call. If that was for a subscriber of the same
+    /// channels, its answer is given again. What was published since is behind all that was handed out.
+    pub fn oldest_unread(&mut self, token: Token, is_next: bool) -> Option<(Seconds, u64)> {
+        let Self { store, roster, last_asked, .. } = self;
+        let interests = || roster.interests_of(token);
+        if is_next && interests().eq(last_asked.interests.iter().copied()) {
+            return last_asked.oldest;
+        }
+        // Nothing is known if this panics.
+        let mut asked = core::mem::take(last_asked).interests;
+        let places = interests().filter_map(|(shard, interest)| {
+            let section = store.section(shard);
             Some((oldest_unread(&section, interest)?.place(), shard))
         });
-        let (place, shard) = places.min()?;
+        let oldest = places.min();
+        asked.clear();
+        asked.extend(interests());
+        *last_asked = LastAsked { interests: asked, oldest: oldest.map(|(place, _)| place) };
+        let (place, shard) = oldest?;
         self.tell_all(shard);
         Some(place)
     }
@@ -372,6 +386,14 @@ impl Unread {
     }
 }
 
+/// The last question for the oldest unread message.
+#[derive(Debug, Default)]
+pub(super) struct LastAsked {
+    /// Shards and interests of the channels.
+    interests: Vec<(usize, Handle<Interest>)>,
+    oldest: Option<(Seconds, u64)>,
+}
+
 /// The oldest message that this interest has not read, or its channel's deletion.
 fn oldest_unread(section: &Section<'_>, interest: Handle<Interest>) -> Option<Unread> {
     let interest = section.get(interest);
@@ -396,6 +418,32 @@ mod tests {
     use crate::hub::sim::{World, token};
     use crate::hub::{Hub, News, Post};
     use crate::model::{Seconds, Since};
+
+    #[test]
+    fn subscribers_of_the_same_channels_ask_once() {
+        let mut world = World::new(256 * 1024, 2);
+        let channels: &[(&[u8], _)] = &[(b"a", None), (b"b", None), (b"c", None)];
+        for number in 1..4 {
+            world.subscribe(0, channels, number).expect("room");
+        }
+        world.subscribe(0, &channels[..2], 4).expect("room");
+        let now = world.now;
+        world.publish(1, &[b"c"], b"one", true).expect("room");
+        let mut ask = |number, is_next| {
+            let hub = world.hub(0);
+            let before = hub.store.arena.looks.get();
+            let oldest = hub.oldest_unread(token(number), is_next);
+            (oldest, hub.store.arena.looks.get() > before)
+        };
+        let oldest = Some((now.wall, 1));
+        assert_eq!(ask(1, false), (oldest, true));
+        assert_eq!(ask(2, true), (oldest, false));
+        assert_eq!(ask(3, true), (oldest, false));
+        assert_eq!(ask(4, true), (None, true), "other channels");
+        assert_eq!(ask(4, true), (None, false));
+        assert_eq!(ask(1, true), (oldest, true));
+        assert_eq!(ask(2, false), (oldest, true), "messages may have been handed out");
+    }
 
     #[test]
     fn a_poll_that_ends_resumes_at_the_oldest_message_it_has_not_had() {
@@ -500,7 +548,7 @@ mod tests {
                 cut_off += 1;
                 let later = world.now + 1;
                 assert_eq!(world.hub(0).resume_from(token(1), later).place, (now.wall, 0));
-                assert_eq!(world.hub(0).oldest_unread(token(1)), Some((now.wall, 1)));
+                assert_eq!(world.hub(0).oldest_unread(token(1), false), Some((now.wall, 1)));
                 assert!(world.hub(0).has_older(token(1), (now.wall + 1, 1)), "dead at {stores}");
                 assert!(world.hub(0).has_news(), "it can be had at once");
                 assert_eq!(world.deliver(0).len(), 1);

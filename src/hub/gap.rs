@@ -5,18 +5,22 @@
 //! yet are looked for among those that the subscriber's reader pins.
 //!
 //! ```text
-//!   place given by time and tag ───────────────────────────┐
-//!   event id ──search──► its message is there: that place ─┴─► older than what is lost? a gap
-//!                  └───► it is not, and no time is given: not found in this channel
+//!   place given by time and tag ───────────────────────────────┐
+//!   event id ──search──┬──► its message is there: that place ──┼─► older than what is lost? a gap
+//!                      ├──► another channel has it: that place ┘
+//!                      └──► none has it, and no time is given: not found
 //! ```
+//!
+//! Without cursors a channel that does not have the event id gives nothing old: anything behind the place is a gap
+//! then. Channels are judged when all of them are attached, by what each had when it was attached.
 //!
 //! How many are missing is told by ids: those from the subscriber's place to the newest one, without those
 //! that it gets. The id at its place is in its cursor, or is that of a message which is still there.
 
 use core::cell::Cell;
 
-use crate::hub::Hub;
 use crate::hub::backlog::{Backlog, Begun};
+use crate::hub::{Hub, Subscribed};
 use crate::model::{Cursor, Gap, Latest, Now, Seconds, Since};
 use crate::store::channel::Channel;
 use crate::store::undo::Section;
@@ -54,6 +58,24 @@ impl Lacks {
     }
 }
 
+/// A channel of which something may be said to a subscriber.
+#[derive(Debug)]
+pub(super) struct Case<'a> {
+    /// Its id.
+    pub(super) channel: &'a [u8],
+    /// Id of its newest message that the subscriber does not get as a live one.
+    pub(super) newest: u64,
+    /// If the subscriber resumes there: what the channel lacks.
+    pub(super) lacks: Option<Lacks>,
+    /// Which of its backlogs is that of this channel.
+    pub(super) backlog: Option<usize>,
+    /// Why the channel does not have all messages that came since the first one was attached, if so.
+    pub(super) missed: Option<Gap>,
+}
+
+/// The message with the event id that a subscriber names: its place and id.
+type Named = ((Seconds, u64), u64);
+
 /// What is known about the channels of a request.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
@@ -61,10 +83,8 @@ pub(super) struct Findings {
     cursor: Option<Gap>,
     /// What the first channel lacks that lacks something.
     gap: Option<Gap>,
-    /// Some channels do not have the event id that the subscriber names.
+    /// None of the channels has the event id that the subscriber names.
     is_event_missing: bool,
-    /// Some do, or a time says the place.
-    has_place: bool,
     /// The subscriber is told of each channel that lacks something.
     has_all: bool,
     /// Those, in the order of the channels, if it is.
@@ -110,8 +130,7 @@ impl Findings {
 
     /// The gap of all channels: a cursor that is no place in this zone, or an event id that none of them has.
     fn everywhere(&self) -> Option<Gap> {
-        let is_unknown = self.is_event_missing && !self.has_place;
-        self.cursor.or(is_unknown.then_some(Gap::Unknown))
+        self.cursor.or(self.is_event_missing.then_some(Gap::Unknown))
     }
 }
 
@@ -152,36 +171,109 @@ impl Hub {
         (commons.time.time(), commons.tag.get())
     }
 
-    /// Adds what is to be said about one channel, whose newest message that the subscriber does not get as a live
-    /// one has the id `newest`. `backlog` is what it has for the subscriber.
-    #[expect(clippy::too_many_arguments, reason = "one step of subscribing")]
-    pub(super) fn judge(
+    /// Finds out what is to be said about the channels of a subscriber, all of which are attached.
+    pub(super) fn judge_all(
         &self,
-        channel: &[u8],
-        lacks: Lacks,
-        newest: u64,
+        cases: &[Case<'_>],
         since: Since<'_>,
-        backlog: Option<&mut Backlog>,
+        subscribed: &mut Subscribed,
+        now: Now,
+    ) {
+        let bound = subscribed.bound();
+        let Subscribed { backlogs, findings, .. } = subscribed;
+        let named = self.named(cases, since, backlogs, now);
+        // If several channels have it, nothing behind the oldest of these messages is passed over.
+        let elsewhere = named.iter().flatten().map(|(place, _)| *place).min();
+        for (at, case) in cases.iter().enumerate() {
+            if let Some(lacks) = case.lacks {
+                let mut backlog = case.backlog.and_then(|at| backlogs.get_mut(at));
+                let mut since = since;
+                let named = named.get(at).copied().flatten();
+                if named.is_none() && since.time.is_none() {
+                    match elsewhere {
+                        None => findings.is_event_missing = true,
+                        Some(place) if findings.has_all => {
+                            let (time, tag) = (Some(place.0), Some(place.1));
+                            since = Since { time, tag, ..Since::default() };
+                            if let Some(backlog) = &mut backlog {
+                                backlog.begins_behind(since);
+                            }
+                        }
+                        Some(place) => {
+                            if self.has_behind(lacks, backlog.as_deref(), place, bound) {
+                                findings.add(case.channel, Gap::Unknown, None);
+                            }
+                        }
+                    }
+                }
+                if named.is_some() || since.time.is_some() {
+                    let channel = (case.channel, case.newest);
+                    self.judge(channel, lacks, since, named, backlog, now, findings);
+                }
+            }
+            if let Some(reason) = case.missed {
+                findings.add(case.channel, reason, None);
+            }
+        }
+    }
+
+    /// The messages with the event id of this subscriber, if it names one. Moves readers there.
+    fn named(
+        &self,
+        cases: &[Case<'_>],
+        since: Since<'_>,
+        backlogs: &mut [Backlog],
+        now: Now,
+    ) -> Vec<Option<Named>> {
+        let selection = Selection::new(None, since);
+        if !selection.needs_event_ids() {
+            return Vec::new();
+        }
+        let named = cases.iter().map(|case| {
+            let backlog = case.backlog.filter(|_| case.lacks.is_some());
+            let backlog = backlog.and_then(|at| backlogs.get_mut(at))?;
+            match self.begin(backlog, &selection, now) {
+                Begun::After(place, id) => Some((place, id)),
+                Begun::Nowhere | Begun::Here => None,
+            }
+        });
+        named.collect()
+    }
+
+    /// Does a channel have a message behind this place, or did it have one, that is not to wait?
+    fn has_behind(
+        &self,
+        lacks: Lacks,
+        backlog: Option<&Backlog>,
+        place: (Seconds, u64),
+        bound: Option<(Seconds, u64)>,
+    ) -> bool {
+        lacks.lost.is_some_and(|(lost, _)| lost > place)
+            || backlog
+                .and_then(|backlog| self.first_behind(backlog, place))
+                .is_some_and(|first| bound.is_none_or(|bound| first <= bound))
+    }
+
+    /// Adds what is to be said about one channel, whose newest message that the subscriber does not get as a live
+    /// one has the id `newest`. `named` is its message with the event id, `backlog` what it has for the subscriber.
+    #[expect(clippy::too_many_arguments, reason = "one step of judging, split off for its loop")]
+    fn judge(
+        &self,
+        (channel, newest): (&[u8], u64),
+        lacks: Lacks,
+        since: Since<'_>,
+        named: Option<Named>,
+        mut backlog: Option<&mut Backlog>,
         now: Now,
         findings: &mut Findings,
     ) {
         let newest = Latest { channel: lacks.channel_number, id: newest };
         let selection = Selection::new(None, since);
-        let mut backlog = backlog;
-        let mut from = since.time.map(|time| (time, since.tag.unwrap_or(u64::MAX)));
         let latest = since.cursor.and_then(|cursor| cursor.latest);
-        let mut had = latest.filter(|had| had.channel == newest.channel).map(|had| had.id);
-        if selection.needs_event_ids()
-            && let Some(backlog) = &mut backlog
-            && let Begun::After(place, id) = self.begin(backlog, &selection, now)
-        {
-            (from, had) = (Some(place), Some(id));
-        }
-        let Some(from) = from else {
-            findings.is_event_missing = true;
-            return;
-        };
-        findings.has_place = true;
+        let had = latest.filter(|had| had.channel == newest.channel).map(|had| had.id);
+        let had = named.map(|(_, id)| id).or(had);
+        let told = since.time.map(|time| (time, since.tag.unwrap_or(u64::MAX)));
+        let Some(from) = named.map(|(place, _)| place).or(told) else { return };
         if findings.gap.is_some() && !findings.has_all {
             return;
         }
@@ -286,6 +378,10 @@ mod tests {
 
     fn publish(world: &mut World, id: &[u8], store: bool) {
         let event_id = world.now.wall.to_string();
+        publish_as(world, id, &event_id, store);
+    }
+
+    fn publish_as(world: &mut World, id: &[u8], event_id: &str, store: bool) {
         let post = Post {
             event_id: Some(event_id.as_bytes()),
             event_type: None,
@@ -462,6 +558,124 @@ mod tests {
         publish(&mut world, b"a", false);
         assert_eq!(count(&mut world, b"a", at(places[6])), told(Some(2), 0));
         assert_eq!(count(&mut world, b"a", at((places[6].0 + 1, 0))), told(None, 0));
+        world.check("at rest");
+    }
+
+    /// What a subscriber that names an event id gets and is told of a, b and c.
+    fn by_event(world: &mut World, ordered: bool, event_id: &str) -> (Told, Vec<String>) {
+        by_event_in(world, ordered, event_id, &[(b"a", None), (b"b", None), (b"c", None)])
+    }
+
+    type Told = (Option<Gap>, Vec<(String, Gap, Option<u64>)>);
+
+    fn by_event_in(
+        world: &mut World,
+        ordered: bool,
+        event_id: &str,
+        asked: &[(&[u8], Option<u64>)],
+    ) -> (Told, Vec<String>) {
+        let (rules, now) = (world.rules.clone(), world.now);
+        let since = Since { event_id: Some(event_id.as_bytes()), ..Since::default() };
+        let hub = world.hub(0);
+        let request = Subscribe { bounded: true, ordered, ..request(asked, since) };
+        let mut subscribed = hub.subscribe(&request, &rules, now).expect("room");
+        let missing = subscribed.missing().iter();
+        let missing = missing.map(|missing| {
+            let channel = String::from_utf8_lossy(&missing.channel).into_owned();
+            (channel, missing.reason, missing.count)
+        });
+        let told = (subscribed.gap(), missing.collect());
+        let mut got = Vec::new();
+        hub.read_backlog(&mut subscribed, now, &mut |message| {
+            let event_id = message.event_id.expect("each has one");
+            let event_id = String::from_utf8_lossy(event_id);
+            got.push(format!("{}{event_id}", String::from_utf8_lossy(message.channel)));
+            true
+        });
+        (told, got)
+    }
+
+    /// Messages of the event ids 1, 2 and so on, a second each. A capital: not stored.
+    fn publish_in_turn(world: &mut World, channels: &str) {
+        for (n, channel) in (1..).zip(channels.chars()) {
+            world.now = Now::both(1000 + n);
+            let id = channel.to_ascii_lowercase().to_string();
+            publish_as(world, id.as_bytes(), &n.to_string(), channel.is_ascii_lowercase());
+        }
+    }
+
+    #[test]
+    fn an_event_id_of_one_channel_is_a_place_in_all() {
+        let mut world = World::new(1 << 20, 1);
+        publish_in_turn(&mut world, "aabbab");
+        let nothing: Told = (None, vec![]);
+        let unknown: Told = (Some(Gap::Unknown), vec![]);
+        let got = by_event(&mut world, true, "2");
+        assert_eq!(
+            got,
+            (nothing.clone(), vec!["b3".into(), "b4".into(), "a5".into(), "b6".into()])
+        );
+        let got = by_event(&mut world, false, "2");
+        assert_eq!(got, (unknown.clone(), vec!["a5".into()]));
+        for ordered in [true, false] {
+            // No other channel has anything behind it.
+            assert_eq!(by_event(&mut world, ordered, "6"), (nothing.clone(), vec![]));
+        }
+        let all = ["a", "b", "c"].map(|id| (id.into(), Gap::Unknown, None));
+        let told = (Some(Gap::Unknown), all.into());
+        assert_eq!(by_event(&mut world, true, "none"), (told, vec![]));
+        assert_eq!(by_event(&mut world, false, "none"), (unknown, vec![]));
+        // A channel with a backtrack asks for nothing else.
+        let asked: &[(&[u8], Option<u64>)] = &[(b"a", None), (b"b", Some(1))];
+        let got = by_event_in(&mut world, false, "2", asked);
+        assert_eq!(got, (nothing, vec!["a5".into(), "b6".into()]));
+        world.check("at rest");
+    }
+
+    #[test]
+    fn what_other_channels_lack_behind_an_event_id_is_told() {
+        let mut world = World::new(1 << 20, 1);
+        world.rules.stored_max = Some(2);
+        publish_in_turn(&mut world, "abCbbbca");
+        // Nobody knows whether the first ones were before it.
+        let evicted = ("b".to_string(), Gap::Evicted, None);
+        let unstored = ("c".to_string(), Gap::Unstored, None);
+        let got = by_event(&mut world, true, "1");
+        let all = ["b5", "b6", "c7", "a8"].map(String::from).to_vec();
+        assert_eq!(got, ((Some(Gap::Evicted), vec![evicted, unstored]), all));
+        let got = by_event(&mut world, false, "1");
+        assert_eq!(got, ((Some(Gap::Unknown), vec![]), vec!["a8".into()]));
+        // The only one of c.
+        let mut world = World::new(1 << 20, 1);
+        publish_in_turn(&mut world, "bCa");
+        let got = by_event(&mut world, true, "1");
+        let unstored = ("c".to_string(), Gap::Unstored, Some(1));
+        assert_eq!(got, ((Some(Gap::Unstored), vec![unstored]), vec!["a3".into()]));
+        assert_eq!(by_event(&mut world, false, "1").0.0, Some(Gap::Unknown));
+        assert_eq!(by_event(&mut world, false, "3"), ((None, vec![]), vec![]));
+        world.check("at rest");
+    }
+
+    #[test]
+    fn of_several_messages_with_the_event_id_the_oldest_is_the_place_elsewhere() {
+        let mut world = World::new(1 << 20, 1);
+        for (id, event_id) in [
+            (b"b", "1"),
+            (b"c", "2"),
+            (b"a", "x"),
+            (b"c", "4"),
+            (b"b", "x"),
+            (b"a", "6"),
+            (b"c", "7"),
+        ] {
+            world.now += 1;
+            publish_as(&mut world, id, event_id, true);
+        }
+        let got = by_event(&mut world, true, "x");
+        // c begins behind that of a, and b behind its own.
+        assert_eq!(got, ((None, vec![]), ["c4", "a6", "c7"].map(String::from).to_vec()));
+        let got = by_event(&mut world, false, "x");
+        assert_eq!(got, ((Some(Gap::Unknown), vec![]), vec!["a6".into()]));
         world.check("at rest");
     }
 

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
 
+use crate::hub::deliver::LastAsked;
 use crate::hub::roster::Roster;
 use crate::hub::sweep::Sweeping;
 use crate::hub::{Hub, Rules};
@@ -24,6 +25,7 @@ impl Hub {
             readers: RefCell::default(),
             leaving: Vec::new(),
             overfull: BTreeSet::new(),
+            last_asked: LastAsked::default(),
         };
         let seat = hub.store.seat;
         hub.exclusively(|hub| hub.clean(seat, now));

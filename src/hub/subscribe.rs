@@ -5,7 +5,7 @@
 //! twice.
 
 use crate::hub::backlog::Backlog;
-use crate::hub::gap::{Findings, Lacks, Missing};
+use crate::hub::gap::{Case, Findings, Lacks, Missing};
 use crate::hub::roster::Local;
 use crate::hub::{Hub, Reader, Refusal, Rules};
 use crate::model::{Gap, Latest, Listener, Now, Reached, Seconds, Since, Token};
@@ -74,7 +74,7 @@ pub struct Subscribed {
     pub(super) is_ordered: bool,
     /// The place from which the subscriber goes on, if it says one.
     since: Option<Box<Reached>>,
-    findings: Findings,
+    pub(super) findings: Findings,
 }
 
 impl Subscribed {
@@ -221,6 +221,7 @@ impl Hub {
             }),
             findings: Findings::of_cursor(gap, request.ordered),
         };
+        let mut cases = Vec::new();
         for (channel, backtrack) in request.requested {
             // A subscriber with a cursor has had what a backtrack is for.
             let backtrack = backtrack.filter(|_| has_backtracks);
@@ -229,6 +230,7 @@ impl Hub {
                 backtrack,
                 request,
                 &mut subscribed,
+                &mut cases,
                 steps_max,
                 created,
                 rules,
@@ -239,6 +241,7 @@ impl Hub {
                 return attached.map(|_| None);
             }
         }
+        self.judge_all(&cases, request.since, &mut subscribed, now);
         subscribed.findings.conclude(request.requested.iter().map(|(id, _)| *id));
         Ok(Some(subscribed))
     }
@@ -400,6 +403,7 @@ impl Hub {
         backtrack: Option<u64>,
         request: &Subscribe<'a>,
         subscribed: &mut Subscribed,
+        cases: &mut Vec<Case<'a>>,
         steps_max: usize,
         created: &mut Vec<&'a [u8]>,
         rules: &Rules,
@@ -425,24 +429,13 @@ impl Hub {
                     }
                 }
                 Some(Ok(Some(attached))) => {
-                    let (lacks, had) = (attached.lacks, subscribed.backlogs.len());
-                    let (missed, newest) = (attached.missed, attached.newest);
+                    let Attached { lacks, missed, newest, .. } = attached;
+                    if lacks.is_some() || missed.is_some() {
+                        let backlog =
+                            attached.backlog.is_some().then_some(subscribed.backlogs.len());
+                        cases.push(Case { channel: id, newest, lacks, backlog, missed });
+                    }
                     self.enrol(id, attached, request, subscribed);
-                    if let Some(lacks) = lacks {
-                        let Subscribed { backlogs, findings, .. } = subscribed;
-                        self.judge(
-                            id,
-                            lacks,
-                            newest,
-                            request.since,
-                            backlogs.get_mut(had),
-                            now,
-                            findings,
-                        );
-                    }
-                    if let Some(reason) = missed {
-                        subscribed.findings.add(id, reason, None);
-                    }
                     return Ok(true);
                 }
             }

@@ -255,9 +255,10 @@ impl<H: Host> Audience<H> {
         self.at_work.set(None);
         records.round = Round::default();
         records.held.begin();
+        let mut is_next = false;
         while let Some(token) = records.held.next() {
             self.at_work.set(Some(token));
-            let oldest = host.oldest_unread(token);
+            let oldest = host.oldest_unread(token, core::mem::replace(&mut is_next, true));
             records.release(token, oldest);
         }
         self.at_work.set(None);

@@ -187,7 +187,9 @@ pub trait Host: Sized {
     /// worker has not handed out yet?
     fn has_older(&self, token: Token, order: (Seconds, u64)) -> bool;
     /// Time and tag of the oldest message for the subscriber that the worker has not handed out yet.
-    fn oldest_unread(&self, token: Token) -> Option<(Seconds, u64)>;
+    /// `is_next`: nothing was handed out since the last call, so subscribers of the same channels have the
+    /// same answer.
+    fn oldest_unread(&self, token: Token, is_next: bool) -> Option<(Seconds, u64)>;
     /// From which place on the subscriber has to ask again, so that it misses nothing.
     fn resume_from(&self, token: Token) -> Reached;
     /// Publishes a WebSocket client's message to its channels. Answers to how many.

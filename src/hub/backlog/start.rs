@@ -145,6 +145,18 @@ impl Hub {
         }
     }
 
+    /// The place of a backlog's first message behind this place. The reader stays where it is.
+    pub(in crate::hub) fn first_behind(
+        &self,
+        backlog: &Backlog,
+        place: (Seconds, u64),
+    ) -> Option<(Seconds, u64)> {
+        let place_of = |record: &Record| self.store.place(record);
+        let first = self.search_back(backlog.reader, |record| place_of(record) > place);
+        let (handle, _) = first.filter(|(_, id)| *id <= backlog.until)?;
+        Some(place_of(self.store.arena.get(handle)))
+    }
+
     /// The oldest message that the reader pins, among the newest ones for which `holds` is true.
     fn search_back(
         &self,

@@ -352,30 +352,50 @@ pub(super) fn missing(channel: &Channel, stored: &[Lying], since: &Since<'_>, no
     Count::Is(lost.count() as u64)
 }
 
+/// The place of a channel's message with the event id that a subscriber names, if it starts there. `Err`: the
+/// model does not know.
+pub(super) fn named(
+    channel: &Channel,
+    stored: &[Lying],
+    since: &Since<'_>,
+) -> Result<Option<(Seconds, u64)>, ()> {
+    if since.event_id.is_none() {
+        return Ok(None);
+    }
+    let from = since.time.map(|time| (time, since.tag.unwrap_or(u64::MAX)));
+    let is_named = |event_id: &Option<Vec<u8>>| event_id.as_deref() == since.event_id;
+    // One that was discarded may be there for a reader, behind those that are stored.
+    let first = stored.first().map_or(u64::MAX, |message| message.id);
+    let may_be_kept = |(n, published): (usize, &Published)| {
+        let content = published.content.as_ref();
+        n as u64 + 1 > first && content.is_some_and(|c| c.store && is_named(&c.event_id))
+    };
+    let is_there = |id: u64| stored.iter().any(|message| message.id == id);
+    let log = channel.log.iter().enumerate();
+    if log.filter(|(n, _)| !is_there(*n as u64 + 1)).any(may_be_kept) {
+        return Err(());
+    }
+    let is_start = |message: &&Lying| {
+        is_named(&message.event_id) || from.is_some_and(|from| (message.time, message.tag) >= from)
+    };
+    let start = stored.iter().find(is_start).filter(|message| is_named(&message.event_id));
+    Ok(start.map(|start| (start.time, start.tag)))
+}
+
+/// What a subscriber that does not see the messages behind this place is to be told.
+pub(super) fn judged_unseen(channel: &Channel, from: (Seconds, u64)) -> Verdict {
+    let is_behind = |published: &Published| (published.time, published.tag) > from;
+    if channel.inherited > from || channel.log.iter().any(is_behind) {
+        return Verdict::Gap(vec![Gap::Unknown]);
+    }
+    let is_open = channel.log.iter().any(|published| published.time == 0);
+    if is_open { Verdict::Open } else { Verdict::Whole }
+}
+
 /// What a subscriber that resumes is to be told. `stored` is what the channel stored then.
 pub(super) fn judged(channel: &Channel, stored: &[Lying], since: &Since<'_>, now: Now) -> Verdict {
-    let mut from = since.time.map(|time| (time, since.tag.unwrap_or(u64::MAX)));
-    if since.event_id.is_some() {
-        let is_named = |event_id: &Option<Vec<u8>>| event_id.as_deref() == since.event_id;
-        // One that was discarded may be there for a reader, behind those that are stored.
-        let first = stored.first().map_or(u64::MAX, |message| message.id);
-        let may_be_kept = |(n, published): (usize, &Published)| {
-            let content = published.content.as_ref();
-            n as u64 + 1 > first && content.is_some_and(|c| c.store && is_named(&c.event_id))
-        };
-        let is_there = |id: u64| stored.iter().any(|message| message.id == id);
-        let log = channel.log.iter().enumerate();
-        if log.filter(|(n, _)| !is_there(*n as u64 + 1)).any(may_be_kept) {
-            return Verdict::Open;
-        }
-        let is_start = |message: &&Lying| {
-            is_named(&message.event_id)
-                || from.is_some_and(|from| (message.time, message.tag) >= from)
-        };
-        if let Some(start) = stored.iter().find(is_start).filter(|m| is_named(&m.event_id)) {
-            from = Some((start.time, start.tag));
-        }
-    }
+    let Ok(named) = named(channel, stored, since) else { return Verdict::Open };
+    let from = named.or(since.time.map(|time| (time, since.tag.unwrap_or(u64::MAX))));
     let Some(from) = from else { return Verdict::NoSuchEvent };
     let mut reasons = Vec::new();
     if channel.inherited > from {

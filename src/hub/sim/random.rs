@@ -9,7 +9,8 @@
 use std::collections::BTreeMap;
 
 use super::model::{
-    Count, Effects, Id, Lying, Model, Posted, Real, Verdict, judged, look, missing, selected,
+    Channel, Count, Effects, Id, Lying, Model, Posted, Real, Verdict, judged, judged_unseen, look,
+    missing, named, selected,
 };
 use super::rng::Rng;
 use super::{Death, SEATS, World};
@@ -47,6 +48,42 @@ struct Subscriber {
     subscriptions: Vec<Subscription>,
     /// How many of its subscriptions have ended, as it was told after their notices.
     ends: usize,
+}
+
+/// What a subscriber asks for.
+struct Asked<'a> {
+    since: Since<'a>,
+    /// Where it begins in the channels that do not have its event id.
+    elsewhere: Option<(Seconds, u64)>,
+    is_ordered: bool,
+    cursor: Option<Cursor>,
+}
+
+impl<'a> Asked<'a> {
+    /// What counts in this channel.
+    fn since_in(&self, channel: &Channel, stored: &[Lying]) -> Since<'a> {
+        let is_named = named(channel, stored, &self.since) != Ok(None);
+        self.elsewhere.filter(|_| self.is_ordered && !is_named).map_or(self.since, at)
+    }
+
+    fn judged(&self, channel: &Channel, stored: &[Lying], now: Now) -> Verdict {
+        match self.elsewhere {
+            Some(place) if !self.is_ordered && named(channel, stored, &self.since) == Ok(None) => {
+                judged_unseen(channel, place)
+            }
+            _ => judged(channel, stored, &self.since_in(channel, stored), now),
+        }
+    }
+}
+
+fn at<'a>((time, tag): (Seconds, u64)) -> Since<'a> {
+    Since { time: Some(time), tag: Some(tag), ..Since::default() }
+}
+
+/// The place of the first of these messages that has the event id.
+fn first_named(stored: &[Lying], since: &Since<'_>) -> Option<(Seconds, u64)> {
+    let is_named = |m: &&Lying| since.event_id.is_some() && m.event_id.as_deref() == since.event_id;
+    stored.iter().find(is_named).map(|message| (message.time, message.tag))
 }
 
 struct Sim {
@@ -461,21 +498,38 @@ impl Sim {
                 self.sync();
                 let resumes =
                     backtrack.is_none() && (since.time.is_some() || since.event_id.is_some());
+                let fresh: Vec<Vec<_>> = before
+                    .iter()
+                    .map(|stored| {
+                        let fresh = stored.iter().filter(|message| message.expires > now.steady);
+                        fresh.cloned().collect()
+                    })
+                    .collect();
                 if resumes {
-                    self.check_gap(&ids, &before, &since, subscribed.gap());
-                    if request.ordered {
-                        self.check_missing(&ids, &before, &since, cursor, subscribed.missing());
+                    // The model does not know whether some message is there still.
+                    if let Ok(elsewhere) = self.named_in(&ids, &before, &since) {
+                        let asked = Asked { since, elsewhere, is_ordered: request.ordered, cursor };
+                        self.check_gap(&ids, &before, &asked, subscribed.gap());
+                        if request.ordered {
+                            self.check_missing(&ids, &before, &asked, subscribed.missing());
+                        }
                     }
                 } else {
                     assert_eq!(subscribed.gap(), None, "it has asked for nothing");
                 }
-                let expected = ids.iter().zip(&before).map(|(id, stored)| {
-                    let fresh: Vec<_> = stored
-                        .iter()
-                        .filter(|message| message.expires > now.steady)
-                        .cloned()
-                        .collect();
-                    let both = [stored, &fresh].map(|all| selected(all, backtrack, &since, now));
+                let places = [&before, &fresh].map(|stored| {
+                    let all = stored.iter().filter_map(|stored| first_named(stored, &since));
+                    all.min().filter(|_| request.ordered && resumes && since.time.is_none())
+                });
+                let both = before.iter().zip(&fresh);
+                let expected = ids.iter().zip(both).map(|(id, (stored, fresh))| {
+                    let both = [(stored, places[0]), (fresh, places[1])].map(|(all, place)| {
+                        let since = match place {
+                            Some(place) if first_named(all, &since).is_none() => at(place),
+                            _ => since,
+                        };
+                        selected(all, backtrack, &since, now)
+                    });
                     (self.model.live[id], both)
                 });
                 let expected = expected.collect();
@@ -519,14 +573,32 @@ impl Sim {
         }
     }
 
+    /// The place at which a subscriber begins that names nothing but an event id, in the channels that do not
+    /// have it. `Err`: the model does not know.
+    fn named_in(
+        &self,
+        ids: &[Id],
+        stored: &[Vec<Lying>],
+        since: &Since<'_>,
+    ) -> Result<Option<(Seconds, u64)>, ()> {
+        let mut earliest = None;
+        for (id, stored) in ids.iter().zip(stored) {
+            let channel = &self.model.channels[self.model.live[id]];
+            let place = named(channel, stored, since)?;
+            earliest = [earliest, place].into_iter().flatten().min();
+        }
+        Ok(earliest.filter(|_| since.time.is_none()))
+    }
+
     /// Was the subscriber told rightly whether it misses something? `before`: what its channels stored.
-    fn check_gap(&self, ids: &[Id], before: &[Vec<Lying>], since: &Since<'_>, told: Option<Gap>) {
-        let (mut is_missing, mut has_place) = (false, false);
+    fn check_gap(&self, ids: &[Id], before: &[Vec<Lying>], asked: &Asked<'_>, told: Option<Gap>) {
+        let since = &asked.since;
+        let mut is_missing = false;
         for (id, stored) in ids.iter().zip(before) {
             let channel = &self.model.channels[self.model.live[id]];
             // The notices about this very request are in it.
             let open = id == b"events";
-            match judged(channel, stored, since, self.world.now) {
+            match asked.judged(channel, stored, self.world.now) {
                 _ if open => return,
                 Verdict::Open => return,
                 Verdict::Gap(reasons) => {
@@ -534,11 +606,11 @@ impl Sim {
                     assert!(is_right, "{told:?} instead of one of {reasons:?}: {since:?}");
                     return;
                 }
-                Verdict::Whole => has_place = true,
+                Verdict::Whole => {}
                 Verdict::NoSuchEvent => is_missing = true,
             }
         }
-        let expected = (is_missing && !has_place).then_some(Gap::Unknown);
+        let expected = is_missing.then_some(Gap::Unknown);
         assert_eq!(told, expected, "{since:?}");
     }
 
@@ -567,15 +639,14 @@ impl Sim {
         &self,
         ids: &[Id],
         before: &[Vec<Lying>],
-        since: &Since<'_>,
-        cursor: Option<Cursor>,
+        asked: &Asked<'_>,
         told: &[Missing],
     ) {
+        let Asked { since, cursor, .. } = *asked;
         for (id, stored) in ids.iter().zip(before) {
             let channel = &self.model.channels[self.model.live[id]];
             let told = told.iter().find(|missing| *missing.channel == **id);
-            let verdict = judged(channel, stored, since, self.world.now);
-            match verdict {
+            match asked.judged(channel, stored, self.world.now) {
                 _ if id == b"events" => {}
                 Verdict::Open | Verdict::NoSuchEvent => {}
                 Verdict::Whole => assert_eq!(told, None, "{since:?}"),
@@ -585,7 +656,8 @@ impl Sim {
                     let latest = cursor.and_then(|cursor| cursor.latest);
                     let is_known =
                         latest.is_some_and(|latest| channel.created == latest.channel.into());
-                    let missing = missing(channel, stored, since, self.world.now);
+                    let missing =
+                        missing(channel, stored, &asked.since_in(channel, stored), self.world.now);
                     match missing {
                         Count::Open => {}
                         Count::Is(missing) if is_known => assert_eq!(told.count, Some(missing)),

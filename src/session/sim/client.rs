@@ -651,6 +651,13 @@ fn parse_frame(bytes: &[u8]) -> Option<(Item, &[u8])> {
     Some((item, rest))
 }
 
+/// The event id of a message with this text: the number at its beginning.
+pub(super) fn event_id(text: &[u8]) -> Option<&[u8]> {
+    let end = text.iter().position(|byte| !byte.is_ascii_digit())?;
+    let is_numbered = end > 0 && text.get(end) == Some(&b'x');
+    text.get(..=end).filter(|_| is_numbered)
+}
+
 fn parse_message(bytes: &[u8]) -> Item {
     let mut parts = bytes.splitn(4, |byte| *byte == b' ');
     let channel = parts.next().expect("a channel").to_vec();

@@ -4,7 +4,7 @@ use core::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::client::{Client, Log, Published};
+use super::client::{Client, Log, Published, event_id};
 use crate::hub::sim::World;
 use crate::hub::{Hub, Post, Refusal, Rules};
 use crate::model::{Now, Seconds, Token};
@@ -61,7 +61,8 @@ impl Ground {
         awake[worker] |= hub.has_news();
     }
 
-    /// Publishes, and notes what is to be had. Answers to how many channels.
+    /// Publishes, and notes what is to be had. Answers to how many channels. The event id is what the text says; a
+    /// message of several channels has none.
     pub(super) fn publish(
         &self,
         worker: usize,
@@ -69,7 +70,8 @@ impl Ground {
         text: &[u8],
         is_stored: bool,
     ) -> Result<usize, Refusal> {
-        self.publish_event(worker, channels, None, text, is_stored)
+        let event_id = event_id(text).filter(|_| channels.len() == 1);
+        self.publish_event(worker, channels, event_id, text, is_stored)
     }
 
     /// Publishes messages with an event id.

@@ -8,7 +8,7 @@ use core::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::client::{Client, Item, Kind, Log, Name, Published, Subscription, frame};
+use super::client::{Client, Item, Kind, Log, Name, Published, Subscription, event_id, frame};
 use super::history::History;
 use super::link::{End, Fault, fail_rendering, set_portion};
 use crate::hub::Tick;
@@ -21,7 +21,7 @@ use crate::wire::resume::Announced;
 
 const STEPS: usize = 250;
 /// Seeds beyond the first ones that have found something.
-const KEPT: [u64; 3] = [1016, 5584, 7564];
+const KEPT: [u64; 4] = [199, 1016, 5584, 7564];
 const CHANNELS: [&[u8]; 5] = [b"a", b"b", b"c", b"d", b"e"];
 
 /// A client that polls again and again, from where its last answer ended.
@@ -37,6 +37,8 @@ struct Reader {
 struct Returner {
     channels: Vec<Vec<u8>>,
     place: Option<Cursor>,
+    /// The event id of the message at that place, if it is known.
+    event_id: Option<Vec<u8>>,
     client: Option<Rc<Client>>,
     /// The last message that it has had of each channel, `None` if that cannot be known. Channels that have
     /// come since have none.
@@ -85,6 +87,7 @@ fn run(seed: u64) {
         random.returners.push(Returner {
             channels,
             place: None,
+            event_id: None,
             client: None,
             had,
             skipped,
@@ -272,6 +275,9 @@ impl Random {
             return;
         }
         let client = self.unsure(Client::with_cursors(kind, worker));
+        if self.chance(50) {
+            self.returners[number].event_id = None;
+        }
         self.come(number, client);
     }
 
@@ -279,7 +285,9 @@ impl Random {
         let Self { history, returners, .. } = self;
         let returner = &mut returners[number];
         let channels: Vec<_> = returner.channels.iter().map(|id| (id.as_slice(), None)).collect();
-        let since = Since { cursor: returner.place, ..Since::default() };
+        let event_id = returner.event_id.take();
+        let cursor = returner.place.filter(|_| event_id.is_none());
+        let since = Since { cursor, event_id: event_id.as_deref(), ..Since::default() };
         let client = history.request(client, &channels, since);
         let is_first = returner.place.is_none();
         returner.counted.clear();
@@ -483,10 +491,13 @@ impl Returner {
             let (channel, id, place) = match item {
                 Item::Id(place) => {
                     check_latest(&place, log);
-                    self.place = Some(place);
+                    (self.place, self.event_id) = (Some(place), None);
                     continue;
                 }
-                Item::Message { channel, id, place, .. } => (channel, id, place),
+                Item::Message { channel, id, text, place } => {
+                    self.event_id = event_id(&text).map(<[u8]>::to_vec);
+                    (channel, id, place)
+                }
                 Item::Skipped { channel, missed } => {
                     let number = client.number_of(&channel).expect("a channel of it");
                     let name = client.subscriptions.borrow()[number].channel.clone();
@@ -524,10 +535,12 @@ impl Returner {
             let told = told.cursor(LIFE);
             check_latest(&told, log);
             assert!(last.is_none_or(|last| (last.time, last.tag) <= place), "{told:?}");
-            self.place = Some(told);
+            (self.place, self.event_id) = (Some(told), None);
             self.pass_told(&client);
         }
-        if old == client.old.borrow().len() && client.unread.borrow().is_empty() {
+        // One that was gone before its old messages were read has not been told either.
+        let is_told = !client.items().is_empty() || client.kind.is_poll();
+        if is_told && old == client.old.borrow().len() && client.unread.borrow().is_empty() {
             // Otherwise it has not been given all that was counted.
             let is_cut = client.has_panicked.get() || client.has_lagged.get();
             let has_all = !is_cut && client.lost.borrow().is_empty();

@@ -361,7 +361,7 @@ impl Host for Solo {
         self.oldest.get().is_some_and(|oldest| oldest < order)
     }
 
-    fn oldest_unread(&self, _: Token) -> Option<(Seconds, u64)> {
+    fn oldest_unread(&self, _: Token, _: bool) -> Option<(Seconds, u64)> {
         self.oldest.get()
     }
 

@@ -627,8 +627,8 @@ impl Host for Worker {
         self.operate(|hub, _, _| hub.has_older(token, order))
     }
 
-    fn oldest_unread(&self, token: Token) -> Option<(Seconds, u64)> {
-        self.operate(|hub, _, _| hub.oldest_unread(token))
+    fn oldest_unread(&self, token: Token, is_next: bool) -> Option<(Seconds, u64)> {
+        self.operate(|hub, _, _| hub.oldest_unread(token, is_next))
     }
 
     fn resume_from(&self, token: Token) -> Reached {

@@ -223,6 +223,17 @@ impl Ledger {
         })
     }
 
+    /// What a client is told of a channel of which it gets nothing old, if it is at this place.
+    pub(super) fn offer_unseen(&self, id: &[u8], place: Place) -> Offer {
+        let Some((name, channel)) = self.live(id) else { return Offer::default() };
+        let mut all = self.all_of(id).filter(|(key, _)| key.0 == *name);
+        let has_more = channel.inherited > place || all.any(|(_, entry)| entry.place > place);
+        Offer {
+            reasons: has_more.then_some(Gap::Unknown).into_iter().collect(),
+            ..Offer::default()
+        }
+    }
+
     /// What a live channel has for a subscriber that comes from `place`. `now`: of its worker.
     pub(super) fn offer(&self, id: &[u8], place: Place, now: Now) -> Offer {
         let Some((_, channel)) = self.live(id) else { return Offer::default() };

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::super::client::{Client, Item, Kind};
 use super::super::link::End;
-use super::ledger::{Key, Ledger, NEVER, Place};
+use super::ledger::{Key, Ledger, NEVER, Offer, Place};
 use crate::hub::sim::LIFE;
 use crate::model::{Cursor, Gap, Latest, Now, Since};
 use crate::wire::resume::Announced;
@@ -160,7 +160,13 @@ impl Visitor {
             By::Nothing | By::Event | By::Foreign | By::Future => None,
         };
         let start = |id: &Vec<u8>| ledger.start(id, time, event_id);
-        let places: Vec<Option<Place>> = self.channels.iter().map(start).collect();
+        let mut places: Vec<Option<Place>> = self.channels.iter().map(start).collect();
+        let is_there = places.iter().any(Option::is_some);
+        // Channels that do not have the event id begin where it is in others, or tell that they have more.
+        let elsewhere = places.iter().flatten().min().copied().filter(|_| by == By::Event);
+        if client.has_cursors {
+            places.iter_mut().for_each(|place| *place = place.or(elsewhere));
+        }
         // A message that has expired before older ones may be there for a reader.
         let is_open = event_id.is_some_and(|event_id| {
             self.channels.iter().any(|id| ledger.may_be_kept(id, event_id))
@@ -169,9 +175,12 @@ impl Visitor {
             .channels
             .iter()
             .zip(&places)
-            .map(|(id, place)| place.map(|place| ledger.offer(id, place, now)).unwrap_or_default())
+            .map(|(id, place)| match (place, elsewhere) {
+                (Some(place), _) => ledger.offer(id, *place, now),
+                (None, Some(place)) => ledger.offer_unseen(id, place),
+                (None, None) => Offer::default(),
+            })
             .collect();
-        let is_there = places.iter().any(Option::is_some);
         let is_none_there = !is_there;
         let due = match by {
             By::Nothing => vec![],
@@ -215,12 +224,10 @@ impl Visitor {
         for ((id, place), offer) in self.channels.iter().zip(&places).zip(&offers) {
             let all = ledger.all_of(id).filter(|(_, entry)| entry.place <= border);
             let live = ledger.live(id).map(|(name, _)| name);
-            let from = place.unwrap_or_default();
+            let from = place.or(elsewhere).unwrap_or_default();
             let is_had = |key: &Key| Some(&key.0) == live && offer.old.contains(&key.1);
             let lacks = all.filter(|(key, entry)| entry.place > from && !is_had(key));
-            // Of channels without the event id nothing is said.
-            let is_told_of = place.is_some() || !is_there;
-            missing.extend(lacks.filter(|_| is_told_of).map(|(key, _)| key));
+            missing.extend(lacks.map(|(key, _)| key));
         }
         let count = self.judge(by, told, is_there, &missing, &offers, ledger);
         let mut old: Vec<(Place, usize, i64)> = Vec::new();
@@ -250,7 +257,7 @@ impl Visitor {
         told: Option<Gap>,
         is_there: bool,
         missing: &[Key],
-        offers: &[super::ledger::Offer],
+        offers: &[Offer],
         ledger: &Ledger,
     ) -> Option<&'static str> {
         let told = told?;
