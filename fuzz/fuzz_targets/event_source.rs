@@ -9,7 +9,7 @@ fuzz_target!(|input: (&[u8], &[u8], Option<&[u8]>, Option<&[u8]>)| {
     let (text, channel, event_id, event_type) = input;
     let (binary, life) = (false, 0);
     let message =
-        Message { id: 7, channel, time: 0, tag: 1, life, channel_number: 0, event_id, event_type, text, binary };
+        Message { id: 7, channel, time: 0, tag: 1, life, latest: None, event_id, event_type, text, binary };
     check(&message, BlankLines::Drop);
     check(&message, BlankLines::Keep);
 });
