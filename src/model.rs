@@ -66,8 +66,9 @@ pub struct Message<'a> {
     pub tag: u64,
     /// Which zone it was published in: see [`Cursor::life`]. 0 for special messages.
     pub life: u64,
-    /// Which channel of the zone it is of: see [`Latest::channel`]. 0 for special messages.
-    pub channel_number: u32,
+    /// Itself, as the newest message of its channel up to its place. `None` for special messages; but one that
+    /// tells of a gap may have a place, and then the newest one up to there.
+    pub latest: Option<Latest>,
     /// `Event-Id` of the publisher; `Some(b"")` when it was given but empty.
     pub event_id: Option<&'a [u8]>,
     /// `Event-Type` of the publisher; `Some(b"")` when it was given but empty.
@@ -94,35 +95,31 @@ impl<'a> Message<'a> {
         Self::special(TIMEOUT_ID, b"", b"Timed out")
     }
 
-    /// The message of id -4 that tells of a gap in a channel.
-    pub const fn gap(channel: &'a [u8], text: &'a [u8]) -> Self {
-        Self { event_type: Some(GAP_TYPE), ..Self::special(GAP_ID, channel, text) }
+    /// The message of id -4 that tells of a gap in a channel. `place`: where a client is that has been told.
+    pub fn gap(channel: &'a [u8], text: &'a [u8], place: Option<Cursor>) -> Self {
+        let gap = Self { event_type: Some(GAP_TYPE), ..Self::special(GAP_ID, channel, text) };
+        let Some(Cursor { life, time, tag, latest }) = place else { return gap };
+        Self { life, time, tag, latest, ..gap }
     }
 
     const fn special(id: i64, channel: &'a [u8], text: &'a [u8]) -> Self {
         let (event_id, event_type) = (None, None);
-        let (time, tag, life, channel_number) = (0, 0, 0, 0);
+        let (time, tag, life, latest) = (0, 0, 0, None);
         let binary = false;
-        Self { id, channel, time, tag, life, channel_number, event_id, event_type, text, binary }
+        Self { id, channel, time, tag, life, latest, event_id, event_type, text, binary }
     }
 
-    /// Its place in the zone. `None` for special messages, which have none.
+    /// Its place in the zone. `None` for special messages, which have none, but for that of a gap.
     pub fn cursor(&self) -> Option<Cursor> {
         let Self { life, time, tag, .. } = *self;
-        (life != 0).then(|| Cursor { life, time, tag, latest: self.latest() })
+        (life != 0).then_some(Cursor { life, time, tag, latest: self.latest })
     }
 
     /// How far a subscriber is that gets this message next.
     pub fn reached_before(&self) -> Reached {
         // The first tag of a second is 1.
         let place = (self.time, self.tag.saturating_sub(1));
-        Reached { place, latest: self.latest().map(Latest::before) }
-    }
-
-    /// Itself, as the newest message of its channel up to its place.
-    pub fn latest(&self) -> Option<Latest> {
-        let id = u64::try_from(self.id).ok()?;
-        (self.channel_number != 0).then_some(Latest { channel: self.channel_number, id })
+        Reached { place, latest: self.latest.map(Latest::before) }
     }
 }
 

@@ -92,7 +92,8 @@ poll(make(%$place, life => $place->{life} ^ 1 << 63), 'restarted', 'of another s
 poll(make(%$place, life => $place->{life} ^ 1, id => 1 << 47), 'restarted', 'of another server');
 poll(make(%$place, time => $place->{time} + 1000), 'unknown', 'of the future');
 poll(make(%$place, time => (1 << 40) - 1, tag => 0xffffffff), 'unknown', 'of the future');
-poll(make(%$place, tag => $place->{tag} + 1000), 'unknown', 'of the future');
+my $newest = parse($t->get('/poll?id=a', 'Last-Event-Id' => $cursor)->header($HEADER));
+poll(make(%$newest, tag => $newest->{tag} + 1000), 'unknown', 'of the future');
 for my $why ('cut off', 'its end only', 'altered', 'longer', 'twice', 'in lower case', '8 KB', 'a list',
     'something else that begins like one', 'of another server', 'of the future')
 {

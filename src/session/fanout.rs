@@ -163,7 +163,7 @@ impl<'a> Fanout<'a> {
                     let rendering = self.renderings.get(false, form, self.messages, channel);
                     Piece::one(rendering, skipped)
                 };
-                if poll.offer(Order::of(first, self.deleted_at), first.latest(), piece) {
+                if poll.offer(Order::of(first, self.deleted_at), first.latest, piece) {
                     records.answered.push_back(token);
                 }
                 return;

@@ -8,7 +8,7 @@
 //!
 //! Only the transfer coding of the response is added by others.
 
-use crate::model::{Gap, Message};
+use crate::model::{Cursor, Gap, Message};
 use crate::wire::frame::{self, Opcode};
 use crate::wire::sse::BlankLines;
 use crate::wire::template::Template;
@@ -169,11 +169,20 @@ impl Form {
     }
 
     /// Appends the message that tells of a gap in a channel: why, and how many messages are missing, if that
-    /// is known. In an event stream it is an event of the type `gap` and has no id, so the place that the
-    /// client comes back with stays as it is. It may be no bytes at all, and then nothing is to be sent.
-    pub fn gap(&self, channel: &[u8], reason: Gap, missed: Option<u64>, out: &mut Vec<u8>) {
+    /// is known. `place`: where a client is that has been told. In an event stream it is an event of the type
+    /// `gap` and has no id, so the place that the client comes back with stays as it is. It may be no bytes at
+    /// all, and then nothing is to be sent.
+    pub fn gap(
+        &self,
+        channel: &[u8],
+        reason: Gap,
+        missed: Option<u64>,
+        place: Option<Cursor>,
+        out: &mut Vec<u8>,
+    ) {
         let text = gap::text(channel, reason, missed);
-        let message = Message::gap(channel, &text);
+        let place = place.filter(|_| self.framing != Framing::EventSource);
+        let message = Message::gap(channel, &text, place);
         if self.framing == Framing::EventSource && !self.is_json {
             Self { template: sse::prepare_gap(), ..self.clone() }.render(&message, out);
         } else {
@@ -261,7 +270,7 @@ fn text_frame(template: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Cursor, Latest};
+    use crate::model::Latest;
     use crate::wire::cursor;
 
     const NEWS: Message<'_> = Message {
@@ -270,7 +279,7 @@ mod tests {
         time: 0,
         tag: 1,
         life: 0x11fe,
-        channel_number: 5,
+        latest: Some(Latest { channel: 5, id: 7 }),
         event_id: None,
         event_type: None,
         text: b"Ola",
@@ -446,7 +455,7 @@ mod tests {
     fn a_gap_is_a_message_or_an_event_of_its_own_type() {
         const TEXT: &str = r#"{"channel":"news","reason":"evicted","missed":12}"#;
         let told = |layout: &Layout| {
-            let text = bytes(|out| layout.form().gap(b"news", Gap::Evicted, Some(12), out));
+            let text = bytes(|out| layout.form().gap(b"news", Gap::Evicted, Some(12), None, out));
             String::from_utf8_lossy(&text).into_owned()
         };
         let layout = |framing| {
@@ -477,7 +486,7 @@ mod tests {
         }
         let padding = Padding { header_min: 0, message_min: 100, largest: 545 };
         let padded = layout(Framing::EventSource).form().padded(&padding);
-        let text = bytes(|out| padded.gap(b"news", Gap::Evicted, Some(12), out));
+        let text = bytes(|out| padded.gap(b"news", Gap::Evicted, Some(12), None, out));
         assert!(text.starts_with(event.as_bytes()) && text.len() > event.len());
     }
 

@@ -7,7 +7,7 @@
 //! The messages are renderings of the location's form. [`Reply`] appends only what comes around
 //! them, so the renderings can be shared with other subscribers.
 
-use crate::model::Gap;
+use crate::model::{Cursor, Gap};
 use crate::session::Layout;
 use crate::session::outbox::Piece;
 use crate::wire::jsonp::{self, Callback};
@@ -119,15 +119,20 @@ impl Body {
 }
 
 /// The messages that tell of gaps, with what separates them: channel, reason and how many messages are missing.
+/// `place`: where the client is then, if no message behind them says it. The last one has it: a client that has
+/// it has been told of all.
 pub fn gaps<'a>(
     layout: &Layout,
     callback: Option<&Callback>,
     missing: impl Iterator<Item = (&'a [u8], Gap, Option<u64>)>,
+    place: Option<Cursor>,
 ) -> Vec<u8> {
     let mut out = Vec::new();
-    for (channel, reason, count) in missing {
+    let mut missing = missing.peekable();
+    while let Some((channel, reason, count)) = missing.next() {
+        let place = place.filter(|_| missing.peek().is_none());
         let mut message = Vec::new();
-        layout.form().gap(channel, reason, count, &mut message);
+        layout.form().gap(channel, reason, count, place, &mut message);
         if !out.is_empty() {
             out.extend_from_slice(separator(callback));
         }
@@ -178,7 +183,7 @@ mod tests {
             [(None, "H", "", "F"), (Some(&callback), "Hcb([", ",", "]);F")]
         {
             for count in 0..=missing.len() {
-                let told = gaps(&layout, callback, missing.into_iter().take(count));
+                let told = gaps(&layout, callback, missing.into_iter().take(count), None);
                 for message in [None, Some("<7 a text>")] {
                     let piece = message.map(|message| Piece::of(message.into()));
                     let body = Body::around(&layout, callback, &told, piece);

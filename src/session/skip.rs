@@ -153,7 +153,7 @@ impl<H: Host> Records<H> {
         let as_chunk = stream.frames_chunks;
         let told = missed.untold.iter().map(|(channel, missed)| {
             let mut rendering = Rendering::of(1);
-            rendering.push(as_chunk, |out| form.gap(channel, Gap::Slow, Some(*missed), out));
+            rendering.push(as_chunk, |out| form.gap(channel, Gap::Slow, Some(*missed), None, out));
             rendering.tells(channel, *missed);
             Piece::all(rendering)
         });

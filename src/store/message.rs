@@ -11,7 +11,7 @@
 //! sections, while only the `staging` list of its worker has it, and is filled without a lock. Then one
 //! link makes it visible.
 
-use crate::model::{self, Seconds};
+use crate::model::{self, Latest, Seconds};
 use crate::store::arena::{Handle, Link, Record, UNIT, W32};
 use crate::store::channel::Channel;
 use crate::store::expiry::EXPIRY_QUEUES;
@@ -212,7 +212,9 @@ impl Head {
             time: self.time,
             tag: self.tag,
             life: self.life,
-            channel_number: self.channel_number,
+            latest: u64::try_from(self.id)
+                .ok()
+                .map(|id| Latest { channel: self.channel_number, id }),
             event_id,
             event_type,
             text,

@@ -188,8 +188,8 @@ mod tests {
         event_type: Option<&'a [u8]>,
     ) -> Message<'a> {
         let (id, channel, time, tag, life, binary) = (3, b"news".as_slice(), 0, 1, 0, false);
-        let channel_number = 0;
-        Message { id, channel, time, tag, life, channel_number, event_id, event_type, text, binary }
+        let latest = None;
+        Message { id, channel, time, tag, life, latest, event_id, event_type, text, binary }
     }
 
     fn rendered(template: &[u8], message: &Message<'_>) -> String {
@@ -234,8 +234,8 @@ mod tests {
             let mut out = Vec::new();
             let template = prepare_message(b"~text~ ~event-id~");
             let life = if message.tag == 0 { 0 } else { 0x11fe };
-            let channel_number = if message.tag == 0 { 0 } else { 5 };
-            let message = Message { life, channel_number, ..*message };
+            let latest = (message.tag != 0).then_some(Latest { channel: 5, id: 3 });
+            let message = Message { life, latest, ..*message };
             render_placed(&template, BlankLines::Drop, &message, &mut out);
             String::from_utf8_lossy(&out).into_owned()
         };

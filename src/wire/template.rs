@@ -384,7 +384,7 @@ mod tests {
             time: 1_777_972_087,
             tag: 2,
             life: 0,
-            channel_number: 0,
+            latest: None,
             event_id: None,
             event_type: None,
             text,
@@ -411,8 +411,8 @@ mod tests {
 
     #[test]
     fn a_cursor_is_the_place_of_the_message_and_special_ones_have_none() {
-        let placed = Message { life: 0x11fe, channel_number: 5, ..message(b"") };
         let latest = Some(Latest { channel: 5, id: 3 });
+        let placed = Message { life: 0x11fe, latest, ..message(b"") };
         let place = Cursor { life: 0x11fe, time: 1_777_972_087, tag: 2, latest };
         let word = String::from_utf8_lossy(&cursor::word(&place)).into_owned();
         assert_eq!(rendered(b"<~Cursor~>", &placed), format!("<{word}>"));

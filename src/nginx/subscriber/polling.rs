@@ -6,7 +6,7 @@
 use ngx::ffi::{NGX_ERROR, NGX_HTTP_CLIENT_CLOSED_REQUEST, ngx_int_t};
 
 use crate::hub::{Missing, Replayed, Rest, Stay, Subscribed};
-use crate::model::Token;
+use crate::model::{Cursor, Token};
 use crate::nginx::answer::{self, Sent};
 use crate::nginx::client::Client;
 use crate::nginx::location::Location;
@@ -79,7 +79,7 @@ impl Asking<'_> {
             };
             let gap = subscribed.gap();
             audience.accept(token, gap);
-            let told = self.gaps(&subscribed);
+            let told = self.gaps(&subscribed, Some(subscribed.place().cursor(worker.hub().life())));
             let (body, replayed) = self.read(&mut subscribed, &told);
             let mut announced = Announced::since(&asked.since);
             // A client that names an event id only may do so again. It waits, so as not to ask at once.
@@ -145,28 +145,35 @@ impl Asking<'_> {
         Ok(None)
     }
 
-    /// The messages that tell of gaps.
-    fn gaps(&self, subscribed: &Subscribed) -> Vec<u8> {
+    /// The messages that tell of gaps. `place`: where the client is then, if no message behind them says it.
+    fn gaps(&self, subscribed: &Subscribed, place: Option<Cursor>) -> Vec<u8> {
         let missing = subscribed.missing().iter();
         let missing =
             missing.map(|Missing { channel, reason, count }| (&**channel, *reason, *count));
-        reply::gaps(&self.location.layout, self.callback, missing)
+        reply::gaps(&self.location.layout, self.callback, missing, place)
     }
 
-    /// The body with all old messages, if there are any; without its end if there was no room for some.
+    /// The body with all old messages, if there are any; without its end if there was no room for some. `told`
+    /// comes before it if there are none.
     fn read(&self, subscribed: &mut Subscribed, told: &[u8]) -> (Vec<u8>, Replayed) {
         let layout = &self.location.layout;
         let mut body = Vec::new();
         let mut reply = Reply::open(layout, self.callback, &mut body);
-        reply.tell(told, &mut body);
+        let before_messages = self.gaps(subscribed, None);
         let mut count = 0;
         let replayed = read_backlog(self.worker, subscribed, &mut |message| {
             faults::point("backlog");
+            if count == 0 {
+                reply.tell(&before_messages, &mut body);
+            }
             count += 1;
             reply.before_message(&mut body);
             layout.form().render(message, &mut body);
             !paging::is_full(body.len(), count)
         });
+        if count == 0 {
+            reply.tell(told, &mut body);
+        }
         if replayed.rest.is_none() {
             reply.close(&mut body);
         }

@@ -114,19 +114,26 @@ pub(super) fn begin(
     let beginning = subscribed.beginning();
     let life = worker.hub().life();
     let rest = audience.form_of(token).and_then(|form| {
-        for Missing { channel, reason, count } in subscribed.missing() {
-            portion.push_other(|out| form.gap(channel, *reason, *count, out));
-        }
+        let mut missing = subscribed.missing().to_vec();
+        let mut tell = |portion: &mut Portion, first| {
+            let place = || beginning.at(first).cursor(life);
+            let mut gaps = missing.drain(..);
+            while let Some(Missing { channel, reason, count }) = gaps.next() {
+                // A client that has it has been told of all.
+                let place = gaps.as_slice().is_empty().then(place);
+                portion.push_other(|out| form.gap(&channel, reason, count, place, out));
+            }
+            opening.push(portion, place);
+        };
         let replayed = read_backlog(worker, &mut subscribed, &mut |message| {
             faults::point("backlog");
-            opening
-                .push(&mut portion, || beginning.at(Some(message.reached_before())).cursor(life));
+            tell(&mut portion, Some(message.reached_before()));
             portion.push(&form, message)
         });
+        // There is no old message.
+        tell(&mut portion, None);
         replayed.rest
     });
-    // There is no old message.
-    opening.push(&mut portion, || beginning.at(None).cursor(life));
     audience.open(token, Opening { way, frames_chunks, portion, rest });
     if worker::is_exiting() {
         worker.leave(token);

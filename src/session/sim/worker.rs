@@ -423,12 +423,16 @@ impl Asked<'_> {
         let frames_chunks = portion.is_chunked();
         let form = audience.form_of(token).expect("it is there");
         let mut begins = client.has_cursors && matches!(client.kind, Kind::EventSource(_));
-        for missing in subscribed.missing() {
-            let hub::Missing { channel, reason, count } = missing;
-            portion.push_other(|out| form.gap(channel, *reason, *count, out));
-        }
+        let mut missing = subscribed.missing().to_vec();
         let begin = subscribed.beginning();
         let mut begin = |portion: &mut Portion, first: Option<&Message<'_>>| {
+            let mut gaps = missing.drain(..);
+            while let Some(hub::Missing { channel, reason, count }) = gaps.next() {
+                let place = begin.at(first.map(Message::reached_before)).cursor(LIFE);
+                let place = gaps.as_slice().is_empty().then_some(place);
+                portion.push_other(|out| form.gap(&channel, reason, count, place, out));
+            }
+            drop(gaps);
             if core::mem::take(&mut begins) {
                 let place = begin.at(first.map(Message::reached_before)).cursor(LIFE);
                 portion.push_other(|out| sse::open(None, Some(&place), out));
@@ -485,14 +489,20 @@ impl Asked<'_> {
             audience.accept(token, None);
             let mut body = Vec::new();
             let mut reply = Reply::open(&client.link.layout, callback.as_ref(), &mut body);
-            let missing = subscribed.missing().iter();
-            let missing = missing.map(|m| (&*m.channel, m.reason, m.count));
-            let told = reply::gaps(&client.link.layout, callback.as_ref(), missing);
-            reply.tell(&told, &mut body);
+            let gaps = |place| {
+                let missing = subscribed.missing().iter();
+                let missing = missing.map(|m| (&*m.channel, m.reason, m.count));
+                reply::gaps(&client.link.layout, callback.as_ref(), missing, place)
+            };
+            let told = gaps(Some(subscribed.place().cursor(LIFE)));
+            let before_messages = gaps(None);
             let mut count = 0;
             client.old.borrow_mut().clear();
             let replayed = worker.operate(|hub, _, now| {
                 hub.read_backlog(&mut subscribed, now, &mut |message| {
+                    if count == 0 {
+                        reply.tell(&before_messages, &mut body);
+                    }
                     count += 1;
                     note_old(client, message);
                     reply.before_message(&mut body);
@@ -500,6 +510,9 @@ impl Asked<'_> {
                     !paging::is_full(body.len(), count)
                 })
             });
+            if count == 0 {
+                reply.tell(&told, &mut body);
+            }
             if replayed.rest.is_none() {
                 reply.close(&mut body);
             }
