@@ -7,6 +7,7 @@ package Test::Nginx::PushStream::Page;
 #   $page->strangers                   # code that is not part of a file to which the page links
 #
 #   my $t = $page->nginx('quick-start.conf', root => 'docs/examples/quick-start')->run;
+#   $page->program($t, 9000, 'docs/examples/notifications/site.py');
 #   $page->follow($t);                 # runs the blocks "console", with one assertion for each command
 #   $page->stop($t);                   # ends the commands that stay open
 #
@@ -137,6 +138,22 @@ sub serve {
     return $self;
 }
 
+# Starts a program of the page on the port that the page calls so, and waits until it accepts connections.
+sub program {
+    my ($self, $t, $port, $program) = @_;
+    my $real = $t->port($port);
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        open STDIN,  '<', '/dev/null';
+        open STDOUT, '>', $t->dir . "/program.$port.log";
+        open STDERR, '>&', \*STDOUT;
+        exec "$ROOT/$program", $real or POSIX::_exit(127);
+    }
+    push @{ $self->{jobs} }, { pid => $pid, program => 1 };
+    $t->wait_for(sub { Test::Nginx::PushStream::Client->new(port => $real, quiet => 1) }, "$program to listen");
+    return $self;
+}
+
 sub _subscribers { my ($t) = @_; return ($t->stats('/of-the-test') // {})->{subscribers} // -1 }
 
 # ---- what a reader does
@@ -199,7 +216,7 @@ sub follow {
             $self->_compare($job);
         }
     }
-    for my $job (grep { $_->{pid} } @{ $self->{jobs} }) {
+    for my $job (grep { $_->{pid} && !$_->{program} } @{ $self->{jobs} }) {
         my $pattern = _pattern($job->{prints});
         $t->wait_for(sub { _printed($job) =~ /\A$pattern$/m }, "what $job->{command} prints");
         $self->_compare($job, 'so far');
@@ -220,15 +237,16 @@ sub _compare {
     return;
 }
 
+# Programs go on until the page is forgotten.
 sub stop {
-    my ($self) = @_;
-    for my $job (grep { $_->{pid} } @{ $self->{jobs} }) {
+    my ($self, $all) = @_;
+    for my $job (grep { $_->{pid} && ($all || !$_->{program}) } @{ $self->{jobs} }) {
         kill 'TERM', $job->{pid};
         waitpid delete $job->{pid}, 0;
     }
     return $self;
 }
 
-sub DESTROY { local ($?, $@, $!); $_[0]->stop; return }
+sub DESTROY { local ($?, $@, $!); $_[0]->stop(1); return }
 
 1;
