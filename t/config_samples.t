@@ -16,9 +16,10 @@ for my $file (@files) {
     my $text = do { local (@ARGV, $/) = $file; <> };
     my $module = Test::Nginx::PushStream::module_path();
     # Where a file names a place of its own, nginx -t would touch it.
-    $text =~ s/^(load_module) \S*ngx_http_push_stream_module\.so;/$1 $module;/m or fail("$name loads the module");
+    $text =~ s/^(load_module) \S*ngx_http_push_stream_module\.so;/$1 $module;/m or $text !~ /push_stream_/ or fail("$name loads the module");
     $text =~ s/^\s*(?:pid|error_log|user|daemon)\s[^;]*;//mg;
-    $text =~ s/\b127\.0\.0\.1:\d+/127.0.0.1:%%PORT_8080%%/g;
+    $text =~ s/\b(proxy_cache_path) \S+/$1 cache/g;
+    $text =~ s/\b127\.0\.0\.1:(\d+)/127.0.0.1:%%PORT_$1%%/g;
     $text =~ s/^(http \{)/$1 access_log off;/m if $text !~ /\baccess_log\b/;
     my ($ok, $said) = $t->try_config("pid nginx.pid; error_log error.log;\n$text", raw => 1);
     ok($ok, "$name is accepted") or diag $said;

@@ -114,8 +114,10 @@ sub http {
     my ($http) = slurp("nginx-conf/$conf") =~ /^http \{\n(.*)^\}/ms or croak "$conf has no http block";
     $http =~ s/\b127\.0\.0\.1:(\d+)/127.0.0.1:%%PORT_$1%%/g;
     $http =~ s{^(\s+root) \S+;}{$1 %%TESTDIR%%/root;}mg;
+    $http =~ s{(proxy_cache_path) \S+}{$1 %%TESTDIR%%/cache}g;
     # How many subscribers there are, so that the test knows when a command listens.
-    $http =~ s/(\n    server \{\n)/$1        location = \/of-the-test { push_stream_channels_statistics; push_stream_channels_path ''; }\n/;
+    $http =~ s/(\n    server \{\n)/$1        location = \/of-the-test { push_stream_channels_statistics; push_stream_channels_path ''; }\n/
+        if $http =~ /push_stream_/;
     return $http;
 }
 
