@@ -34,8 +34,8 @@ sub proxy {
     return $t->run;
 }
 
-# One more location, of a proxy that holds back unless it is asked not to.
-my $proxy = proxy('proxy.conf', 'server { listen 127.0.0.1:%%PORT_9075%%; location / { proxy_pass http://push; proxy_http_version 1.1; proxy_set_header Connection ""; } }');
+# One more server, which holds back unless it is asked not to, as nginx does with HTTP/1.0 to the push server.
+my $proxy = proxy('proxy.conf', 'server { listen 127.0.0.1:%%PORT_9075%%; location / { proxy_pass http://push; } }');
 # The page's addresses are those of both.
 $push[0]{ports}{9070} = $proxy->port(9070);
 $page->follow($push[0])->stop;
