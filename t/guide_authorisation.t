@@ -8,9 +8,6 @@ use Test::Nginx::PushStream;
 use Test::Nginx::PushStream::Browser;
 use Test::Nginx::PushStream::Page;
 
-plan(skip_all => 'this nginx has no auth_request or secure_link')
-    if grep { !Test::Nginx::PushStream->has_feature($_) } qw(http_auth_request_module http_secure_link_module);
-
 $ENV{PYTHONDONTWRITEBYTECODE} = 1;
 my $page = Test::Nginx::PushStream::Page->new('docs/guide/authorisation.md');
 my $t = $page->nginx('authorisation.conf', root => 'docs/examples/authorisation');

@@ -3,6 +3,6 @@
 set -euo pipefail
 
 scripts/setup
-sudo install -m 644 "$(scripts/build | tail -n 1)" /usr/lib/nginx/modules/
+sudo install -Dm 644 -t /usr/lib/nginx/modules "$(scripts/build | tail -n 1)"
 echo 'load_module modules/ngx_http_push_stream_module.so;' |
     sudo tee /etc/nginx/modules-enabled/50-mod-http-push-stream.conf

@@ -107,6 +107,17 @@ sub strangers {
 
 # ---- nginx
 
+my %MODULE_OF = (
+    auth_request => 'http_auth_request_module', secure_link => 'http_secure_link_module', real_ip_header => 'http_realip_module',
+);
+
+# Modules of nginx that a configuration needs and that are not built into this one.
+sub lacks {
+    my (undef, $configuration) = @_;
+    return grep { !Test::Nginx::PushStream->has_feature($_) }
+        map { $configuration =~ /^\s*$_\s/m ? $MODULE_OF{$_} : () } sort keys %MODULE_OF;
+}
+
 # The http block of a file of nginx-conf/, with ports of the test's own. root => directory: what stands in "root ...;",
 # with copies of its files and of the browser client's.
 sub http {
@@ -121,9 +132,12 @@ sub http {
     return $http;
 }
 
-# A server that has this configuration. More arguments are those of Test::Nginx::PushStream->new.
+# A server that has this configuration. More arguments are those of Test::Nginx::PushStream->new. Skips the suite if this
+# nginx cannot have it.
 sub nginx {
     my ($self, $conf, %o) = @_;
+    my @lacks = $self->lacks($self->http($conf));
+    Test::More::plan(skip_all => "this nginx has no @lacks") if @lacks;
     my $files = delete $o{root};
     my $t = Test::Nginx::PushStream->new(workers => 2, %o)->http($self->http($conf));
     $self->serve($t, $files) if $files;
