@@ -4,7 +4,13 @@ use std::io::Read;
 use std::time::Duration;
 
 /// One agent for the whole program: it keeps connections open.
-fn publish(agent: &ureq::Agent, server: &str, channel: &str, text: &[u8], event_id: &str) -> Result<String, ureq::Error> {
+fn publish(
+    agent: &ureq::Agent,
+    server: &str,
+    channel: &str,
+    text: &[u8],
+    event_id: &str,
+) -> Result<String, ureq::Error> {
     agent
         .post(format!("{server}/pub"))
         .query("id", channel)
@@ -15,7 +21,10 @@ fn publish(agent: &ureq::Agent, server: &str, channel: &str, text: &[u8], event_
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let agent = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(5))).build().new_agent();
+    let agent = ureq::Agent::config_builder()
+        .timeout_global(Some(Duration::from_secs(5)))
+        .build()
+        .new_agent();
     let mut arguments = std::env::args().skip(1);
     let mut next = || arguments.next().ok_or("SERVER CHANNEL EVENT_ID");
     let (server, channel, event_id) = (next()?, next()?, next()?);
