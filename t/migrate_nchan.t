@@ -124,6 +124,19 @@ SKIP: {
     is($t->delete('/pub?id=typed')->status, 200, 'nchan: a channel is deleted');
     like($typed->body, qr/^:410: 410 Gone$/m, 'nchan: which an EventSource is told by a comment');
     $t->finish;
+
+    # A site may move one location after the other.
+    my ($module) = $t->{main} =~ /^load_module (.*);/;
+    $t = Test::Nginx::PushStream->new(main => "load_module $module;")->http(<<'EOC')->run;
+    push_stream_shared_memory_size 1m;
+    server {
+        listen 127.0.0.1:%%PORT_8080%%;
+        location /old { nchan_publisher; nchan_channel_id $arg_id; }
+        location /new { push_stream_publisher; push_stream_channels_path $arg_id; }
+    }
+EOC
+    is_deeply([map { $t->post("/$_?id=news", 'x')->status } qw(old new)], [202, 200], 'both modules are loaded');
+    $t->finish;
 }
 
 # ---- the same site with this module
