@@ -18,8 +18,9 @@ for my $file (@files) {
     # Where a file names a place of its own, nginx -t would touch it.
     $text =~ s/^(load_module) \S*ngx_http_push_stream_module\.so;/$1 $module;/m or fail("$name loads the module");
     $text =~ s/^\s*(?:pid|error_log|user|daemon)\s[^;]*;//mg;
-    $text =~ s/\b127\.0\.0\.1:\d+/127.0.0.1:%%PORT_8080%%/g;
+    $text =~ s/\b127\.0\.0\.1:(\d+)/127.0.0.1:%%PORT_$1%%/g;
     $text =~ s/^(http \{)/$1 access_log off;/m if $text !~ /\baccess_log\b/;
+    $text =~ s/\b(access_log) (?!off)\S+/$1 access.log/g;
     my ($ok, $said) = $t->try_config("pid nginx.pid; error_log error.log;\n$text", raw => 1);
     ok($ok, "$name is accepted") or diag $said;
     is(() = $said =~ /^nginx: \[warn\]/mg, $warnings{$name} // 0, "$name: number of warnings") or diag $said;
