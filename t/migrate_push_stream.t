@@ -132,4 +132,56 @@ for my $years (sort keys %dialect) {
     $t->finish;
 }
 
+# ---- other products that ship a configuration for the original module
+
+# A music player: each web page sees what another one does, at once, and nothing is kept.
+$t = Test::Nginx::PushStream->new->http(<<'EOC')->run;
+    push_stream_shared_memory_size 32M;
+    push_stream_max_messages_stored_per_channel 10;
+    server {
+        listen 127.0.0.1:%%PORT_8080%%;
+        location ~ /pub(.*) {
+            push_stream_publisher admin;
+            push_stream_channels_path "$arg_id";
+            push_stream_store_messages off;
+            push_stream_channel_info_on_publish off;
+        }
+        location ~ /ws/(.*) {
+            push_stream_subscriber websocket;
+            push_stream_websocket_allow_publish on;
+            push_stream_channels_path $1;
+            push_stream_message_template "{\"channel\":\"~channel~\",\"data\":~text~}";
+            push_stream_ping_message_interval 10s;
+        }
+    }
+EOC
+my ($screen, $phone) = map { $t->websocket("/ws/volume/playback$_") } '', '.b5';
+$phone->send_text('{"level":30}');
+my $said_twice = join "\n", map {qq({"channel":"$_","data":{"level":30}})} qw(volume playback);
+is(join("\n", map { $_->text } ($screen) x 2), $said_twice, 'a player: one page tells another, on both channels');
+my $answer = $t->publish('/pub?id=volume', '{"level":31}');
+is($answer->body, '', 'a player: a program publishes, and wants no numbers');
+is($screen->text, '{"channel":"volume","data":{"level":31}}', 'a player: which the page gets');
+$_->close for $screen, $phone;
+$t->finish;
+
+# A device that is managed from afar: it waits for a request of its operator, and a page watches its events.
+$t = Test::Nginx::PushStream->new->http(<<'EOC')->run;
+    push_stream_shared_memory_size 32M;
+    server {
+        listen 127.0.0.1:%%PORT_8080%%;
+        location ~ "^/lp/sub/(.*)" { push_stream_channels_path "$1"; push_stream_subscriber long-polling; }
+        location ~ "^/ev/sub/(.*)" { push_stream_channels_path "$1"; push_stream_subscriber eventsource; }
+        location ~ "^/(?:lp|ev)/pub" { push_stream_publisher admin; push_stream_channels_path "$arg_id"; allow 127.0.0.1; deny all; }
+    }
+EOC
+my $page = $t->subscribe('/ev/sub/requests');
+my $device = $t->poll('/lp/sub/device-7');
+ok($t->wait_for(sub { ($t->get('/lp/pub?id=device-7')->body // '') =~ /"subscribers": 1/ }, 'a waiting device'), 'a device waits');
+$t->publish('/lp/pub?id=device-7', 'renew');
+is($device->body, 'renew', 'a device: gets its order');
+$t->publish('/ev/pub?id=requests', 'device-7 asks', 'Event-Type' => 'request-submitted');
+is($page->read_until(qr/asks\n\n/), ": \nevent: request-submitted\ndata: device-7 asks\n\n", 'a device: a page sees what it asks for');
+$t->finish;
+
 done_testing();
