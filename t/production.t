@@ -43,22 +43,22 @@ $t->finish;
 
 # ---- the size of the zone
 
-# Each row of the guide's table: so many messages with a text of that length fit into 8 MB, of which 128 KB are for workers.
+# Each row of the guide's table: so many messages with a text of that length fit into 1 MB, of which 128 KB are for workers.
 my ($table) = slurp("$root/docs/guide/production.md") =~ /^\| Text up to.*\n\|[-:|]+\n((?:\|.*\n)+)/m;
 my @rows = map { [map {tr/,//dr} /(\d[\d,]*)/g] } split /\n/, $table;
 ok(@rows > 5, 'the guide says how large messages are');
 for my $row (@rows) {
     my ($bytes, $takes) = @$row;
-    my $messages = int((8 * 1024 * 1024 - 128 * 1024) / $takes);
+    my $messages = int((1024 * 1024 - 128 * 1024) / $takes);
     my $t = Test::Nginx::PushStream->new->http(<<"EOC")->run;
-    push_stream_shared_memory_size 8m;
+    push_stream_shared_memory_size 1m;
     server {
         listen 127.0.0.1:%%PORT_8080%%;
         location /pub { push_stream_publisher; push_stream_channels_path \$arg_id; push_stream_store_messages on; push_stream_channel_info_on_publish off; }
     }
 EOC
     my $answers = $t->publish_many('/pub?id=news', $messages, body => 'x' x $bytes);
-    is_deeply($answers, { 200 => $messages }, "$messages messages of $bytes bytes fit into 8 MB");
+    is_deeply($answers, { 200 => $messages }, "$messages messages of $bytes bytes fit into 1 MB");
     $t->finish;
 }
 
