@@ -110,8 +110,13 @@ SKIP: {
     my ($t, $why) = nchan();
     skip $why, 1 if !$t;
 
-    my $created = $t->post('/pub?id=news', 'old');
-    is($created->status, 202, 'nchan: a publish is answered by 202');
+    is($t->post('/pub?id=news', 'old')->status, 202, 'nchan: a publish is answered by 202');
+    my $listener = $t->subscribe('/events/heard', Accept => $EVENTS);
+    is($t->post('/pub?id=heard', 'x')->status, 201, 'nchan: or by 201, if somebody listens');
+    $listener->close;
+    is($t->get('/pub?id=nothing')->status, 404, 'nchan: a channel that nobody has made');
+    like($t->get('/pub?id=news', Accept => 'application/json')->body, qr/\{"messages": 1,/, 'nchan: the numbers of one');
+    is($t->get('/events/news', Accept => '*/*')->status, 403, 'nchan: an EventSource has to ask for events');
     events_arrive($t, 'nchan');
     channels_together($t, 'nchan');
     pages_talk($t, 'nchan');
@@ -145,6 +150,11 @@ sub texts_of { my ($body) = @_; return join '|', map { decode_json($_)->{text} }
 
 my $t = Test::Nginx::PushStream->new->http(http_of('nginx-conf/from-nchan.conf'))->run;
 is($t->post('/pub?id=news', 'old')->status, 200, 'ours: a publish is answered by 200');
+is($t->get('/pub?id=nothing')->status, 404, 'ours: a channel that nobody has made');
+like($t->get('/pub?id=news')->body, qr/"stored_messages": 1, "subscribers": 0/, 'ours: the numbers of one');
+my $any = $t->subscribe('/events/heard', Accept => '*/*');
+is($any->status, 200, 'ours: an EventSource need not ask for events');
+$any->close;
 events_arrive($t, 'ours');
 channels_together($t, 'ours');
 pages_talk($t, 'ours');
