@@ -1,7 +1,7 @@
 # The demo's pages work in a real browser, under their strict policy: two tabs chat, a token stream survives a reload, each
 # way to subscribe catches up after it was cut, and the dashboard says how the server is.
 #
-# Proves nginx-conf/demo.conf; directives.md: push_stream_cursor, push_stream_message_format.
+# Proves directives.md: push_stream_cursor, push_stream_message_format (with nginx-conf/demo.conf).
 
 use FindBin;
 use lib "$FindBin::Bin/lib";
