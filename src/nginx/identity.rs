@@ -9,6 +9,17 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use ngx::ffi::ngx_module_t;
 
+/// What this file is: version, commit, and the nginx that it is for. One text, so that `strings`
+/// finds it in a file that nobody has loaded yet.
+pub(super) static BUILD: &str = concat!(
+    "ngx_http_push_stream_module ",
+    env!("CARGO_PKG_VERSION"),
+    ", commit ",
+    env!("PUSH_STREAM_COMMIT"),
+    ", built for nginx ",
+    env!("PUSH_STREAM_NGINX"),
+);
+
 static MODULE: AtomicPtr<ngx_module_t> = AtomicPtr::new(ptr::null_mut());
 
 /// Makes the record known, before anybody asks. It is a static.
