@@ -1,5 +1,7 @@
 # A start writes one line that says which module runs: version, commit, and the nginx it was built for. The same
 # text is in the module's file, and the version and the commit in statistics.
+#
+# Proves none of them: docs/guide/install.md, "What runs".
 
 use FindBin;
 use lib "$FindBin::Bin/lib";
@@ -26,7 +28,7 @@ is($stats->header('X-Nginx-PushStream-Commit'), $commit, 'so is the commit');
 is(lines(), 1, 'one line, not one for each worker');
 
 my $module = do { local (@ARGV, $/) = Test::Nginx::PushStream::module_path(); <> };
-is(join(' ', $module =~ $says), "$version $commit $nginx", 'the file says the same');
+is(join(' ', $module =~ /\0$says\0/), "$version $commit $nginx", 'the file says the same, on a line of its own');
 
 $t->reload;
 is(lines(), 2, 'a reload says again which module goes on');
