@@ -203,7 +203,7 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
             );
             return OK;
         };
-        log::notice!(log, "{}", identity::BUILD);
+        log::notice!(log, "{}", identity::build());
         // The error log is not open yet while the configuration is read.
         for note in &conf.notes {
             log::write(Level::Info, log, format_args!("{note}"));
