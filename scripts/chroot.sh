@@ -85,6 +85,7 @@ in_system() {
     BINDS="${binds[*]:-}" SYSTEM=$system NET=$net nice unshare --mount --pid $net --fork --kill-child bash -euc '
         mount -t proc proc "$SYSTEM/proc"
         mount --bind /dev "$SYSTEM/dev"
+        mount -t devpts devpts "$SYSTEM/dev/pts"
         mount -t tmpfs tmpfs "$SYSTEM/run"
         mkdir -p "$SYSTEM/run/lock"
         for bind in $BINDS; do
