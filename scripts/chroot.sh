@@ -58,10 +58,10 @@ make_system() {
         mv "$base.new" "$base"
     fi
     if [[ ! -e $chroots/$name/etc/made-from || $(<"$chroots/$name/etc/made-from") != "$made" ]]; then
-        step "$suite: adding $*"
+        step "$suite: ${*:+adding }${*:-refreshing the lists of packages}"
         copy_system "$base" "$chroots/$name"
         quietly "chroot-$name-update" with_network "$name" apt-get -q update
-        quietly "chroot-$name-install" with_network "$name" apt-get -q -y install --no-install-recommends "$@"
+        (($# == 0)) || quietly "chroot-$name-install" with_network "$name" apt-get -q -y install --no-install-recommends "$@"
         echo "$made" >"$chroots/$name/etc/made-from"
     fi
     flock -u 8
