@@ -5,7 +5,9 @@
 //!   cfg(ngx_feature = "…")     what nginx was configured with: "threads", "http_v2", "debug", …
 //!   cfg(ngx_os = "…")          "linux", "freebsd", …
 //!   cfg(nginx1_23_0)           nginx is at least that version; the list is VERSIONS
-//!   env!("PUSH_STREAM_COMMIT") 40 hex digits, all zeros outside a git checkout of this project
+//!   env!("PUSH_STREAM_COMMIT") 40 hex digits: of the git checkout, else of the archive that git made;
+//!                              all zeros outside both
+//!   env!("PUSH_STREAM_NGINX")  the version that the module is for, such as "1.28.3"
 //! ```
 //!
 //! The facts about nginx come from the build script of `nginx-sys`, as `DEP_NGINX_*`; cargo hands
@@ -41,6 +43,7 @@ fn main() {
         check_layouts();
         set_cfgs();
         println!("cargo::rustc-env=PUSH_STREAM_COMMIT={}", commit());
+        println!("cargo::rustc-env=PUSH_STREAM_NGINX={}", dotted(version()));
     }
 }
 
@@ -109,6 +112,11 @@ fn version() -> u64 {
     fact("VERSION_NUMBER").parse().expect("DEP_NGINX_VERSION_NUMBER is a number")
 }
 
+/// 1028003 as people write it: "1.28.3".
+fn dotted(version: u64) -> String {
+    format!("{}.{}.{}", version / 1_000_000, version / 1_000 % 1_000, version % 1_000)
+}
+
 /// What `nginx-sys` found out. Missing means that it is no direct dependency any more.
 fn fact(name: &str) -> String {
     let name = format!("DEP_NGINX_{name}");
@@ -116,14 +124,22 @@ fn fact(name: &str) -> String {
     env::var(&name).unwrap_or_else(|_| panic!("{name} is not set by nginx-sys"))
 }
 
-/// The commit that is checked out, or zeros: without git, or from an archive, also one that was
-/// unpacked inside somebody else's repository.
+/// The commit that is checked out. Without git, or inside somebody else's repository, the one that
+/// the archive was made from; else zeros.
 fn commit() -> String {
-    let zeros = "0".repeat(40);
-    let Some(top) = git(&["rev-parse", "--show-toplevel"]) else { return zeros };
+    checked_out().or_else(archived).unwrap_or_else(|| "0".repeat(40))
+}
+
+/// `git archive` replaces the contents of this file by the commit: see .gitattributes.
+fn archived() -> Option<String> {
+    std::fs::read_to_string("build/commit").ok().and_then(|text| hash(text.trim()))
+}
+
+fn checked_out() -> Option<String> {
+    let top = git(&["rev-parse", "--show-toplevel"])?;
     let here = env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
     if Path::new(&top).canonicalize().ok() != Path::new(&here).canonicalize().ok() {
-        return zeros;
+        return None;
     }
     // A checkout rewrites HEAD; a commit appends to the log of HEAD or writes the branch's own
     // file. A path that does not exist would make cargo run this script every time.
@@ -134,12 +150,12 @@ fn commit() -> String {
             println!("cargo::rerun-if-changed={path}");
         }
     }
-    match git(&["rev-parse", "HEAD"]) {
-        Some(commit) if commit.len() == 40 && commit.bytes().all(|b| b.is_ascii_hexdigit()) => {
-            commit
-        }
-        _ => zeros,
-    }
+    git(&["rev-parse", "HEAD"]).and_then(|commit| hash(&commit))
+}
+
+/// The text, if it is the full name of a commit.
+fn hash(text: &str) -> Option<String> {
+    (text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit())).then(|| text.to_owned())
 }
 
 /// What git prints, trimmed. Build scripts run in the package's own directory.

@@ -48,6 +48,8 @@ mod wake;
 mod worker;
 mod zone;
 
+#[cfg(feature = "export-modules")]
 use module::ngx_http_push_stream_module;
 
+#[cfg(feature = "export-modules")]
 ngx::ngx_modules!(ngx_http_push_stream_module);

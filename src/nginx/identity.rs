@@ -9,6 +9,23 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use ngx::ffi::ngx_module_t;
 
+/// What this file is: version, commit, and the nginx that it is for.
+pub(super) fn build() -> &'static str {
+    BUILD.trim_matches('\0')
+}
+
+/// One text between zeroes, so that `strings` prints it as a line of its own, also of a file that
+/// nobody has loaded.
+static BUILD: &str = concat!(
+    "\0ngx_http_push_stream_module ",
+    env!("CARGO_PKG_VERSION"),
+    ", commit ",
+    env!("PUSH_STREAM_COMMIT"),
+    ", built for nginx ",
+    env!("PUSH_STREAM_NGINX"),
+    "\0",
+);
+
 static MODULE: AtomicPtr<ngx_module_t> = AtomicPtr::new(ptr::null_mut());
 
 /// Makes the record known, before anybody asks. It is a static.

@@ -116,6 +116,13 @@ macro_rules! warning {
     };
 }
 
+/// Worth knowing once.
+macro_rules! notice {
+    ($log:expr, $($arg:tt)+) => {
+        $crate::nginx::log::log_at!($crate::nginx::log::Level::Notice, $log, $($arg)+)
+    };
+}
+
 /// For administrators who ask for it.
 macro_rules! info {
     ($log:expr, $($arg:tt)+) => {
@@ -123,4 +130,4 @@ macro_rules! info {
     };
 }
 
-pub(crate) use {alert, error, info, log_at, warning};
+pub(crate) use {alert, error, info, log_at, notice, warning};

@@ -37,7 +37,9 @@ static CONTEXT: ngx_http_module_t = ngx_http_module_t {
 };
 
 /// The record that nginx looks for in the shared object. nginx writes the module's numbers into it.
+/// Where nginx's own build writes the table of modules, it finds the record by its name.
 #[used]
+#[cfg_attr(not(feature = "export-modules"), unsafe(no_mangle))]
 #[allow(non_upper_case_globals, reason = "the name is the module's name for users of nginx -V")]
 pub(crate) static mut ngx_http_push_stream_module: ngx_module_t = ngx_module_t {
     ctx: (&raw const CONTEXT).cast_mut().cast(),
@@ -203,6 +205,7 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
             );
             return OK;
         };
+        log::notice!(log, "{}", identity::build());
         // The error log is not open yet while the configuration is read.
         for note in &conf.notes {
             log::write(Level::Info, log, format_args!("{note}"));
