@@ -8,8 +8,18 @@ use ngx_http_push_stream_module::wire::sse::{self, BlankLines};
 fuzz_target!(|input: (&[u8], &[u8], Option<&[u8]>, Option<&[u8]>)| {
     let (text, channel, event_id, event_type) = input;
     let (binary, life) = (false, 0);
-    let message =
-        Message { id: 7, channel, time: 0, tag: 1, life, latest: None, event_id, event_type, text, binary };
+    let message = Message {
+        id: 7,
+        channel,
+        time: 0,
+        tag: 1,
+        life,
+        latest: None,
+        event_id,
+        event_type,
+        text,
+        binary,
+    };
     check(&message, BlankLines::Drop);
     check(&message, BlankLines::Keep);
 });

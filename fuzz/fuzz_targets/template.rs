@@ -9,8 +9,18 @@ fuzz_target!(|input: (&[u8], &[u8], &[u8], Option<&[u8]>, i64, i64, u64)| {
     let (text, template, channel, event, id, time, tag) = input;
     let (binary, life) = (false, 7);
     let latest = Some(Latest { channel: 9, id: 8 });
-    let message =
-        Message { id, channel, time, tag, life, latest, event_id: event, event_type: event, text, binary };
+    let message = Message {
+        id,
+        channel,
+        time,
+        tag,
+        life,
+        latest,
+        event_id: event,
+        event_type: event,
+        text,
+        binary,
+    };
     if let Some(word) = Template::unknown_word(template) {
         assert!(word.to_ascii_lowercase().starts_with(b"~json:"));
     }

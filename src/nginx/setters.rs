@@ -302,14 +302,8 @@ pub(super) unsafe extern "C" fn set_slow_subscriber(
         if conf.slow_subscriber.is_some() {
             return Err(DUPLICATE);
         }
-        let word = parse.argument(0);
-        conf.slow_subscriber = if word.eq_ignore_ascii_case(b"disconnect") {
-            Some(SlowSubscriber::Disconnect)
-        } else if word.eq_ignore_ascii_case(b"skip") {
-            Some(SlowSubscriber::Skip)
-        } else {
-            return Err(Refused::Because(c"must be \"disconnect\" or \"skip\""));
-        };
+        let words = [("disconnect", SlowSubscriber::Disconnect), ("skip", SlowSubscriber::Skip)];
+        conf.slow_subscriber = Some(choose(parse, words, c"must be \"disconnect\" or \"skip\"")?);
         Ok(())
     };
     // SAFETY: nginx calls us with its parser's state, inside `http`.

@@ -404,7 +404,8 @@ impl Wanderer {
             }
             _ => {}
         }
-        if (item.id > 0) == item.cursor.is_empty() {
+        // A gap may have one or not.
+        if item.id != -4 && (item.id > 0) == item.cursor.is_empty() {
             world.odd(&format!("{}: {} at \"{}\"", self.describe(), item.id, item.cursor));
         }
     }
