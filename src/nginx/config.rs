@@ -17,7 +17,8 @@ use ngx::ffi::{
 };
 
 use crate::hub::Rules;
-use crate::nginx::location::{ChannelsPath, Delivery, Location, Mode, PaddingRule};
+use crate::model::Delivery;
+use crate::nginx::location::{ChannelsPath, Location, Mode, PaddingRule};
 use crate::nginx::mapping::Mapping;
 use crate::nginx::parse::{Parse, Place};
 use crate::nginx::variables::LegacyVariables;

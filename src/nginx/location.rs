@@ -8,6 +8,7 @@ use core::ptr::NonNull;
 
 use ngx::ffi::{ngx_http_complex_value_t, ngx_http_request_t};
 
+use crate::model::Delivery;
 use crate::nginx::regex::Regex;
 use crate::nginx::variables;
 use crate::session::Layout;
@@ -27,26 +28,6 @@ pub(crate) enum Mode {
     },
     /// `push_stream_subscriber`
     Subscriber(Delivery),
-}
-
-/// How a subscriber location delivers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Delivery {
-    Streaming,
-    Polling,
-    LongPolling,
-    EventSource,
-    WebSocket,
-}
-
-impl Delivery {
-    /// The response stays open until the server or the client ends it.
-    pub(crate) fn is_stream(self) -> bool {
-        match self {
-            Self::Streaming | Self::EventSource | Self::WebSocket => true,
-            Self::Polling | Self::LongPolling => false,
-        }
-    }
 }
 
 /// The source of the channel path.

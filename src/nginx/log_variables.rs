@@ -19,7 +19,7 @@ use ngx::ffi::{
 };
 
 use crate::nginx::journal::NAMES;
-use crate::nginx::location::{Delivery, Mode};
+use crate::nginx::location::Mode;
 use crate::nginx::parse::{Parse, Refused};
 use crate::nginx::request::Request;
 use crate::nginx::{ffi, journal, settings, subscriber};
@@ -81,13 +81,7 @@ fn mode_of(request: &Request) -> Option<&'static str> {
         Mode::Audit => "audit",
         Mode::Statistics => "statistics",
         Mode::Publisher { .. } => "publisher",
-        Mode::Subscriber(delivery) => match subscriber::effective(delivery, request) {
-            Delivery::Streaming => "streaming",
-            Delivery::Polling => "polling",
-            Delivery::LongPolling => "long-polling",
-            Delivery::EventSource => "eventsource",
-            Delivery::WebSocket => "websocket",
-        },
+        Mode::Subscriber(delivery) => subscriber::effective(delivery, request).text(),
     })
 }
 

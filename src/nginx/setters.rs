@@ -7,9 +7,10 @@ use std::{fs, io};
 
 use ngx::ffi::{ngx_command_t, ngx_conf_t, ngx_flag_t, ngx_str_t};
 
+use crate::model::Delivery;
 use crate::nginx::config::{MessageFormat, Publisher, UNSET, UNSET_SIZE};
 use crate::nginx::handlers;
-use crate::nginx::location::{Delivery, Mode};
+use crate::nginx::location::Mode;
 use crate::nginx::log::Level;
 use crate::nginx::parse::{self, DUPLICATE, Parse, Refused};
 use crate::wire::allow::Allowed;

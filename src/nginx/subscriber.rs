@@ -24,9 +24,10 @@ use core::ptr::NonNull;
 use ngx::ffi::{NGX_DECLINED, ngx_http_request_t, ngx_int_t};
 
 use crate::hub::Refusal;
+use crate::model::Delivery;
 use crate::nginx::answer::{self, FAILED, Sent};
 use crate::nginx::client;
-use crate::nginx::location::{Delivery, Location, Mode};
+use crate::nginx::location::{Location, Mode};
 use crate::nginx::request::{Method, Request};
 use crate::nginx::subscriber::asking::{Asked, Received, channels_of};
 use crate::nginx::worker;
