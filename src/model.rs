@@ -2,6 +2,13 @@
 
 use core::ops::{Deref, DerefMut};
 
+mod metrics;
+
+pub use metrics::{
+    ChannelCounts, Discard, Histogram, HistogramKind, Metrics, Operation, Removal, Served, Source,
+    Stamp, ZoneBytes,
+};
+
 /// Whole seconds. A time of day is one since 1970, UTC.
 pub type Seconds = i64;
 
@@ -68,6 +75,8 @@ pub struct Message<'a> {
     pub event_type: Option<&'a [u8]>,
     /// The payload, any bytes.
     pub text: &'a [u8],
+    /// When it was published, for measuring; 0 for special messages and notices.
+    pub stamp: Stamp,
     /// The publisher sent it as a binary WebSocket message.
     pub binary: bool,
 }
@@ -90,7 +99,19 @@ impl<'a> Message<'a> {
 
     const fn special(id: i64, channel: &'a [u8], text: &'a [u8]) -> Self {
         let (event_id, event_type) = (None, None);
-        Self { id, channel, time: 0, tag: 0, life: 0, event_id, event_type, text, binary: false }
+        let stamp = Stamp(0);
+        Self {
+            id,
+            channel,
+            time: 0,
+            tag: 0,
+            life: 0,
+            event_id,
+            event_type,
+            text,
+            stamp,
+            binary: false,
+        }
     }
 
     /// Its place in the zone. `None` for special messages, which have none.

@@ -8,7 +8,7 @@ use crate::hub::backlog::Backlog;
 use crate::hub::gap::{Findings, Lacks};
 use crate::hub::roster::Local;
 use crate::hub::{Hub, Reader, Refusal, Rules};
-use crate::model::{Gap, Listener, Now, Seconds, Since, Token};
+use crate::model::{Gap, Listener, Now, Operation, Seconds, Since, Token};
 use crate::store::arena::Handle;
 use crate::store::channel::Channel;
 use crate::store::interest::{Interest, LIVE};
@@ -104,6 +104,17 @@ impl Hub {
     ///
     /// The first [`Refusal`] in the order of `docs/protocol.md`, "Limits". Nothing has changed then.
     pub fn subscribe(
+        &mut self,
+        request: &Subscribe<'_>,
+        rules: &Rules,
+        now: Now,
+    ) -> Result<Subscribed, Refusal> {
+        let subscribed = self.try_subscribe(request, rules, now);
+        self.note_subscriptions();
+        self.counting(Operation::Subscribe, subscribed)
+    }
+
+    fn try_subscribe(
         &mut self,
         request: &Subscribe<'_>,
         rules: &Rules,
@@ -277,6 +288,7 @@ impl Hub {
         if announced {
             self.count_subscribers(-1);
         }
+        self.note_subscriptions();
         self.leaving.pop();
     }
 

@@ -248,6 +248,7 @@ fn text_frame(template: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Stamp;
 
     const NEWS: Message<'_> = Message {
         id: 7,
@@ -258,6 +259,7 @@ mod tests {
         event_id: None,
         event_type: None,
         text: b"Ola",
+        stamp: Stamp(0),
         binary: false,
     };
 

@@ -1,17 +1,17 @@
 //! Messages: one record each, as published. It is written once and does not change until it is freed.
 //!
 //! ```text
-//!   | head, 44 bytes | prefix | event id | event type | text ... |  ─► | block ... |  ─► | block ... |
+//!   | head, 48 bytes | prefix | event id | event type | text ... |  ─► | block ... |  ─► | block ... |
 //! ```
 //!
 //! The prefix has one word each for what few messages need: if the content does not fit the slot, the first
-//! block and the length of the text; the length of the event id; the length of the event type.
+//! block, the length of the text, and how much memory the blocks take; the length of the event id; the length of the event type.
 //!
 //! The content goes on from slot to slot; each slot is filled to its end. A message is built in small
 //! sections, while only the `staging` list of its worker has it, and is filled without a lock. Then one
 //! link makes it visible.
 
-use crate::model::{self, Seconds};
+use crate::model::{self, Seconds, Stamp};
 use crate::store::arena::{Handle, Link, Record, UNIT, W32, W64};
 use crate::store::channel::Channel;
 use crate::store::slab::{BLOCK_HEAD, Block, CLASSES};
@@ -73,6 +73,8 @@ pub(crate) struct Message {
     pub(crate) tag: W32,
     /// When it expires; in the trash: when it came there.
     pub(crate) expires: W32,
+    /// When it was published: see [`Stamp`].
+    stamp: W32,
 }
 
 /// The content that does not fit the slot.
@@ -80,6 +82,8 @@ pub(crate) struct Message {
 pub(crate) struct Chain {
     pub(crate) first: Link<Block>,
     text_len: W32,
+    /// What its blocks take when it has all of them, in units of a handle.
+    units: W32,
 }
 
 // SAFETY: `repr(C)`, words only; it has no kind, it is part of a message.
@@ -105,7 +109,7 @@ unsafe impl Record for Message {
 }
 
 pub(crate) const MESSAGE_HEAD: usize = size_of::<Message>();
-const _: () = assert!(MESSAGE_HEAD == 44);
+const _: () = assert!(MESSAGE_HEAD == 48);
 /// Bytes of the longest prefix.
 const PREFIX_MAX: usize = size_of::<Chain>() + 2 * size_of::<Len>();
 
@@ -122,13 +126,15 @@ pub(crate) struct ExpiryQueue {
 const MIXED: u64 = 1 << 63;
 
 /// The content of a message that is to be made.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Content<'a> {
     pub(crate) event_id: Option<&'a [u8]>,
     pub(crate) event_type: Option<&'a [u8]>,
     /// The text, in pieces.
     pub(crate) text: &'a [&'a [u8]],
     pub(crate) flags: u32,
+    /// When it is published.
+    pub(crate) stamp: Stamp,
 }
 
 /// The lengths of the parts of a message's content.
@@ -153,6 +159,7 @@ struct Head {
     time: Seconds,
     tag: u64,
     life: u64,
+    stamp: Stamp,
     flags: u32,
     lengths: Lengths,
     /// Where its content begins.
@@ -168,6 +175,7 @@ impl Readout {
             time: store.seconds(&record.time),
             tag: u64::from(record.tag.get()),
             life: store.life(),
+            stamp: Stamp(record.stamp.get()),
             flags: record.flags.get(),
             lengths: store.lengths(handle),
             at: self.bytes.len(),
@@ -226,6 +234,7 @@ impl Head {
             event_id,
             event_type,
             text,
+            stamp: self.stamp,
             binary: self.flags & BINARY != 0,
         }
     }
@@ -349,6 +358,7 @@ impl Store {
             let chain = self.arena.at::<Chain>(at);
             self.arena.put_link(&chain.first, None);
             self.arena.put32(&chain.text_len, text as u32);
+            self.arena.put32(&chain.units, 0);
             at += size_of::<Chain>();
         }
         for (flag, part) in optional {
@@ -365,6 +375,7 @@ impl Store {
             (&message.expiry_prev.0, 0),
             (&message.number_low, 0),
             (&message.number_high_and_len, if is_chained { 0 } else { text as u32 }),
+            (&message.stamp, content.stamp.0),
             (&message.flags, Message::KIND | flags),
         ] {
             self.arena.put32(word, value);
@@ -388,6 +399,7 @@ impl Store {
     /// Adds blocks for `missing` bytes to a message under construction.
     fn extend(&self, chain: &Chain, mut missing: usize) -> bool {
         let mut tail = &chain.first;
+        let mut units = 0;
         while missing > 0 {
             let section = self.commons_section();
             for _ in 0..BLOCKS_PER_SECTION {
@@ -401,13 +413,26 @@ impl Store {
                 section.link(tail, Some(slot.cast()));
                 tail = &block.next;
                 missing = missing.saturating_sub(slot.size - BLOCK_HEAD);
+                units += (slot.size / UNIT) as u32;
                 if missing == 0 {
                     break;
                 }
             }
             section.commit();
         }
+        self.arena.put32(&chain.units, units);
         true
+    }
+
+    /// Bytes of the slot of a message.
+    pub(crate) fn size_of(&self, message: &Message) -> u64 {
+        Self::size_of_class(message.class()) as u64
+    }
+
+    /// Bytes that a message has of the zone, if none of its blocks is freed yet.
+    pub(crate) fn size_of_all(&self, handle: Handle<Message>) -> u64 {
+        let blocks = self.chain(handle).map_or(0, |chain| u64::from(chain.units.get()));
+        self.size_of(self.arena.get(handle)) + blocks * UNIT as u64
     }
 
     /// Frees a message under construction.
@@ -517,6 +542,9 @@ impl Section<'_> {
         for _ in 0..BLOCKS_PER_SECTION {
             let Some(block) = chain.first.get() else { return false };
             self.link(&chain.first, self.get(block).next.get());
+            if self.get(handle).has(TRASHED) {
+                self.sub(&self.commons().trash_bytes, self.store.size_of_slot(block));
+            }
             self.give(block);
         }
         chain.first.get().is_some()
@@ -622,7 +650,8 @@ mod tests {
             ] {
                 let (head, tail) = text.split_at(cut);
                 let pieces: [&[u8]; 4] = [b"", head, b"", tail];
-                let content = Content { event_id: id, event_type: kind, text: &pieces, flags: 0 };
+                let content =
+                    Content { event_id: id, event_type: kind, text: &pieces, ..Content::default() };
                 let message = store.stage(content).expect("room");
                 let lengths = store.lengths(message);
                 assert_eq!(lengths.event_id, id.map(<[u8]>::len));
@@ -643,7 +672,7 @@ mod tests {
         let (_memory, store) = zone();
         for len in [0, 100, 3000, 5000] {
             let text = vec![b'x'; len];
-            let content = Content { event_id: None, event_type: None, text: &[&text], flags: 0 };
+            let content = Content { text: &[&text], ..Content::default() };
             let handle = store.stage(content).expect("room");
             let message = store.arena.get(handle);
             for number in [1, 1 << 32, NUMBER_MAX] {
@@ -661,14 +690,14 @@ mod tests {
         let pristine = store.inventory();
         let text = vec![b'x'; 300 * 1024];
         let pieces: [&[u8]; 1] = [&text];
-        let content = Content { event_id: None, event_type: None, text: &pieces, flags: 0 };
+        let content = Content { text: &pieces, ..Content::default() };
         assert!(store.stage(content).is_none());
         assert_eq!(store.inventory(), pristine);
     }
 
     /// A stored message with this time to live, in no channel's log.
     fn enqueue(store: &Store, now: Seconds, ttl: Seconds) -> Handle<Message> {
-        let content = Content { event_id: None, event_type: None, text: &[], flags: STORED };
+        let content = Content { flags: STORED, ..Content::default() };
         let message = store.stage(content).expect("room");
         let section = store.section(0);
         store.arena.put32(&section.get(message).expires, store.short_steady(now + ttl));

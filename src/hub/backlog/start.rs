@@ -285,6 +285,7 @@ mod tests {
             binary: false,
             store,
             may_be_empty: false,
+            ..Post::default()
         };
         hub.publish(&[b"a"], &post, rules, Now::both(time_of(n))).expect("room");
     }

@@ -12,7 +12,7 @@ use crate::hub::Hub;
 use crate::model::Now;
 use crate::store::Store;
 use crate::store::arena::PAGE;
-use crate::store::message::{Content, MESSAGE_HEAD, Message};
+use crate::store::message::{Chain, Content, MESSAGE_HEAD, Message};
 use crate::store::pages::SLAB;
 use crate::store::slab::{BLOCK_HEAD, CLASSES, VITAL};
 
@@ -36,13 +36,13 @@ fn room(store: &Store) -> Option<usize> {
         slots += 1;
         bytes += PAGE;
     }
-    let chain = if slots > 1 { 8 } else { 0 };
+    let chain = if slots > 1 { size_of::<Chain>() } else { 0 };
     let heads = MESSAGE_HEAD + chain + slots.checked_sub(1)? * BLOCK_HEAD;
     Some(bytes - heads)
 }
 
 fn content<'a>(text: &'a [&'a [u8]]) -> Content<'a> {
-    Content { event_id: None, event_type: None, text, flags: 0 }
+    Content { text, ..Content::default() }
 }
 
 /// A message that just fits is accepted and keeps its content. One byte more is refused.

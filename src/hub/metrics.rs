@@ -1,0 +1,245 @@
+//! Metrics: what the workers have counted, summed up. A scrape reads a few words for each seat, and nothing
+//! that grows with channels, messages or subscribers.
+//!
+//! ```text
+//!   worker ── counts ──► its seat's counters ──┐
+//!   section ── commits ─► commons and shards ──┴─► Hub::metrics, by any worker, without a lock
+//! ```
+//!
+//! The words are read while others write them, so sums may differ by what happens just then. Each counter
+//! by itself never falls.
+
+use crate::hub::{Hub, Post, Refusal};
+use crate::model::{Delivery, HistogramKind, Metrics, Operation, Reason, Stamp, ZoneBytes};
+use crate::store::arena::{PAGE, W64};
+use crate::store::counters::{Counters, DIED, ENDS};
+use crate::store::zone::Store;
+
+/// Messages of one kind of subscribers, and what was written to them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Messages given to them.
+    pub delivered: u64,
+    /// Old messages among those.
+    pub replayed: u64,
+    /// Bytes written to their sockets.
+    pub sent_bytes: u64,
+}
+
+impl Hub {
+    /// A subscriber was let in.
+    pub fn count_entered(&self, delivery: Delivery) {
+        self.store.count(&self.counters().entered[delivery.number()], 1);
+    }
+
+    /// A subscriber that was let in has ended.
+    pub fn count_ended(&self, delivery: Delivery, reason: Reason) {
+        self.store.count(&self.counters().ended[delivery.number()][reason.number()], 1);
+    }
+
+    /// Subscribers were given something.
+    pub fn count_traffic(&self, delivery: Delivery, traffic: &Traffic) {
+        let (counters, number) = (self.counters(), delivery.number());
+        for (counter, more) in [
+            (&counters.delivered[number], traffic.delivered),
+            (&counters.replayed[number], traffic.replayed),
+            (&counters.sent_bytes[number], traffic.sent_bytes),
+        ] {
+            if more > 0 {
+                self.store.count(counter, more);
+            }
+        }
+    }
+
+    /// So many deliveries of a message that was published at `stamp` were written at `now`.
+    pub fn count_delay(&self, stamp: Stamp, now: Stamp, deliveries: u64) {
+        let Some(usec) = now.usec_since(stamp) else { return };
+        let counters = self.counters();
+        let bucket = HistogramKind::Delay.bucket(usec);
+        self.store.count(&counters.delays[bucket], deliveries);
+        self.store.count(&counters.delays_usec, usec.saturating_mul(deliveries));
+    }
+
+    /// So many bytes wait for the sockets of this worker's subscribers now.
+    pub fn set_buffered(&self, bytes: u64) {
+        self.store.arena.put64(&self.counters().buffered, bytes);
+    }
+
+    /// A request was refused. The hub counts what it refuses itself.
+    pub fn count_refusal(&self, operation: Operation, refusal: Refusal) {
+        debug_assert!(refusal.is_possible_for(operation), "{operation:?}: {refusal:?}");
+        let counter = &self.counters().refused[operation.number()][refusal.number()];
+        self.store.count(counter, 1);
+    }
+
+    /// The worker ends, and with it all its subscribers.
+    pub fn count_rest_as_ended(&self) {
+        end_rest(&self.store, self.counters(), Reason::Shutdown.number());
+    }
+
+    /// What the scrape that is ending has taken.
+    pub fn note_scrape(&self, usec: u64) {
+        self.store.arena.put64(&self.store.header().scrape_usec, usec);
+    }
+
+    /// A message was published.
+    pub(super) fn count_published(&self, post: &Post<'_>) {
+        let (counters, number) = (self.counters(), post.source.number());
+        let bytes: usize = post.body.iter().map(|piece| piece.len()).sum();
+        self.store.count(&counters.published[number], 1);
+        self.store.count(&counters.published_bytes[number], bytes as u64);
+        let bucket = HistogramKind::Size.bucket(bytes as u64);
+        self.store.count(&counters.sizes[bucket], 1);
+    }
+
+    /// Counts a refusal on its way out.
+    pub(super) fn counting<R>(
+        &self,
+        operation: Operation,
+        outcome: Result<R, Refusal>,
+    ) -> Result<R, Refusal> {
+        outcome.inspect_err(|refusal| self.count_refusal(operation, *refusal))
+    }
+
+    /// How many subscriptions there are now.
+    pub(super) fn note_subscriptions(&self) {
+        let counter = &self.counters().subscriptions;
+        self.store.arena.put64(counter, self.roster.subscriptions());
+    }
+
+    fn counters(&self) -> &Counters {
+        self.store.my_counters()
+    }
+
+    /// All that there is to show.
+    pub fn metrics(&self) -> Metrics {
+        let header = self.store.header();
+        let commons = &header.commons;
+        let mut metrics = Metrics {
+            start_time: header.created.time(),
+            worker_deaths: commons.worker_deaths.get(),
+            trash_channels: commons.channels_in_trash.get(),
+            trash_messages: commons.messages_in_trash.get(),
+            scrape_usec: header.scrape_usec.get(),
+            ..Metrics::default()
+        };
+        metrics.channels[0].live = commons.channels.get();
+        metrics.channels[1].live = commons.wildcard_channels.get();
+        for shard in &header.shards {
+            metrics.stored_messages += shard.stored.get();
+            metrics.deleting_channels += shard.channels_in_delete.get();
+        }
+        let kinds = Operation::ALL.into_iter().flat_map(|operation| {
+            let of = move |refusal: &Refusal| refusal.is_possible_for(operation);
+            Refusal::ALL.into_iter().filter(of).map(move |refusal| (operation, refusal))
+        });
+        let kinds: Vec<(Operation, Refusal)> = kinds.collect();
+        metrics.refusals =
+            kinds.iter().map(|(operation, refusal)| (*operation, refusal.text(), 0)).collect();
+        for (number, seat) in self.store.seats() {
+            let Some(counters) = self.store.counters_at(number) else { continue };
+            let is_taken = seat.pid.get() != 0;
+            if is_taken {
+                // Seat 0 is the master's, which never takes it.
+                metrics.workers.push((number.saturating_sub(1), seat.subscribers.get()));
+                metrics.subscriptions += counters.subscriptions.get();
+                metrics.buffered_bytes += counters.buffered.get();
+            }
+            add(&mut metrics, counters, is_taken);
+            for (sum, (operation, refusal)) in metrics.refusals.iter_mut().zip(&kinds) {
+                sum.2 += counters.refused[operation.number()][refusal.number()].get();
+            }
+        }
+        metrics.sizes.sum = metrics.published.iter().map(|(_, bytes)| bytes).sum();
+        metrics.zone = self.zone_bytes();
+        metrics
+    }
+
+    fn zone_bytes(&self) -> ZoneBytes {
+        let (store, header) = (&self.store, self.store.header());
+        let commons = &header.commons;
+        let pages = header.first_page.get() as usize + 2 * store.seat_pages();
+        let size = store.arena.len() as u64;
+        let tables = (pages * PAGE) as u64;
+        let overhead = commons.page_ends.get();
+        let used = [
+            commons.used_by_messages.get(),
+            commons.used_by_channels.get(),
+            commons.used_by_interests.get(),
+        ];
+        let [messages, channels, interests] = used;
+        let trash = commons.trash_bytes.get();
+        // The trash has some of the slots of both.
+        let trashed_channels = commons.trash_channel_bytes.get();
+        let taken = used.iter().sum::<u64>() + tables + overhead;
+        ZoneBytes {
+            size,
+            free: size.saturating_sub(taken),
+            messages: messages.saturating_sub(trash),
+            channels: channels.saturating_sub(trashed_channels),
+            interests,
+            trash: trash + trashed_channels,
+            tables,
+            overhead,
+        }
+    }
+}
+
+/// Adds the counters of one seat.
+fn add(metrics: &mut Metrics, counters: &Counters, is_taken: bool) {
+    for (number, served) in metrics.served.iter_mut().enumerate() {
+        // Those that ended are read first: see `Counters`.
+        let ended: [u64; ENDS] = core::array::from_fn(|end| counters.ended[number][end].get());
+        let entered = counters.entered[number].get();
+        for (sum, more) in served.ended.iter_mut().zip(ended) {
+            *sum += more;
+        }
+        served.died += ended[DIED];
+        served.entered += entered;
+        if is_taken {
+            served.open += entered.saturating_sub(ended.iter().sum());
+        }
+        served.delivered += counters.delivered[number].get();
+        served.replayed += counters.replayed[number].get();
+        served.sent_bytes += counters.sent_bytes[number].get();
+    }
+    let words = counters.published.iter().zip(&counters.published_bytes);
+    for (sum, (messages, bytes)) in metrics.published.iter_mut().zip(words) {
+        sum.0 += messages.get();
+        sum.1 += bytes.get();
+    }
+    for (number, channels) in metrics.channels.iter_mut().enumerate() {
+        channels.created += counters.created[number].get();
+        sum_up(&mut channels.removed, &counters.removed[number]);
+    }
+    sum_up(&mut metrics.discarded, &counters.discarded);
+    sum_up(&mut metrics.sizes.counts, &counters.sizes);
+    sum_up(&mut metrics.delays.counts, &counters.delays);
+    metrics.delays.sum += counters.delays_usec.get();
+}
+
+fn sum_up(sums: &mut [u64], words: &[W64]) {
+    for (sum, word) in sums.iter_mut().zip(words) {
+        *sum += word.get();
+    }
+}
+
+/// Counts the subscribers of a seat that have not ended as ended, for this reason.
+fn end_rest(store: &Store, counters: &Counters, reason: usize) {
+    for (ended, entered) in counters.ended.iter().zip(&counters.entered) {
+        let all: u64 = ended.iter().map(W64::get).sum();
+        let open = entered.get().saturating_sub(all);
+        if open > 0 {
+            store.count(&ended[reason], open);
+        }
+    }
+}
+
+/// Nobody is in the seat any more. What its tenant has counted stays.
+pub(super) fn clear(store: &Store, counters: &Counters, has_died: bool) {
+    if has_died {
+        end_rest(store, counters, DIED);
+    }
+    store.arena.put64(&counters.subscriptions, 0);
+    store.arena.put64(&counters.buffered, 0);
+}
