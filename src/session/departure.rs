@@ -1,7 +1,7 @@
 //! How a subscriber ends: why, what is said about it, and what becomes of its connection.
 
-use crate::model::Gap;
 pub use crate::model::Reason;
+use crate::model::{Delivery, Gap};
 use crate::session::poll::Answer;
 
 /// What logs say about a subscriber.
@@ -26,6 +26,8 @@ pub struct Departure<L> {
     pub how: How,
     /// It is the answer to a poll. If it is cut, the client must see that.
     pub is_answer: bool,
+    /// How the subscriber was served; `None`: it was not let in.
+    pub served_as: Option<Delivery>,
 }
 
 /// What a connection is still owed.

@@ -19,6 +19,7 @@ use std::rc::Rc;
 use crate::model::{DELETED_ID, Group, Listener, Message, Seconds, Token};
 use crate::session::Form;
 use crate::session::audience::{Audience, Mode, Records, State};
+use crate::session::counts::delivery_of;
 use crate::session::departure::Reason;
 use crate::session::link::{Host, Link, Lost};
 use crate::session::outbox::{Piece, Rendering};
@@ -44,6 +45,11 @@ pub struct Fanout<'a> {
     channel: Option<Rc<[u8]>>,
     /// The number of the batch in the round, once somebody needs it.
     batch: Option<usize>,
+    /// Messages that the streams of the group were given, and bytes that their sockets have taken.
+    given: usize,
+    sent_bytes: usize,
+    /// Messages that the streams of all groups were given.
+    all_given: usize,
 }
 
 impl<'a> Fanout<'a> {
@@ -67,6 +73,9 @@ impl<'a> Fanout<'a> {
             renderings: Renderings::default(),
             channel: None,
             batch: None,
+            given: 0,
+            sent_bytes: 0,
+            all_given: 0,
         }
     }
 
@@ -83,11 +92,17 @@ impl<'a> Fanout<'a> {
                     audience.at_work.set(Some(listener.token));
                     self.give(records, &form, listener);
                 }
+                let delivery = delivery_of(form.framing());
+                records.counts.gave(delivery, self.given);
+                records.counts.sent(delivery, core::mem::take(&mut self.sent_bytes));
+                self.all_given += core::mem::take(&mut self.given);
             }
             self.next = (self.next.0 + 1, 0);
             self.renderings = Renderings::default();
         }
         audience.at_work.set(None);
+        let given = core::mem::take(&mut self.all_given);
+        records.counts.batch_waits(self.messages, given);
     }
 
     fn give<H: Host>(&mut self, records: &mut Records<H>, form: &Form, listener: &Listener) {
@@ -139,7 +154,8 @@ impl<'a> Fanout<'a> {
                     let is_next = !subscriber.is_blocked && !subscriber.is_dirty;
                     if is_next && records.sent < self.sent_max && stream.is_free(link) {
                         records.sent += 1;
-                        let send = |bytes: &[u8]| link.send(bytes);
+                        let sent = &mut self.sent_bytes;
+                        let send = |bytes: &[u8]| link.send(bytes).inspect(|taken| *sent += taken);
                         match stream.outbox.pass(rendering, (skipped, end), send) {
                             Ok(()) => is_sent = stream.outbox.is_empty(),
                             // Its turn ends it: the hub is busy now.
@@ -156,13 +172,17 @@ impl<'a> Fanout<'a> {
                     let rendering = self.renderings.get(false, form, self.messages);
                     Piece::one(rendering, skipped)
                 };
-                if poll.offer(Order::of(first, self.deleted_at), piece) {
+                if poll.offer(Order::of(first, self.deleted_at), first.stamp, piece) {
                     records.answered.push_back(token);
                 }
                 return;
             }
         }
         subscriber.count(due.len());
+        self.given += due.len();
+        if subscriber.is_blocked {
+            subscriber.count_buffered(token, &mut records.counts);
+        }
         // Nobody needs a turn behind a full socket: the link tells when it takes more.
         if !is_sent && !subscriber.is_blocked && !core::mem::replace(&mut subscriber.is_dirty, true)
         {

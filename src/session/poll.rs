@@ -12,7 +12,7 @@
 //! next request asks for what is newer: an answer must never announce a place beyond a message that the
 //! client has not had, be it one of a channel that was made again after its deletion.
 
-use crate::model::{Gap, Message, Seconds, Token};
+use crate::model::{Gap, Message, Seconds, Stamp, Token};
 use crate::session::Layout;
 use crate::session::audience::{Audience, Mode, State};
 use crate::session::departure::{Cut, Departure, How, Reason};
@@ -46,6 +46,8 @@ pub struct Poll {
 #[derive(Debug)]
 struct Found {
     order: Order,
+    /// When it was published.
+    stamp: Stamp,
     message: Piece,
 }
 
@@ -105,11 +107,16 @@ impl Poll {
     }
 
     /// Takes a live message into account, or the notice of a deletion. `true` if it is the first one.
-    pub(super) fn offer(&mut self, order: Order, render: impl FnOnce() -> Piece) -> bool {
+    pub(super) fn offer(
+        &mut self,
+        order: Order,
+        stamp: Stamp,
+        render: impl FnOnce() -> Piece,
+    ) -> bool {
         if self.found.as_ref().is_some_and(|found| found.order <= order) {
             return false;
         }
-        self.found.replace(Found { order, message: render() }).is_none()
+        self.found.replace(Found { order, stamp, message: render() }).is_none()
     }
 
     /// The answer with what it has found, else as for a poll whose time is over. `place`: from where
@@ -119,10 +126,10 @@ impl Poll {
         let is_placed = found.as_ref().is_some_and(|found| !found.order.is_notice);
         // What the worker has still to hand out may be older than the poll.
         let (place, message) = match found {
-            Some(Found { order, message }) if order.is_notice => {
+            Some(Found { order, message, .. }) if order.is_notice => {
                 (place.min(order.place()).max(asked_at), Some(message))
             }
-            Some(Found { order, message }) => (order.place(), Some(message)),
+            Some(Found { order, message, .. }) => (order.place(), Some(message)),
             None if says_timed_out => {
                 let mut text = Vec::new();
                 layout.form().render(&Message::timed_out(), &mut text);
@@ -172,15 +179,13 @@ impl<H: Host> Audience<H> {
 
     /// The poll is answered at once, with so many messages.
     pub fn answered(&self, token: Token, messages: usize) {
-        self.change(token, |subscriber| {
-            subscriber.count(messages);
-            subscriber.reason = Reason::Answered;
-        });
+        self.count(token, messages);
+        self.change(token, |subscriber| subscriber.reason = Reason::Answered);
     }
 
-    /// So many messages are given to the subscriber.
+    /// So many old messages are given to the subscriber.
     pub fn count(&self, token: Token, messages: usize) {
-        self.change(token, |subscriber| subscriber.count(messages));
+        self.records.borrow_mut().replay(token, messages);
     }
 
     pub(super) fn is_poll(&self, token: Token) -> bool {
@@ -261,7 +266,11 @@ impl<H: Host> Audience<H> {
                 return None;
             }
             let is_placed = poll.found.as_ref().is_some_and(|found| !found.order.is_notice);
-            if poll.found.is_some() {
+            if let Some(found) = &poll.found {
+                if let Some(delivery) = subscriber.served_as {
+                    records.counts.gave(delivery, 1);
+                }
+                records.counts.waits(found.stamp, 1);
                 subscriber.count(1);
                 subscriber.reason = Reason::Answered;
             }

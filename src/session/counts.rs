@@ -1,0 +1,229 @@
+//! What has happened to subscribers since the worker last took it into its counters.
+//!
+//! The session adds here what it does, once for a batch where there are batches. The shell takes it after each
+//! event and adds it to the counters in the zone ([`Audience::take_counts`]).
+
+use core::mem;
+use std::collections::HashMap;
+
+use crate::model::{Delivery, Message, Reason, Stamp, Token};
+use crate::session::Framing;
+use crate::session::audience::{Audience, Mode, Records, Subscriber};
+use crate::session::link::Host;
+
+/// At most so many moments of publishing are kept apart. A turn of the worker has no more, but for polls; the
+/// rest counts with the last one.
+const WAITS_MAX: usize = 2048;
+
+/// A subscriber has come or gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It was let in.
+    Entered(Delivery),
+    /// One that was let in has ended.
+    Ended(Delivery, Reason),
+}
+
+/// What those who are served in one way were given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// Messages, old ones included.
+    pub delivered: u64,
+    /// Old messages among them.
+    pub replayed: u64,
+    /// Bytes that their sockets have taken.
+    pub sent_bytes: u64,
+}
+
+/// What the shell takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// In this order.
+    pub changes: Vec<Change>,
+    /// By [`Delivery`].
+    pub given: [Given; Delivery::ALL.len()],
+    /// Bytes that wait for sockets now.
+    pub buffered: usize,
+    /// When messages were published that are written now, and how often each was.
+    pub delays: Vec<(Stamp, u64)>,
+}
+
+#[derive(Default)]
+pub(super) struct Counts {
+    is_changed: bool,
+    changes: Vec<Change>,
+    given: [Given; Delivery::ALL.len()],
+    /// Messages that were counted as given, and that waited for their subscriber when it ended. So many of
+    /// the next ones are not counted: what was counted once stays.
+    taken_back: [u64; Delivery::ALL.len()],
+    /// Those for whom something waits, as it was counted last. Nearly all have nothing.
+    waiting: HashMap<Token, usize>,
+    /// The sum of that.
+    buffered: usize,
+    /// Deliveries that may not be written yet.
+    waits: Vec<(Stamp, u64)>,
+}
+
+impl Counts {
+    fn change(&mut self, change: Change) {
+        self.is_changed = true;
+        self.changes.push(change);
+    }
+
+    /// So many messages were given to subscribers that are served like this.
+    pub(super) fn gave(&mut self, delivery: Delivery, messages: usize) {
+        self.is_changed = true;
+        self.given[delivery.number()].delivered += messages as u64;
+    }
+
+    /// A subscriber is given so many old messages.
+    pub(super) fn replayed_to<H: Host>(&mut self, subscriber: &mut Subscriber<H>, messages: usize) {
+        subscriber.count(messages);
+        if let Some(delivery) = subscriber.served_as {
+            self.gave(delivery, messages);
+            self.given[delivery.number()].replayed += messages as u64;
+        }
+    }
+
+    /// Their sockets have taken so many bytes.
+    pub(super) fn sent(&mut self, delivery: Delivery, bytes: usize) {
+        self.is_changed = true;
+        self.given[delivery.number()].sent_bytes += bytes as u64;
+    }
+
+    /// So many bytes wait for the subscriber now.
+    fn waiting(&mut self, token: Token, bytes: usize) {
+        let before =
+            if bytes > 0 { self.waiting.insert(token, bytes) } else { self.waiting.remove(&token) };
+        self.buffered = self.buffered - before.unwrap_or(0) + bytes;
+        self.is_changed = true;
+    }
+
+    /// A message of this moment was given so many times.
+    pub(super) fn waits(&mut self, stamp: Stamp, deliveries: u64) {
+        if stamp == Stamp::default() || deliveries == 0 {
+            return;
+        }
+        let is_full = self.waits.len() >= WAITS_MAX;
+        match self.waits.last_mut() {
+            Some(last) if last.0 == stamp || is_full => last.1 += deliveries,
+            _ => self.waits.push((stamp, deliveries)),
+        }
+    }
+
+    /// The messages of a batch were given so many times, all together.
+    pub(super) fn batch_waits(&mut self, messages: &[Message<'_>], deliveries: usize) {
+        if let [message] = messages {
+            return self.waits(message.stamp, deliveries as u64);
+        }
+        // Nearly always each was given to as many.
+        let (each, rest) = (deliveries / messages.len().max(1), deliveries % messages.len().max(1));
+        for (number, message) in messages.iter().enumerate() {
+            self.waits(message.stamp, (each + usize::from(number < rest)) as u64);
+        }
+    }
+
+    /// `is_written`: nobody waits for a turn to be written to.
+    fn take(&mut self, is_written: bool) -> Option<Taken> {
+        let delays = if is_written { mem::take(&mut self.waits) } else { Vec::new() };
+        if !mem::take(&mut self.is_changed) && delays.is_empty() {
+            return None;
+        }
+        let mut given = mem::take(&mut self.given);
+        for (given, taken_back) in given.iter_mut().zip(&mut self.taken_back) {
+            let less = given.delivered.min(*taken_back);
+            given.delivered -= less;
+            *taken_back -= less;
+        }
+        Some(Taken {
+            changes: mem::take(&mut self.changes),
+            given,
+            buffered: self.buffered,
+            delays,
+        })
+    }
+}
+
+impl<H: Host> Audience<H> {
+    /// What has happened since the last call; `None`: nothing, or the records are in use. `at_end`: an event
+    /// is over, so what was to be written is.
+    pub fn take_counts(&self, at_end: bool) -> Option<Taken> {
+        let records = &mut *self.records.try_borrow_mut().ok()?;
+        records.counts.take(at_end && records.dirty.is_empty())
+    }
+
+    /// The subscriber is let in, and is served like this. Again: nothing changes.
+    pub fn let_in(&self, token: Token, delivery: Delivery) {
+        self.records.borrow_mut().let_in(token, delivery);
+    }
+}
+
+impl<H: Host> Records<H> {
+    fn let_in(&mut self, token: Token, delivery: Delivery) {
+        if let Some(subscriber) = self.slots.get(token)
+            && subscriber.served_as.is_none()
+        {
+            subscriber.served_as = Some(delivery);
+            self.counts.change(Change::Entered(delivery));
+        }
+    }
+
+    /// So many old messages are given to the subscriber.
+    pub(super) fn replay(&mut self, token: Token, messages: usize) {
+        if let Some(subscriber) = self.slots.get(token) {
+            self.counts.replayed_to(subscriber, messages);
+        }
+    }
+
+    /// It has ended.
+    pub(super) fn count_end(&mut self, token: Token) {
+        let Some(subscriber) = self.slots.get(token) else { return };
+        if let Mode::Stream(stream) = &mut subscriber.mode
+            && mem::take(&mut stream.is_counted)
+        {
+            self.counts.waiting(token, 0);
+        }
+        if let Some(delivery) = subscriber.served_as {
+            self.counts.change(Change::Ended(delivery, subscriber.reason));
+        }
+    }
+
+    /// It has messages that it will not be given. `before`: what it had counted before they were taken back.
+    pub(super) fn count_taken_back(&mut self, token: Token, before: u32) {
+        if let Some(subscriber) = self.slots.get(token)
+            && let Some(delivery) = subscriber.served_as
+        {
+            let less = before.saturating_sub(subscriber.messages_sent);
+            self.counts.taken_back[delivery.number()] += u64::from(less);
+        }
+    }
+}
+
+impl<H: Host> Subscriber<H> {
+    /// Its socket has taken so many bytes, and what waits has changed.
+    pub(super) fn count_written(&mut self, token: Token, counts: &mut Counts, bytes: usize) {
+        if let Some(delivery) = self.served_as.filter(|_| bytes > 0) {
+            counts.sent(delivery, bytes);
+        }
+        self.count_buffered(token, counts);
+    }
+
+    /// Takes what waits for it into account, after that has changed.
+    pub(super) fn count_buffered(&mut self, token: Token, counts: &mut Counts) {
+        let Mode::Stream(stream) = &mut self.mode else { return };
+        let now = stream.buffered();
+        if now > 0 || stream.is_counted {
+            stream.is_counted = now > 0;
+            counts.waiting(token, now);
+        }
+    }
+}
+
+/// How streams in this framing are served.
+pub(super) fn delivery_of(framing: Framing) -> Delivery {
+    match framing {
+        Framing::Plain => Delivery::Streaming,
+        Framing::EventSource => Delivery::EventSource,
+        Framing::WebSocket => Delivery::WebSocket,
+    }
+}
