@@ -15,6 +15,7 @@ pub mod escape;
 pub mod frame;
 pub mod handshake;
 pub mod jsonp;
+pub mod metrics;
 pub mod padding;
 pub mod path;
 pub mod resume;
