@@ -19,6 +19,8 @@ use crate::wire::allow::Allowed;
 pub(crate) enum Mode {
     /// `push_stream_audit`
     Audit,
+    /// `push_stream_metrics`
+    Metrics,
     /// `push_stream_channels_statistics`
     Statistics,
     /// `push_stream_publisher`
@@ -109,6 +111,8 @@ pub(crate) struct Location {
     pub(crate) forget_request: bool,
     /// The clients that may see an audit. `None`: those on this machine.
     pub(crate) audit_allow: Option<Vec<Allowed>>,
+    /// The same for the metrics.
+    pub(crate) metrics_allow: Option<Vec<Allowed>>,
     /// The content type that the old directive `push_stream_content_type` gives, instead of nginx's
     /// choice.
     pub(crate) content_type: Option<Vec<u8>>,

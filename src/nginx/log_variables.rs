@@ -1,7 +1,7 @@
 //! Read-only variables for logs and other directives: how a request was served, and how it ended.
 //!
 //! ```text
-//!   $push_stream_mode            audit | statistics | publisher | streaming | polling | long-polling |
+//!   $push_stream_mode            audit | metrics | statistics | publisher | streaming | polling | long-polling |
 //!                                eventsource | websocket
 //!   $push_stream_messages_sent   messages given to this subscriber, old ones included
 //!   $push_stream_bytes_buffered  bytes that wait for its socket
@@ -79,6 +79,7 @@ fn mode_of(request: &Request) -> Option<&'static str> {
     let location = settings::location(request.as_non_null())?;
     Some(match location.mode {
         Mode::Audit => "audit",
+        Mode::Metrics => "metrics",
         Mode::Statistics => "statistics",
         Mode::Publisher { .. } => "publisher",
         Mode::Subscriber(delivery) => subscriber::effective(delivery, request).text(),

@@ -24,7 +24,7 @@ use core::ptr::NonNull;
 use ngx::ffi::{NGX_DECLINED, ngx_http_request_t, ngx_int_t};
 
 use crate::hub::Refusal;
-use crate::model::Delivery;
+use crate::model::{Delivery, Operation};
 use crate::nginx::answer::{self, FAILED, Sent};
 use crate::nginx::client;
 use crate::nginx::location::{Location, Mode};
@@ -99,19 +99,23 @@ fn serve(request: &mut Request, location: &'static Location) -> Sent {
     let path = unsafe { request.channels_path(location) }?;
     let requested = channels_of(path);
     if requested.is_empty() {
+        worker::with(|worker| {
+            worker.hub().count_refusal(Operation::Subscribe, Refusal::NoChannelId);
+        });
         return answer::refused(request, Refusal::NoChannelId);
     }
     let received = Received::of(request, location)?;
     let asked = Asked { requested: &requested, since: received.since() };
     let Some(worker) = worker::this() else { return Ok(FAILED) };
-    match effective(delivery, request) {
-        Delivery::Polling => polling::start(worker, request, location, &asked, false),
+    let delivery = effective(delivery, request);
+    match delivery {
+        Delivery::Polling => polling::start(worker, request, location, &asked, delivery, false),
         Delivery::LongPolling => {
             let waits = !request.is_detached();
-            polling::start(worker, request, location, &asked, waits)
+            polling::start(worker, request, location, &asked, delivery, waits)
         }
         Delivery::Streaming | Delivery::EventSource | Delivery::WebSocket => {
-            streaming::start(worker, request, location, &asked)
+            streaming::start(worker, request, location, &asked, delivery)
         }
     }
 }

@@ -52,6 +52,7 @@ fn handle(name: &str, r: *mut ngx_http_request_t, body: impl FnOnce(&'static Wor
             }
         });
     }
+    ffi::guard(name, (), || worker.count(true));
 }
 
 /// nginx calls this when the request's socket takes bytes again, or has taken none for too long.
