@@ -42,7 +42,7 @@ mod threads;
 
 pub use backlog::{Lagged, Reading, Replayed, Rest};
 pub use deliver::News;
-pub use metrics::Traffic;
+pub use metrics::{Counting, Traffic};
 pub use publish::Post;
 pub use refusal::Refusal;
 #[cfg(fuzzing)]

@@ -26,20 +26,27 @@ pub struct Traffic {
     pub sent_bytes: u64,
 }
 
-impl Hub {
+/// The counters of this worker, for what the hub does not see.
+#[derive(Clone, Copy)]
+pub struct Counting<'h> {
+    store: &'h Store,
+    counters: &'h Counters,
+}
+
+impl Counting<'_> {
     /// A subscriber was let in.
-    pub fn count_entered(&self, delivery: Delivery) {
-        self.store.count(&self.counters().entered[delivery.number()], 1);
+    pub fn entered(self, delivery: Delivery) {
+        self.store.count(&self.counters.entered[delivery.number()], 1);
     }
 
     /// A subscriber that was let in has ended.
-    pub fn count_ended(&self, delivery: Delivery, reason: Reason) {
-        self.store.count(&self.counters().ended[delivery.number()][reason.number()], 1);
+    pub fn ended(self, delivery: Delivery, reason: Reason) {
+        self.store.count(&self.counters.ended[delivery.number()][reason.number()], 1);
     }
 
     /// Subscribers were given something.
-    pub fn count_traffic(&self, delivery: Delivery, traffic: &Traffic) {
-        let (counters, number) = (self.counters(), delivery.number());
+    pub fn traffic(self, delivery: Delivery, traffic: &Traffic) {
+        let (counters, number) = (self.counters, delivery.number());
         for (counter, more) in [
             (&counters.delivered[number], traffic.delivered),
             (&counters.replayed[number], traffic.replayed),
@@ -52,17 +59,23 @@ impl Hub {
     }
 
     /// So many deliveries of a message that was published at `stamp` were written at `now`.
-    pub fn count_delay(&self, stamp: Stamp, now: Stamp, deliveries: u64) {
+    pub fn delay(self, stamp: Stamp, now: Stamp, deliveries: u64) {
         let Some(usec) = now.usec_since(stamp) else { return };
-        let counters = self.counters();
         let bucket = HistogramKind::Delay.bucket(usec);
-        self.store.count(&counters.delays[bucket], deliveries);
-        self.store.count(&counters.delays_usec, usec.saturating_mul(deliveries));
+        self.store.count(&self.counters.delays[bucket], deliveries);
+        self.store.count(&self.counters.delays_usec, usec.saturating_mul(deliveries));
     }
 
     /// So many bytes wait for the sockets of this worker's subscribers now.
-    pub fn set_buffered(&self, bytes: u64) {
-        self.store.arena.put64(&self.counters().buffered, bytes);
+    pub fn buffered(self, bytes: u64) {
+        self.store.arena.put64(&self.counters.buffered, bytes);
+    }
+}
+
+impl Hub {
+    /// The counters of this worker.
+    pub fn counting(&self) -> Counting<'_> {
+        Counting { store: &self.store, counters: self.counters() }
     }
 
     /// A request was refused. The hub counts what it refuses itself.
@@ -93,7 +106,7 @@ impl Hub {
     }
 
     /// Counts a refusal on its way out.
-    pub(super) fn counting<R>(
+    pub(super) fn counting_refusal<R>(
         &self,
         operation: Operation,
         outcome: Result<R, Refusal>,

@@ -87,8 +87,8 @@ impl Hub {
     ) -> Result<(), Refusal> {
         let checked = self.try_publisher(channels, changes, creates, rules);
         match (changes, creates) {
-            (_, true) => self.counting(Operation::Publish, checked),
-            (true, false) => self.counting(Operation::Delete, checked),
+            (_, true) => self.counting_refusal(Operation::Publish, checked),
+            (true, false) => self.counting_refusal(Operation::Delete, checked),
             (false, false) => checked,
         }
     }
@@ -176,7 +176,7 @@ impl Hub {
         now: Now,
     ) -> Result<Few<ChannelInfo<&'a [u8]>>, Refusal> {
         let published = self.publish_each(channels, post, rules, now);
-        self.counting(Operation::Publish, published)
+        self.counting_refusal(Operation::Publish, published)
     }
 
     fn publish_each<'a>(

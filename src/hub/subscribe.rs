@@ -111,7 +111,7 @@ impl Hub {
     ) -> Result<Subscribed, Refusal> {
         let subscribed = self.try_subscribe(request, rules, now);
         self.note_subscriptions();
-        self.counting(Operation::Subscribe, subscribed)
+        self.counting_refusal(Operation::Subscribe, subscribed)
     }
 
     fn try_subscribe(

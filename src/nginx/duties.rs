@@ -180,6 +180,7 @@ pub(super) fn stop() {
 
 /// All subscribers have been told: the statistics list this worker no longer.
 fn give_up_seat(worker: &Worker) {
+    worker.count(false);
     worker.hub().detach(worker.rules(), clock::both());
     worker.after_operation();
 }

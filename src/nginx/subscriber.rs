@@ -57,6 +57,9 @@ pub(crate) unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t 
     if is_over && let Some(r) = NonNull::new(r) {
         ffi::guard("subscriber::handle", (), || give_up(r));
     }
+    if let Some(worker) = worker::this() {
+        ffi::guard("subscriber::handle", (), || worker.count(true));
+    }
     code
 }
 

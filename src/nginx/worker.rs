@@ -14,14 +14,14 @@ use std::rc::Rc;
 
 use ngx::ffi::{ngx_exiting, ngx_terminate};
 
-use crate::hub::{Hub, Rules, Traffic};
-use crate::model::{Cursor, Delivery, Now, Seconds, Token};
+use crate::hub::{Counting, Hub, Rules, Traffic};
+use crate::model::{Cursor, Delivery, Now, Seconds, Stamp, Token};
 use crate::nginx::event::Event;
 use crate::nginx::location::Location;
 use crate::nginx::mapping::Mapping;
 use crate::nginx::{clock, faults, log, wake};
 use crate::session::audience::Audience;
-use crate::session::counts::{Change, Given};
+use crate::session::counts::{Change, Given, Tally};
 
 /// Between two reduced ticks of a worker that has published.
 pub(super) const MESSAGES_TICK_MSEC: usize = 5000;
@@ -115,39 +115,24 @@ impl Worker {
         outcome
     }
 
-    /// Adds what has happened to subscribers to the counters in the zone. `at_end`: an event is over, so what
-    /// was to be written is.
+    /// Adds what has happened to subscribers to the counters in the zone. To be called at the end of an event;
+    /// `at_end`: what was to be written is.
     pub(crate) fn count(&self, at_end: bool) {
-        let Some(taken) = self.audience.take_counts(at_end) else { return };
-        let hub = self.hub();
-        for change in taken.changes {
-            match change {
-                Change::Entered(delivery) => hub.count_entered(delivery),
-                Change::Ended(delivery, reason) => hub.count_ended(delivery, reason),
-            }
-        }
-        for (delivery, given) in Delivery::ALL.into_iter().zip(taken.given) {
-            let Given { delivered, replayed, sent_bytes } = given;
-            hub.count_traffic(delivery, &Traffic { delivered, replayed, sent_bytes });
-        }
-        hub.set_buffered(taken.buffered as u64);
-        if !taken.delays.is_empty() {
-            let now = clock::stamp();
-            for (stamp, deliveries) in taken.delays {
-                hub.count_delay(stamp, now, deliveries);
-            }
+        if self.audience.has_counts() {
+            let hub = self.hub();
+            let mut tally = InZone { counting: hub.counting(), now: None };
+            self.audience.take_counts(at_end, &mut tally);
         }
     }
 
     /// Bytes of an answer that the server has written for a subscriber, besides what the session has.
     pub(super) fn count_sent(&self, delivery: Delivery, bytes: i64) {
         let sent_bytes = u64::try_from(bytes).unwrap_or(0);
-        self.hub().count_traffic(delivery, &Traffic { sent_bytes, ..Traffic::default() });
+        self.hub().counting().traffic(delivery, &Traffic { sent_bytes, ..Traffic::default() });
     }
 
     /// Wakes the workers, this one included, that have news since the last operation.
     pub(crate) fn after_operation(&self) {
-        self.count(false);
         self.wake_others();
         if !self.is_delivering.get() && self.hub().has_news() {
             self.events.delivery.post();
@@ -180,6 +165,36 @@ impl Worker {
         if let Some(at_msec) = self.audience.next_due_msec() {
             self.events.due.fire_within(at_msec.saturating_sub(clock::now_msec()));
         }
+    }
+}
+
+/// The counters in the zone.
+struct InZone<'a> {
+    counting: Counting<'a>,
+    /// Asked for once, if at all.
+    now: Option<Stamp>,
+}
+
+impl Tally for InZone<'_> {
+    fn change(&mut self, change: Change) {
+        match change {
+            Change::Entered(delivery) => self.counting.entered(delivery),
+            Change::Ended(delivery, reason) => self.counting.ended(delivery, reason),
+        }
+    }
+
+    fn given(&mut self, delivery: Delivery, given: &Given) {
+        let Given { delivered, replayed, sent_bytes } = *given;
+        self.counting.traffic(delivery, &Traffic { delivered, replayed, sent_bytes });
+    }
+
+    fn buffered(&mut self, bytes: usize) {
+        self.counting.buffered(bytes as u64);
+    }
+
+    fn written(&mut self, stamp: Stamp, deliveries: u64) {
+        let now = *self.now.get_or_insert_with(clock::stamp);
+        self.counting.delay(stamp, now, deliveries);
     }
 }
 

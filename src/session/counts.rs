@@ -35,17 +35,16 @@ pub struct Given {
     pub sent_bytes: u64,
 }
 
-/// What the shell takes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
-    /// In this order.
-    pub changes: Vec<Change>,
-    /// By [`Delivery`].
-    pub given: [Given; Delivery::ALL.len()],
-    /// Bytes that wait for sockets now.
-    pub buffered: usize,
-    /// When messages were published that are written now, and how often each was.
-    pub delays: Vec<(Stamp, u64)>,
+/// Where it goes. No method may ask for the audience.
+pub trait Tally {
+    /// A subscriber has come or gone.
+    fn change(&mut self, change: Change);
+    /// Those who are served like this were given something.
+    fn given(&mut self, delivery: Delivery, given: &Given);
+    /// So many bytes wait for sockets now.
+    fn buffered(&mut self, bytes: usize);
+    /// So many deliveries of a message that was published then are written now.
+    fn written(&mut self, stamp: Stamp, deliveries: u64);
 }
 
 #[derive(Default)]
@@ -53,6 +52,8 @@ pub(super) struct Counts {
     is_changed: bool,
     changes: Vec<Change>,
     given: [Given; Delivery::ALL.len()],
+    /// Which of those are not zero, a bit each.
+    touched: u32,
     /// Messages that were counted as given, and that waited for their subscriber when it ended. So many of
     /// the next ones are not counted: what was counted once stays.
     taken_back: [u64; Delivery::ALL.len()],
@@ -70,10 +71,15 @@ impl Counts {
         self.changes.push(change);
     }
 
+    fn of(&mut self, delivery: Delivery) -> &mut Given {
+        self.is_changed = true;
+        self.touched |= 1 << delivery.number();
+        &mut self.given[delivery.number()]
+    }
+
     /// So many messages were given to subscribers that are served like this.
     pub(super) fn gave(&mut self, delivery: Delivery, messages: usize) {
-        self.is_changed = true;
-        self.given[delivery.number()].delivered += messages as u64;
+        self.of(delivery).delivered += messages as u64;
     }
 
     /// A subscriber is given so many old messages.
@@ -81,14 +87,13 @@ impl Counts {
         subscriber.count(messages);
         if let Some(delivery) = subscriber.served_as {
             self.gave(delivery, messages);
-            self.given[delivery.number()].replayed += messages as u64;
+            self.of(delivery).replayed += messages as u64;
         }
     }
 
     /// Their sockets have taken so many bytes.
     pub(super) fn sent(&mut self, delivery: Delivery, bytes: usize) {
-        self.is_changed = true;
-        self.given[delivery.number()].sent_bytes += bytes as u64;
+        self.of(delivery).sent_bytes += bytes as u64;
     }
 
     /// So many bytes wait for the subscriber now.
@@ -123,33 +128,50 @@ impl Counts {
         }
     }
 
+    fn has_some(&self) -> bool {
+        self.is_changed || !self.waits.is_empty()
+    }
+
     /// `is_written`: nobody waits for a turn to be written to.
-    fn take(&mut self, is_written: bool) -> Option<Taken> {
-        let delays = if is_written { mem::take(&mut self.waits) } else { Vec::new() };
-        if !mem::take(&mut self.is_changed) && delays.is_empty() {
-            return None;
+    fn take(&mut self, is_written: bool, tally: &mut impl Tally) {
+        if is_written && !self.waits.is_empty() {
+            for (stamp, deliveries) in self.waits.drain(..) {
+                tally.written(stamp, deliveries);
+            }
         }
-        let mut given = mem::take(&mut self.given);
-        for (given, taken_back) in given.iter_mut().zip(&mut self.taken_back) {
-            let less = given.delivered.min(*taken_back);
+        if !mem::take(&mut self.is_changed) {
+            return;
+        }
+        for change in self.changes.drain(..) {
+            tally.change(change);
+        }
+        let mut touched = mem::take(&mut self.touched);
+        while touched != 0 {
+            let number = touched.trailing_zeros() as usize;
+            touched &= touched - 1;
+            let mut given = mem::take(&mut self.given[number]);
+            let less = given.delivered.min(self.taken_back[number]);
             given.delivered -= less;
-            *taken_back -= less;
+            self.taken_back[number] -= less;
+            tally.given(Delivery::ALL[number], &given);
         }
-        Some(Taken {
-            changes: mem::take(&mut self.changes),
-            given,
-            buffered: self.buffered,
-            delays,
-        })
+        tally.buffered(self.buffered);
     }
 }
 
 impl<H: Host> Audience<H> {
-    /// What has happened since the last call; `None`: nothing, or the records are in use. `at_end`: an event
-    /// is over, so what was to be written is.
-    pub fn take_counts(&self, at_end: bool) -> Option<Taken> {
-        let records = &mut *self.records.try_borrow_mut().ok()?;
-        records.counts.take(at_end && records.dirty.is_empty())
+    /// Has anything happened since the last call of [`Audience::take_counts`]?
+    pub fn has_counts(&self) -> bool {
+        self.records.try_borrow().is_ok_and(|records| records.counts.has_some())
+    }
+
+    /// Hands over what has happened since the last call, if the records are not in use. `at_end`: an event is
+    /// over, so what was to be written is.
+    pub fn take_counts(&self, at_end: bool, tally: &mut impl Tally) {
+        if let Ok(mut records) = self.records.try_borrow_mut() {
+            let is_written = at_end && records.dirty.is_empty();
+            records.counts.take(is_written, tally);
+        }
     }
 
     /// The subscriber is let in, and is served like this. Again: nothing changes.

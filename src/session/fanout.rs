@@ -154,10 +154,12 @@ impl<'a> Fanout<'a> {
                     let is_next = !subscriber.is_blocked && !subscriber.is_dirty;
                     if is_next && records.sent < self.sent_max && stream.is_free(link) {
                         records.sent += 1;
-                        let sent = &mut self.sent_bytes;
-                        let send = |bytes: &[u8]| link.send(bytes).inspect(|taken| *sent += taken);
+                        let send = |bytes: &[u8]| link.send(bytes);
                         match stream.outbox.pass(rendering, (skipped, end), send) {
-                            Ok(()) => is_sent = stream.outbox.is_empty(),
+                            Ok(taken) => {
+                                self.sent_bytes = self.sent_bytes.wrapping_add(taken);
+                                is_sent = stream.outbox.is_empty();
+                            }
                             // Its turn ends it: the hub is busy now.
                             Err(Lost) => subscriber.state = State::Broken,
                         }
@@ -179,13 +181,16 @@ impl<'a> Fanout<'a> {
             }
         }
         subscriber.count(due.len());
-        self.given += due.len();
-        if subscriber.is_blocked {
-            subscriber.count_buffered(token, &mut records.counts);
+        self.given = self.given.wrapping_add(due.len());
+        if is_sent {
+            return;
         }
-        // Nobody needs a turn behind a full socket: the link tells when it takes more.
-        if !is_sent && !subscriber.is_blocked && !core::mem::replace(&mut subscriber.is_dirty, true)
-        {
+        if subscriber.is_blocked {
+            // Nobody needs a turn behind a full socket: the link tells when it takes more.
+            subscriber.count_buffered(token, &mut records.counts);
+            return;
+        }
+        if !core::mem::replace(&mut subscriber.is_dirty, true) {
             records.dirty.push_back(token);
         }
     }

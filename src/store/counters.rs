@@ -66,6 +66,7 @@ pub(crate) const fn kind_number(is_wildcard: bool) -> usize {
 
 impl Store {
     /// Adds to a counter of this process's own.
+    #[inline]
     pub(crate) fn count(&self, counter: &W64, more: u64) {
         self.arena.put64(counter, counter.get().wrapping_add(more));
     }
@@ -96,10 +97,15 @@ impl Done {
     }
 
     /// Adds it to the counters of this process.
+    #[inline]
     pub(crate) fn count(self, store: &Store) {
-        if self == Self::default() {
-            return;
+        if self != Self::default() {
+            self.add_to(store);
         }
+    }
+
+    #[cold]
+    fn add_to(self, store: &Store) {
         let counters = store.my_counters();
         let of = |words: &[W64], more: &[u8]| {
             for (word, more) in words.iter().zip(more).filter(|(_, more)| **more > 0) {

@@ -135,6 +135,9 @@ pub(super) unsafe extern "C" fn on_frames(r: *mut ngx_http_request_t) {
 /// None: `data` is a token, which is looked up.
 pub(super) unsafe extern "C" fn on_cleanup(data: *mut c_void) {
     ffi::guard("on_cleanup", (), || {
-        worker::with(|worker| worker.audience.forget(worker, client::token_from(data)));
+        if let Some(worker) = worker::this() {
+            worker.audience.forget(worker, client::token_from(data));
+            worker.count(false);
+        }
     });
 }
