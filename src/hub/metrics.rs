@@ -10,7 +10,9 @@
 //! by itself never falls.
 
 use crate::hub::{Hub, Post, Refusal};
-use crate::model::{Delivery, HistogramKind, Metrics, Operation, Reason, Stamp, ZoneBytes};
+use crate::model::{
+    Delivery, HistogramKind, Metrics, Operation, Reason, Seconds, Stamp, ZoneBytes,
+};
 use crate::store::arena::{PAGE, W64};
 use crate::store::counters::{Counters, DIED, ENDS};
 use crate::store::zone::Store;
@@ -58,9 +60,9 @@ impl Counting<'_> {
         }
     }
 
-    /// So many deliveries of a message that was published at `stamp` were written at `now`.
-    pub fn delay(self, stamp: Stamp, now: Stamp, deliveries: u64) {
-        let Some(usec) = now.usec_since(stamp) else { return };
+    /// So many deliveries of a message that was published at `stamp` were written at `now`, so many seconds later.
+    pub fn delay(self, stamp: Stamp, (now, secs): (Stamp, Seconds), deliveries: u64) {
+        let Some(usec) = now.usec_since(stamp, secs) else { return };
         let bucket = HistogramKind::Delay.bucket(usec);
         self.store.count(&self.counters.delays[bucket], deliveries);
         self.store.count(&self.counters.delays_usec, usec.saturating_mul(deliveries));
@@ -255,4 +257,211 @@ pub(super) fn clear(store: &Store, counters: &Counters, has_died: bool) {
     }
     store.arena.put64(&counters.subscriptions, 0);
     store.arena.put64(&counters.buffered, 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::sim::World;
+    use crate::model::{ChannelCounts, Discard, Removal};
+
+    fn metrics(world: &mut World, worker: usize) -> Metrics {
+        world.hub(worker).metrics()
+    }
+
+    /// All counters, in any fixed order.
+    fn counters(metrics: &Metrics) -> Vec<u64> {
+        let mut all = vec![metrics.worker_deaths, metrics.sizes.sum, metrics.delays.sum];
+        for ChannelCounts { created, removed, .. } in &metrics.channels {
+            all.push(*created);
+            all.extend(removed);
+        }
+        for served in &metrics.served {
+            all.extend(served.ended);
+            all.extend([served.entered, served.died, served.delivered, served.replayed]);
+            all.push(served.sent_bytes);
+        }
+        all.extend(metrics.refusals.iter().map(|(_, _, count)| *count));
+        all.extend(metrics.published.iter().flat_map(|(messages, bytes)| [*messages, *bytes]));
+        all.extend(metrics.discarded);
+        all.extend(&metrics.sizes.counts);
+        all.extend(&metrics.delays.counts);
+        all
+    }
+
+    fn total(metrics: &Metrics) -> u64 {
+        metrics.published.iter().map(|(messages, _)| messages).sum()
+    }
+
+    /// Something of everything that is counted, by worker 0.
+    fn act(world: &mut World) {
+        let counting = world.hub(0).counting();
+        counting.entered(Delivery::Streaming);
+        let traffic = Traffic { delivered: 3, replayed: 1, sent_bytes: 100 };
+        counting.traffic(Delivery::Streaming, &traffic);
+        counting.delay(Stamp(5), (Stamp(25), 0), 2);
+        world.publish(0, &[b"a"], b"second", true).expect("room");
+        world.publish(0, &[b"b"], b"other", true).expect("room");
+        world.delete(0, b"b", b"bye");
+        let _ = world.publish(0, &[b"ALL"], b"text", true);
+        world.now += 100;
+        world.tick(0);
+        world.hub(0).counting().ended(Delivery::Streaming, Reason::Client);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "hundreds of worlds take Miri minutes")]
+    fn no_counter_falls_wherever_a_worker_dies() {
+        for stores in 0.. {
+            let mut world = World::new(256 * 1024, 2);
+            world.rules.stored_max = Some(1);
+            world.publish(0, &[b"a"], b"first", true).expect("room");
+            let before = metrics(&mut world, 1);
+            let survived = world.run_until_store(0, stores, act).is_some();
+            let dead = metrics(&mut world, 1);
+            if !survived {
+                world.spawn(0);
+            }
+            let after = metrics(&mut world, 1);
+            for (one, next) in [(&before, &dead), (&dead, &after)] {
+                let pairs = counters(one).into_iter().zip(counters(next));
+                assert!(
+                    pairs.clone().all(|(one, next)| one <= next),
+                    "dead at {stores}: {pairs:?}"
+                );
+            }
+            assert_eq!(after.worker_deaths, u64::from(!survived), "dead at {stores}");
+            // The one message that was being counted may be missing, and none is counted twice.
+            let published = world.hub(1).summary(world.now).published;
+            let counted = total(&after);
+            assert!(counted <= published && published <= counted + 1, "dead at {stores}");
+            let served = &after.served[Delivery::Streaming.number()];
+            assert_eq!(served.entered, served.ended.iter().sum::<u64>() + served.died);
+            assert_eq!(served.open, 0, "dead at {stores}");
+            // What a section does is counted right after it.
+            let ChannelCounts { live, created, removed } = after.channels[0];
+            let gone: u64 = removed.iter().sum();
+            assert!((created + 1).abs_diff(gone + live + 1) <= 1, "dead at {stores}");
+            if survived {
+                assert_eq!((created, live), (2, gone.abs_diff(2)));
+                assert_eq!(after.discarded, [1, 1, 1], "each for another reason");
+                return;
+            }
+        }
+    }
+
+    /// A second death, of the worker that cleans up.
+    #[test]
+    #[cfg_attr(miri, ignore = "hundreds of worlds take Miri minutes")]
+    fn a_death_is_counted_once_also_if_its_cleaner_dies() {
+        for stores in 0.. {
+            let mut world = World::new(256 * 1024, 3);
+            world.hub(0).counting().entered(Delivery::WebSocket);
+            world.kill(0);
+            let now = world.now;
+            let survived = world
+                .run_until_store(1, stores, |world| {
+                    world.hub(1).recover_dead(now, &|pid| pid != 101);
+                })
+                .is_some();
+            world.hub(2).recover_dead(now, &|pid| pid != 101 && (survived || pid != 102));
+            let after = metrics(&mut world, 2);
+            assert_eq!(after.worker_deaths, 1 + u64::from(!survived), "dead at {stores}");
+            assert_eq!(after.served[Delivery::WebSocket.number()].died, 1, "dead at {stores}");
+            if survived {
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn a_seat_goes_on_counting_for_its_next_tenant() {
+        let mut world = World::new(256 * 1024, 2);
+        let (rules, now) = (world.rules.clone(), world.now);
+        world.hub(0).counting().entered(Delivery::Polling);
+        world.hub(0).counting().buffered(7);
+        world.subscribe(0, &[(b"a", None), (b"b", None)], 1).expect("room");
+        let open = metrics(&mut world, 1);
+        assert_eq!((open.subscriptions, open.buffered_bytes), (2, 7));
+        world.hub(0).count_rest_as_ended();
+        world.hub(0).detach(&rules, now);
+        let left = metrics(&mut world, 1);
+        assert_eq!((left.subscriptions, left.buffered_bytes, left.workers.len()), (0, 0, 1));
+        world.workers[0] = None;
+        world.spawn(0);
+        world.hub(0).counting().entered(Delivery::Polling);
+        let after = metrics(&mut world, 1);
+        let served = &after.served[Delivery::Polling.number()];
+        assert_eq!((served.entered, served.open, served.died), (2, 1, 0));
+        assert_eq!(served.ended[Reason::Shutdown.number()], 1);
+        assert_eq!(after.worker_deaths, 0, "it has left");
+    }
+
+    #[test]
+    fn channels_and_discards_have_their_reasons() {
+        let mut world = World::new(256 * 1024, 1);
+        world.rules.wildcard_prefix = b"all_".to_vec();
+        for id in [&b"a"[..], b"b", b"all_c"] {
+            world.publish(0, &[id], b"text", true).expect("room");
+        }
+        world.delete(0, b"b", b"bye");
+        world.now += 10_000;
+        world.tick(0);
+        let found = metrics(&mut world, 0);
+        let [normal, wildcard] = found.channels;
+        assert_eq!((normal.created, wildcard.created), (2, 1));
+        assert_eq!((normal.live, wildcard.live), (0, 0));
+        assert_eq!(normal.removed[Removal::Idle.number()], 1);
+        assert_eq!(normal.removed[Removal::Deleted.number()], 1);
+        assert_eq!(wildcard.removed[Removal::Idle.number()], 1);
+        assert_eq!(found.discarded[Discard::Ttl.number()], 2);
+        assert_eq!(found.discarded[Discard::Deleted.number()], 1);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "thousands of channels take Miri minutes")]
+    fn a_scrape_looks_at_seats_only() {
+        let mut looks = Vec::new();
+        for channels in [10, 3000] {
+            let mut world = World::new(4 << 20, 2);
+            for n in 0..channels {
+                let id = format!("channel {n}");
+                world.publish(0, &[id.as_bytes()], b"text", true).expect("room");
+            }
+            let before = world.hub(0).store.arena.looks.get();
+            assert_eq!(metrics(&mut world, 0).channels[0].live, channels);
+            looks.push(world.hub(0).store.arena.looks.get() - before);
+        }
+        assert_eq!(looks[0], looks[1], "with 10 channels and with 3,000");
+    }
+
+    #[test]
+    fn the_zone_s_bytes_are_those_of_an_audit() {
+        let mut world = World::new(1 << 20, 2);
+        world.rules.stored_max = Some(2);
+        for n in 0..5_u8 {
+            let text = vec![n; 3000 * usize::from(n) + 1];
+            world.publish(0, &[b"a", &[b'b', n]], &text, true).expect("room");
+        }
+        world.subscribe(1, &[(b"a", None)], 1).expect("room");
+        world.delete(0, b"b2", b"bye");
+        world.tick(0);
+        let zone = metrics(&mut world, 0).zone;
+        let audit = world.inspect();
+        let bytes = |kinds: &[&str]| -> u64 {
+            audit.kinds.iter().filter(|(name, _)| kinds.contains(name)).map(|(_, a)| a.bytes).sum()
+        };
+        let blocks = bytes(&["content_blocks"]);
+        let messages = bytes(&["messages_stored", "messages_being_read", "messages_staged"]);
+        let trash = bytes(&["messages_in_trash", "channels_in_trash"]);
+        assert_eq!(zone.messages + zone.trash, messages + trash + blocks);
+        assert!(zone.messages >= messages && zone.trash > trash, "the blocks belong to both");
+        assert_eq!(zone.channels, bytes(&["channels_live", "channels_deleted"]));
+        assert_eq!(zone.interests, bytes(&["interests_live", "interests_backlog"]));
+        assert_eq!(zone.overhead, audit.page_overhead_bytes);
+        let free = bytes(&["free_slots"]) + u64::from(audit.free_pages) * audit.page_bytes;
+        assert_eq!((zone.free, zone.size), (free, audit.bytes));
+        let used = zone.messages + zone.channels + zone.interests + zone.trash;
+        assert_eq!(used + zone.tables + zone.overhead + zone.free, zone.size);
+    }
 }

@@ -73,29 +73,39 @@ pub enum Removal {
 
 labels!(Removal: 2 { Idle => "idle", Deleted => "deleted", });
 
-/// A moment of the steady clock, in units of 16 microseconds, modulo 2^32: it comes round after 19 hours.
-/// All processes have the same. 0 is no moment.
+/// A moment of the steady clock, in units of 16 microseconds, modulo 2^20: it comes round every 16.7 s. All
+/// processes have the same. 0 is no moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp(pub u32);
 
 /// Microseconds of a unit.
 const UNIT_USEC: u64 = 16;
+/// Delays of so many seconds are not told by stamps.
+const COARSE_SECS: Seconds = 8;
 
 impl Stamp {
+    /// The bits that it has.
+    pub const BITS: u32 = 20;
+    const MAX: u32 = (1 << Self::BITS) - 1;
+
     /// So many nanoseconds after any fixed moment.
     pub const fn of_nanos(nanos: u64) -> Self {
-        let unit = (nanos / (1000 * UNIT_USEC)) as u32;
+        let unit = (nanos / (1000 * UNIT_USEC)) as u32 & Self::MAX;
         Self(if unit == 0 { 1 } else { unit })
     }
 
-    /// Microseconds from an earlier moment to this one. `None` if one of them is none.
-    pub const fn usec_since(self, earlier: Self) -> Option<u64> {
+    /// Microseconds from an earlier moment to this one. `secs`: the same in seconds, roughly, by another clock;
+    /// if they are many, they are all there is to say. `None` if one of the moments is none.
+    pub const fn usec_since(self, earlier: Self, secs: Seconds) -> Option<u64> {
         if self.0 == 0 || earlier.0 == 0 {
             return None;
         }
-        let units = self.0.wrapping_sub(earlier.0);
-        // Half of all that there are lie behind it: those are later ones, by a unit or so.
-        Some(if units > u32::MAX / 2 { 0 } else { units as u64 * UNIT_USEC })
+        if secs >= COARSE_SECS {
+            return Some(secs.cast_unsigned().saturating_mul(1_000_000));
+        }
+        let units = self.0.wrapping_sub(earlier.0) & Self::MAX;
+        // The earlier one is the later one, by a unit or so.
+        Some(if units > Self::MAX / 8 * 7 { 0 } else { units as u64 * UNIT_USEC })
     }
 }
 
@@ -296,19 +306,25 @@ mod tests {
     #[test]
     fn a_stamp_tells_times_until_it_comes_round() {
         let at = |usec: u64| Stamp::of_nanos(usec * 1000);
-        for (earlier, later, usec) in [
-            (1_000_000, 1_000_000, 0),
-            (1_000_000, 1_000_160, 160),
-            (1_000_000, 61_000_000, 60_000_000),
-            // The units are counted modulo 2^32.
-            ((1 << 36) - 1_600, (1 << 36) + 1_600, 3_200),
-            (1_000_016, 1_000_000, 0),
+        for (earlier, later, secs, usec) in [
+            (1_000_000, 1_000_000, 0, 0),
+            (1_000_000, 1_000_160, 0, 160),
+            (1_000_000, 1_000_160, 1, 160),
+            (1_000_000, 8_900_000, 7, 7_899_984),
+            (1_000_000, 10_000_000, 8, 8_000_000),
+            (1_000_000, 100_000_000, 99, 99_000_000),
+            // The units are counted modulo 2^20.
+            ((1 << 24) - 1_600, (1 << 24) + 1_600, 0, 3_200),
+            ((1 << 40) - 1_600, (1 << 40) + 1_600, 0, 3_200),
+            (1_000_016, 1_000_000, 0, 0),
+            (1_000_000, 1_000_160, -3, 160),
         ] {
-            assert_eq!(at(later).usec_since(at(earlier)), Some(usec), "{earlier} to {later}");
+            let found = at(later).usec_since(at(earlier), secs).expect("two moments");
+            assert!(found.abs_diff(usec) <= UNIT_USEC, "{earlier} to {later}: {found}");
         }
         assert_ne!(at(0), Stamp::default(), "a moment is not none");
-        assert_eq!(at(7).usec_since(Stamp::default()), None);
-        assert_eq!(Stamp::default().usec_since(at(7)), None);
+        assert_eq!(at(7).usec_since(Stamp::default(), 0), None);
+        assert_eq!(Stamp::default().usec_since(at(7), 9), None);
     }
 
     #[test]

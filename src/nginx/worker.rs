@@ -21,7 +21,7 @@ use crate::nginx::location::Location;
 use crate::nginx::mapping::Mapping;
 use crate::nginx::{clock, faults, log, wake};
 use crate::session::audience::Audience;
-use crate::session::counts::{Change, Given, Tally};
+use crate::session::counts::{Change, Given, Published, Tally};
 
 /// Between two reduced ticks of a worker that has published.
 pub(super) const MESSAGES_TICK_MSEC: usize = 5000;
@@ -192,9 +192,10 @@ impl Tally for InZone<'_> {
         self.counting.buffered(bytes as u64);
     }
 
-    fn written(&mut self, stamp: Stamp, deliveries: u64) {
+    fn written(&mut self, published: Published, deliveries: u64) {
         let now = *self.now.get_or_insert_with(clock::stamp);
-        self.counting.delay(stamp, now, deliveries);
+        let secs = clock::now() - published.time;
+        self.counting.delay(published.stamp, (now, secs), deliveries);
     }
 }
 

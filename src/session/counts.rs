@@ -6,7 +6,7 @@
 use core::mem;
 use std::collections::HashMap;
 
-use crate::model::{Delivery, Message, Reason, Stamp, Token};
+use crate::model::{Delivery, Message, Reason, Seconds, Stamp, Token};
 use crate::session::Framing;
 use crate::session::audience::{Audience, Mode, Records, Subscriber};
 use crate::session::link::Host;
@@ -35,6 +35,21 @@ pub struct Given {
     pub sent_bytes: u64,
 }
 
+/// When a message was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// None: nobody wants to know how long it took.
+    pub stamp: Stamp,
+    /// The zone's time.
+    pub time: Seconds,
+}
+
+impl Published {
+    pub(super) fn of(message: &Message<'_>) -> Self {
+        Self { stamp: message.stamp, time: message.time }
+    }
+}
+
 /// Where it goes. No method may ask for the audience.
 pub trait Tally {
     /// A subscriber has come or gone.
@@ -44,7 +59,7 @@ pub trait Tally {
     /// So many bytes wait for sockets now.
     fn buffered(&mut self, bytes: usize);
     /// So many deliveries of a message that was published then are written now.
-    fn written(&mut self, stamp: Stamp, deliveries: u64);
+    fn written(&mut self, published: Published, deliveries: u64);
 }
 
 #[derive(Default)]
@@ -62,7 +77,7 @@ pub(super) struct Counts {
     /// The sum of that.
     buffered: usize,
     /// Deliveries that may not be written yet.
-    waits: Vec<(Stamp, u64)>,
+    waits: Vec<(Published, u64)>,
 }
 
 impl Counts {
@@ -105,26 +120,26 @@ impl Counts {
     }
 
     /// A message of this moment was given so many times.
-    pub(super) fn waits(&mut self, stamp: Stamp, deliveries: u64) {
-        if stamp == Stamp::default() || deliveries == 0 {
+    pub(super) fn waits(&mut self, published: Published, deliveries: u64) {
+        if published.stamp == Stamp::default() || deliveries == 0 {
             return;
         }
         let is_full = self.waits.len() >= WAITS_MAX;
         match self.waits.last_mut() {
-            Some(last) if last.0 == stamp || is_full => last.1 += deliveries,
-            _ => self.waits.push((stamp, deliveries)),
+            Some(last) if last.0 == published || is_full => last.1 += deliveries,
+            _ => self.waits.push((published, deliveries)),
         }
     }
 
     /// The messages of a batch were given so many times, all together.
     pub(super) fn batch_waits(&mut self, messages: &[Message<'_>], deliveries: usize) {
         if let [message] = messages {
-            return self.waits(message.stamp, deliveries as u64);
+            return self.waits(Published::of(message), deliveries as u64);
         }
         // Nearly always each was given to as many.
         let (each, rest) = (deliveries / messages.len().max(1), deliveries % messages.len().max(1));
         for (number, message) in messages.iter().enumerate() {
-            self.waits(message.stamp, (each + usize::from(number < rest)) as u64);
+            self.waits(Published::of(message), (each + usize::from(number < rest)) as u64);
         }
     }
 
@@ -135,8 +150,8 @@ impl Counts {
     /// `is_written`: nobody waits for a turn to be written to.
     fn take(&mut self, is_written: bool, tally: &mut impl Tally) {
         if is_written && !self.waits.is_empty() {
-            for (stamp, deliveries) in self.waits.drain(..) {
-                tally.written(stamp, deliveries);
+            for (published, deliveries) in self.waits.drain(..) {
+                tally.written(published, deliveries);
             }
         }
         if !mem::take(&mut self.is_changed) {

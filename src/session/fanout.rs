@@ -19,7 +19,7 @@ use std::rc::Rc;
 use crate::model::{DELETED_ID, Group, Listener, Message, Seconds, Token};
 use crate::session::Form;
 use crate::session::audience::{Audience, Mode, Records, State};
-use crate::session::counts::delivery_of;
+use crate::session::counts::{Published, delivery_of};
 use crate::session::departure::Reason;
 use crate::session::link::{Host, Link, Lost};
 use crate::session::outbox::{Piece, Rendering};
@@ -174,7 +174,7 @@ impl<'a> Fanout<'a> {
                     let rendering = self.renderings.get(false, form, self.messages);
                     Piece::one(rendering, skipped)
                 };
-                if poll.offer(Order::of(first, self.deleted_at), first.stamp, piece) {
+                if poll.offer(Order::of(first, self.deleted_at), Published::of(first), piece) {
                     records.answered.push_back(token);
                 }
                 return;

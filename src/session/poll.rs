@@ -12,9 +12,10 @@
 //! next request asks for what is newer: an answer must never announce a place beyond a message that the
 //! client has not had, be it one of a channel that was made again after its deletion.
 
-use crate::model::{Gap, Message, Seconds, Stamp, Token};
+use crate::model::{Gap, Message, Seconds, Token};
 use crate::session::Layout;
 use crate::session::audience::{Audience, Mode, State};
+use crate::session::counts::Published;
 use crate::session::departure::{Cut, Departure, How, Reason};
 use crate::session::due::Kind;
 use crate::session::fanout::Order;
@@ -47,7 +48,7 @@ pub struct Poll {
 struct Found {
     order: Order,
     /// When it was published.
-    stamp: Stamp,
+    published: Published,
     message: Piece,
 }
 
@@ -110,13 +111,13 @@ impl Poll {
     pub(super) fn offer(
         &mut self,
         order: Order,
-        stamp: Stamp,
+        published: Published,
         render: impl FnOnce() -> Piece,
     ) -> bool {
         if self.found.as_ref().is_some_and(|found| found.order <= order) {
             return false;
         }
-        self.found.replace(Found { order, stamp, message: render() }).is_none()
+        self.found.replace(Found { order, published, message: render() }).is_none()
     }
 
     /// The answer with what it has found, else as for a poll whose time is over. `place`: from where
@@ -270,7 +271,7 @@ impl<H: Host> Audience<H> {
                 if let Some(delivery) = subscriber.served_as {
                     records.counts.gave(delivery, 1);
                 }
-                records.counts.waits(found.stamp, 1);
+                records.counts.waits(found.published, 1);
                 subscriber.count(1);
                 subscriber.reason = Reason::Answered;
             }

@@ -1,7 +1,7 @@
 //! Messages: one record each, as published. It is written once and does not change until it is freed.
 //!
 //! ```text
-//!   | head, 48 bytes | prefix | event id | event type | text ... |  ─► | block ... |  ─► | block ... |
+//!   | head, 44 bytes | prefix | event id | event type | text ... |  ─► | block ... |  ─► | block ... |
 //! ```
 //!
 //! The prefix has one word each for what few messages need: if the content does not fit the slot, the first
@@ -49,13 +49,19 @@ const _: () = assert!(CLASSES <= CLASS_BITS as usize + 1);
 const NUMBER_SHIFT: u32 = 16;
 /// The largest number of a message: a channel with a million messages a second needs nine years for it.
 pub(crate) const NUMBER_MAX: u64 = (1 << 48) - 1;
-/// The largest tag. Then the zone's time goes on to the next second.
-pub(crate) const TAG_MAX: u64 = u32::MAX as u64;
+/// The bits of a tag. Above them its word has a part of the stamp.
+const TAG_BITS: u32 = 20;
+/// The largest tag. Then the zone's time goes on to the next second. No zone takes a million messages a second.
+pub(crate) const TAG_MAX: u64 = (1 << TAG_BITS) - 1;
+/// The other part of the stamp is in the word of the flags.
+const STAMP_SHIFT: u32 = 16;
+const STAMP_LOW_BITS: u32 = 8;
+const _: () = assert!(Stamp::BITS == STAMP_LOW_BITS + u32::BITS - TAG_BITS);
 
 /// One message.
 #[repr(C)]
 pub(crate) struct Message {
-    /// The kind in the upper half, and flags in the lower one.
+    /// The kind in the upper quarter, then eight bits of the stamp, and flags in the lower half.
     pub(crate) flags: W32,
     /// Next in the channel's log, in the trash, or under construction.
     pub(crate) next: Link<Message>,
@@ -70,11 +76,10 @@ pub(crate) struct Message {
     number_high_and_len: W32,
     /// See [`Store::seconds`].
     pub(crate) time: W32,
-    pub(crate) tag: W32,
+    /// Its tag, and above it twelve bits of the stamp.
+    tag: W32,
     /// When it expires; in the trash: when it came there.
     pub(crate) expires: W32,
-    /// When it was published: see [`Stamp`].
-    stamp: W32,
 }
 
 /// The content that does not fit the slot.
@@ -104,12 +109,12 @@ unsafe impl Record for Len {
 
 // SAFETY: `repr(C)`, words and links only, kind first.
 unsafe impl Record for Message {
-    const KIND: u32 = u32::from_le_bytes(*b"\0\0ms");
-    const KIND_BITS: u32 = 0xffff_0000;
+    const KIND: u32 = u32::from_le_bytes(*b"\0\0\0m");
+    const KIND_BITS: u32 = 0xff00_0000;
 }
 
 pub(crate) const MESSAGE_HEAD: usize = size_of::<Message>();
-const _: () = assert!(MESSAGE_HEAD == 48);
+const _: () = assert!(MESSAGE_HEAD == 44);
 /// Bytes of the longest prefix.
 const PREFIX_MAX: usize = size_of::<Chain>() + 2 * size_of::<Len>();
 
@@ -173,9 +178,9 @@ impl Readout {
         self.heads.push(Head {
             id: record.id().cast_signed(),
             time: store.seconds(&record.time),
-            tag: u64::from(record.tag.get()),
+            tag: record.tag(),
             life: store.life(),
-            stamp: Stamp(record.stamp.get()),
+            stamp: record.stamp(),
             flags: record.flags.get(),
             lengths: store.lengths(handle),
             at: self.bytes.len(),
@@ -267,6 +272,17 @@ impl Message {
         u64::from(high) << 32 | u64::from(self.number_low.get())
     }
 
+    /// Its tag.
+    pub(crate) fn tag(&self) -> u64 {
+        u64::from(self.tag.get()) & TAG_MAX
+    }
+
+    /// When it was published, for measuring.
+    fn stamp(&self) -> Stamp {
+        let low = self.flags.get() >> STAMP_SHIFT & ((1 << STAMP_LOW_BITS) - 1);
+        Stamp(self.tag.get() >> TAG_BITS << STAMP_LOW_BITS | low)
+    }
+
     /// The size class of its slot.
     pub(crate) fn class(&self) -> usize {
         (self.flags.get() >> CLASS_SHIFT & CLASS_BITS) as usize
@@ -317,7 +333,7 @@ impl Store {
 
     /// Time and tag of a message.
     pub(crate) fn place(&self, message: &Message) -> (Seconds, u64) {
-        (self.seconds(&message.time), u64::from(message.tag.get()))
+        (self.seconds(&message.time), message.tag())
     }
 
     /// Stamps a message that nobody else knows yet.
@@ -328,7 +344,8 @@ impl Store {
         self.arena.put32(&message.number_low, number as u32);
         self.arena.put32(&message.number_high_and_len, high << NUMBER_SHIFT | len);
         self.arena.put32(&message.time, self.short(time));
-        self.arena.put32(&message.tag, tag as u32);
+        let stamp = message.tag.get() & !(TAG_MAX as u32);
+        self.arena.put32(&message.tag, stamp | tag as u32);
     }
 
     /// Builds a message that nobody else knows yet: takes its slots, a few in each section, and fills them.
@@ -352,6 +369,7 @@ impl Store {
         let message = self.arena.at::<Message>(slot.offset());
         let is_chained = slot.size < head + total;
         let mut flags = content.flags | (slot.class as u32) << CLASS_SHIFT;
+        flags |= (content.stamp.0 & ((1 << STAMP_LOW_BITS) - 1)) << STAMP_SHIFT;
         let mut at = slot.offset() + MESSAGE_HEAD;
         if is_chained {
             flags |= CHAINED;
@@ -375,7 +393,7 @@ impl Store {
             (&message.expiry_prev.0, 0),
             (&message.number_low, 0),
             (&message.number_high_and_len, if is_chained { 0 } else { text as u32 }),
-            (&message.stamp, content.stamp.0),
+            (&message.tag, content.stamp.0 >> STAMP_LOW_BITS << TAG_BITS),
             (&message.flags, Message::KIND | flags),
         ] {
             self.arena.put32(word, value);

@@ -1,7 +1,7 @@
 //! Memory: which messages fit, that none overlap, and that a drained zone holds as much as before.
 //!
 //! Exactly which messages fit: a message is a head of 44 bytes and its content, in a chain of slots. If it
-//! has more than one, the head has 8 bytes more. It uses all other bytes of the first slot, and all but 16 of
+//! has more than one, the head has 12 bytes more. It uses all other bytes of the first slot, and all but 16 of
 //! each further one. It may use every free slot of
 //! the ordinary classes, and every free page except those that are kept for interests
 //! (`Store::may_spare`), each as one slot of 4,096 bytes. If its bytes fit there, it is accepted.
