@@ -444,7 +444,7 @@ impl<H: Host> Slots<H> {
         }
     }
 
-    fn some_from(&self, from: usize, slots: usize) -> (Vec<Token>, Option<usize>) {
+    pub(super) fn some_from(&self, from: usize, slots: usize) -> (Vec<Token>, Option<usize>) {
         let to = from.saturating_add(slots);
         let indices = from..to.min(self.pages.len() * PAGE);
         let tokens = indices.filter_map(|index| self.token_at(index as u32)).collect();

@@ -256,6 +256,37 @@ impl<H: Host> Subscriber<H> {
     }
 }
 
+#[cfg(test)]
+impl<H: Host> Audience<H> {
+    /// Those who were let in and are there.
+    pub(super) fn let_in_now(&self) -> Vec<Token> {
+        let records = &mut *self.records.borrow_mut();
+        let all = records.slots.some_from(0, usize::MAX).0;
+        all.into_iter()
+            .filter(|token| records.slots.get(*token).is_some_and(|s| s.served_as.is_some()))
+            .collect()
+    }
+
+    /// Bytes that wait for all subscribers. `None`: somebody waits for a turn.
+    pub(super) fn buffered_now(&self) -> Option<usize> {
+        let records = &mut *self.records.borrow_mut();
+        if !records.dirty.is_empty() {
+            return None;
+        }
+        let all = records.slots.some_from(0, usize::MAX).0;
+        let waiting = all.into_iter().filter_map(|token| match &records.slots.get(token)?.mode {
+            Mode::Stream(stream) => Some(stream.buffered()),
+            Mode::Poll(_) => None,
+        });
+        Some(waiting.sum())
+    }
+
+    /// Messages that are counted as given and were taken back since.
+    pub(super) fn taken_back(&self) -> u64 {
+        self.records.borrow().counts.taken_back.iter().sum()
+    }
+}
+
 /// How streams in this framing are served.
 pub(super) fn delivery_of(framing: Framing) -> Delivery {
     match framing {

@@ -219,7 +219,9 @@ impl<H: Host> Records<H> {
                 break;
             }
         }
-        if has_some && !subscriber.is_blocked {
+        if has_some && subscriber.is_blocked {
+            subscriber.count_buffered(token, &mut self.counts);
+        } else if has_some {
             self.mark_dirty(token);
         }
     }
@@ -269,6 +271,9 @@ impl<H: Host> Audience<H> {
                     }
                 } else {
                     stream.push(channel, is_notice, rendering, first, end);
+                    if subscriber.is_blocked {
+                        subscriber.count_buffered(part.token, &mut records.counts);
+                    }
                 }
             }
         }
