@@ -1,4 +1,4 @@
-# The metrics as scrapers see them: who may, which format a request gets, and that the tools of Prometheus read
+# The metrics as scrapers see them: which clients may, which format a request gets, and that the tools of Prometheus read
 # both formats and find the same numbers in them.
 #
 # Proves directives.md: push_stream_metrics, push_stream_metrics_allow.
@@ -28,7 +28,7 @@ EOC
 
 my %cache = $t->cache_headers;
 
-# who may, and how
+# which clients, and how
 my $r = $t->get('/metrics');
 is($r->status, 200, 'this machine sees them');
 is($r->header($_), $cache{$_}, $_) for sort keys %cache;

@@ -135,7 +135,7 @@ for ([ publish => 'no_channel_id' ], [ publish => 'not_authorized' ], [ publish 
     my ($operation, $reason) = @$_;
     is(of(qq(refusals_total{operation="$operation",reason="$reason"})), 1, "$operation refused: $reason");
 }
-is(of('accepted_subscribers_total{mode="streaming"}'), 1, 'nobody who was refused was let in');
+is(of('accepted_subscribers_total{mode="streaming"}'), 1, 'no refused subscriber was let in');
 my $entered = of('accepted_subscribers_total{mode="websocket"}');
 $t->websocket('/ws?id=')->close;
 comes_to('refusals_total{operation="subscribe",reason="no_channel_id"}', 2, 'a WebSocket refused');
@@ -196,6 +196,6 @@ is(of('published_messages_total{source="http"}'),
 # All that were let in have ended.
 $now = all();
 my $sum = sub { my ($name) = @_; my $n = 0; $n += $now->{$_} for grep { /\Anginx_push_stream_$name\{/ } keys %$now; return $n };
-is($sum->('disconnects_total'), $sum->('accepted_subscribers_total'), 'who was let in has ended');
+is($sum->('disconnects_total'), $sum->('accepted_subscribers_total'), 'all that were let in have ended');
 
 $t->done();

@@ -108,7 +108,7 @@ impl Hub {
         if let Some(counters) = store.counters_at(number) {
             metrics::clear(store, counters, has_died);
         }
-        // Whoever dies in here is cleaned again, and counted once.
+        // If we die in here, the seat is cleaned again, and the death is counted once all the same.
         let section = store.commons_section();
         if has_died && seat.pid.get() != 0 {
             section.add(&section.commons().worker_deaths, 1);

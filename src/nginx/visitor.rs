@@ -16,7 +16,7 @@ pub(super) fn may_see(request: &Request, allowed: Option<&[Allowed]>) -> bool {
     })
 }
 
-/// Who asks; `None` if nginx knows the client by something that we do not.
+/// The client of the request; `None` if nginx knows it by something that we do not.
 fn client(request: &Request) -> Option<Client> {
     let connection: *mut ngx_connection_t = request.fields().connection;
     // SAFETY: a request has a connection as long as it lives.

@@ -24,7 +24,7 @@ pub enum Change {
     Ended(Delivery, Reason),
 }
 
-/// What those who are served in one way were given.
+/// What the subscribers of one mode were given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Given {
     /// Messages, old ones included.
@@ -54,7 +54,7 @@ impl Published {
 pub trait Tally {
     /// A subscriber has come or gone.
     fn change(&mut self, change: Change);
-    /// Those who are served like this were given something.
+    /// Subscribers of this mode were given something.
     fn given(&mut self, delivery: Delivery, given: &Given);
     /// So many bytes wait for sockets now.
     fn buffered(&mut self, bytes: usize);
@@ -258,7 +258,7 @@ impl<H: Host> Subscriber<H> {
 
 #[cfg(test)]
 impl<H: Host> Audience<H> {
-    /// Those who were let in and are there.
+    /// Subscribers that were let in and are there.
     pub(super) fn let_in_now(&self) -> Vec<Token> {
         let records = &mut *self.records.borrow_mut();
         let all = records.slots.some_from(0, usize::MAX).0;

@@ -34,8 +34,8 @@ pub enum Format {
 }
 
 impl Format {
-    /// Chooses from the lines of `Accept`, which are one list. OpenMetrics is for those who name it in version
-    /// 1.0.0 and want nothing else more. All others get text, also those who accept neither.
+    /// Chooses from the lines of `Accept`, which are one list. OpenMetrics is for clients that name it in version
+    /// 1.0.0 and want text no more than that. All others get text, also if they accept neither.
     pub fn choose<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let (mut open_metrics, mut text) = (0, Wish::default());
         for range in lines.into_iter().flat_map(|line| split(line, b',')) {
@@ -606,6 +606,6 @@ mod tests {
             let series = format!("{PREFIX}{series}");
             assert_eq!(found.get(series.as_str()), Some(&value), "{series}");
         }
-        assert!(!text.contains("refused\""), "who was not let in does not end");
+        assert!(!text.contains("refused\""), "a refused subscriber is none that ends");
     }
 }

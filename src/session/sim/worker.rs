@@ -314,11 +314,7 @@ impl Worker {
         let there = self.audience.let_in_now();
         let links = self.let_in.borrow();
         assert_eq!(tally.entered, links.len() as u64, "each is let in once");
-        assert_eq!(
-            tally.entered - tally.ended,
-            there.len() as u64,
-            "who was let in and has not ended"
-        );
+        assert_eq!(tally.entered - tally.ended, there.len() as u64, "let in and not ended");
         let ended: u64 = links
             .iter()
             .filter_map(|link| link.entry.get())
