@@ -261,7 +261,7 @@ fn text_frame(template: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Cursor, Latest};
+    use crate::model::{Cursor, Latest, Stamp};
     use crate::wire::cursor;
 
     const NEWS: Message<'_> = Message {
@@ -274,6 +274,7 @@ mod tests {
         event_id: None,
         event_type: None,
         text: b"Ola",
+        stamp: Stamp(0),
         binary: false,
     };
 
