@@ -26,6 +26,7 @@ mod gap;
 mod kills;
 #[cfg(all(test, not(miri)))]
 mod life;
+mod metrics;
 mod publish;
 mod refusal;
 mod roster;
@@ -42,6 +43,7 @@ mod threads;
 pub use backlog::{Lagged, Reading, Replayed, Rest};
 pub use deliver::News;
 pub use gap::Missing;
+pub use metrics::{Counting, Traffic};
 pub use publish::Post;
 pub use refusal::Refusal;
 #[cfg(fuzzing)]

@@ -2,6 +2,13 @@
 
 use core::ops::{Deref, DerefMut};
 
+mod metrics;
+
+pub use metrics::{
+    ChannelCounts, Discard, Histogram, HistogramKind, Metrics, Operation, Removal, Served, Source,
+    Stamp, ZoneBytes,
+};
+
 /// Whole seconds. A time of day is one since 1970, UTC.
 pub type Seconds = i64;
 
@@ -75,6 +82,8 @@ pub struct Message<'a> {
     pub event_type: Option<&'a [u8]>,
     /// The payload, any bytes.
     pub text: &'a [u8],
+    /// When it was published, for measuring; 0 for special messages and notices.
+    pub stamp: Stamp,
     /// The publisher sent it as a binary WebSocket message.
     pub binary: bool,
 }
@@ -104,9 +113,20 @@ impl<'a> Message<'a> {
 
     const fn special(id: i64, channel: &'a [u8], text: &'a [u8]) -> Self {
         let (event_id, event_type) = (None, None);
-        let (time, tag, life, latest) = (0, 0, 0, None);
-        let binary = false;
-        Self { id, channel, time, tag, life, latest, event_id, event_type, text, binary }
+        let stamp = Stamp(0);
+        Self {
+            id,
+            channel,
+            time: 0,
+            tag: 0,
+            life: 0,
+            latest: None,
+            event_id,
+            event_type,
+            text,
+            stamp,
+            binary: false,
+        }
     }
 
     /// Its place in the zone. `None` for special messages, which have none, but for that of a gap.
@@ -353,6 +373,114 @@ impl Gap {
     }
 }
 
+/// How a subscriber is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// An open response.
+    Streaming,
+    /// Server-sent events.
+    EventSource,
+    /// Frames.
+    WebSocket,
+    /// One answer, when there is something to say.
+    LongPolling,
+    /// One answer, at once.
+    Polling,
+}
+
+impl Delivery {
+    /// All of them; each stands at its [number](Delivery::number).
+    pub const ALL: [Self; 5] =
+        [Self::Streaming, Self::EventSource, Self::WebSocket, Self::LongPolling, Self::Polling];
+
+    /// Its place in a table with a row for each.
+    pub const fn number(self) -> usize {
+        self as usize
+    }
+
+    /// The response stays open until the server or the client ends it.
+    pub const fn is_stream(self) -> bool {
+        match self {
+            Self::Streaming | Self::EventSource | Self::WebSocket => true,
+            Self::Polling | Self::LongPolling => false,
+        }
+    }
+
+    /// What configurations, logs and metrics call it.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Streaming => "streaming",
+            Self::EventSource => "eventsource",
+            Self::WebSocket => "websocket",
+            Self::LongPolling => "long-polling",
+            Self::Polling => "polling",
+        }
+    }
+}
+
+/// Why a subscriber ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It was not let in; the status says why.
+    Refused,
+    /// It closed the connection, or the connection broke.
+    Client,
+    /// A poll got its answer.
+    Answered,
+    /// Its time to live was over.
+    Ttl,
+    /// Its last channel was deleted.
+    Deleted,
+    /// The worker ends: reload, stop or quit.
+    Shutdown,
+    /// It broke a rule of the WebSocket protocol, or its message was too large.
+    Protocol,
+    /// More than `push_stream_subscriber_max_buffered` waited for it, or old messages were gone
+    /// before it took them.
+    Slow,
+    /// It took nothing for `send_timeout`.
+    SendTimeout,
+    /// A bug of ours: serving it panicked.
+    Error,
+}
+
+impl Reason {
+    /// All of them; each stands at its [number](Reason::number).
+    pub const ALL: [Self; 10] = [
+        Self::Refused,
+        Self::Client,
+        Self::Answered,
+        Self::Ttl,
+        Self::Deleted,
+        Self::Shutdown,
+        Self::Protocol,
+        Self::Slow,
+        Self::SendTimeout,
+        Self::Error,
+    ];
+
+    /// Its place in a table with a row for each.
+    pub const fn number(self) -> usize {
+        self as usize
+    }
+
+    /// What logs and metrics call it.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Client => "client",
+            Self::Answered => "answered",
+            Self::Ttl => "ttl",
+            Self::Deleted => "deleted",
+            Self::Shutdown => "shutdown",
+            Self::Protocol => "protocol",
+            Self::Slow => "slow",
+            Self::SendTimeout => "send_timeout",
+            Self::Error => "error",
+        }
+    }
+}
+
 /// The figures of one channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelInfo<Id = Vec<u8>> {
@@ -467,6 +595,12 @@ pub struct SeatState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tables_have_a_row_for_each() {
+        assert!(Delivery::ALL.iter().enumerate().all(|(row, one)| one.number() == row));
+        assert!(Reason::ALL.iter().enumerate().all(|(row, one)| one.number() == row));
+    }
 
     #[test]
     fn a_token_survives_as_a_number() {

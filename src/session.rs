@@ -8,6 +8,7 @@
 //!     paging   old messages, in portions                skip     what one is too slow for
 //!     due      pings and ends                            socket   what a WebSocket client sends
 //!                                                        departure  why and how one ends
+//!   counts     what has happened, for the worker's counters
 //!   layout     what it all looks like: layout, reply (around the messages of a poll), frames (a client's)
 //!   link       what the life asks of the world: a connection, and the worker
 //! ```
@@ -15,6 +16,7 @@
 //! The shell tells what nginx calls, and is the connection. Nothing here knows nginx or the hub.
 
 pub mod audience;
+pub mod counts;
 pub mod departure;
 mod due;
 pub mod fanout;

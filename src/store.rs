@@ -7,6 +7,7 @@ pub(crate) mod arena;
 pub(crate) mod channel;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod check;
+pub(crate) mod counters;
 pub(crate) mod expiry;
 pub(crate) mod index;
 pub(crate) mod inspect;

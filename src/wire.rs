@@ -16,6 +16,7 @@ pub mod frame;
 pub mod gap;
 pub mod handshake;
 pub mod jsonp;
+pub mod metrics;
 pub mod origin;
 pub mod padding;
 pub mod path;

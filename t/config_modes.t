@@ -2,7 +2,7 @@
 # any.
 #
 # Proves directives.md: push_stream_publisher, push_stream_subscriber, push_stream_channels_statistics,
-# push_stream_audit, push_stream_audit_allow, start-up-checks.
+# push_stream_audit, push_stream_audit_allow, push_stream_metrics, push_stream_metrics_allow, start-up-checks.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";
@@ -38,7 +38,12 @@ $c->refuses("$_->[0]; $_->[1];", qr/\[emerg\] .*"\Q$_->[2]\E" directive is dupli
     ['push_stream_channels_statistics', 'push_stream_channels_statistics', 'push_stream_channels_statistics'],
     ['push_stream_audit on', 'push_stream_subscriber', 'push_stream_subscriber'],
     ['push_stream_publisher', 'push_stream_audit on', 'push_stream_audit'],
-    ['push_stream_audit off', 'push_stream_audit on', 'push_stream_audit'];
+    ['push_stream_audit off', 'push_stream_audit on', 'push_stream_audit'],
+    ['push_stream_metrics on', 'push_stream_subscriber', 'push_stream_subscriber'],
+    ['push_stream_channels_statistics', 'push_stream_metrics on', 'push_stream_metrics'],
+    ['push_stream_audit on', 'push_stream_metrics on', 'push_stream_metrics'],
+    ['push_stream_metrics on', 'push_stream_metrics on', 'push_stream_metrics'],
+    ['push_stream_metrics off', 'push_stream_metrics on', 'push_stream_metrics'];
 
 # the audit
 $c->accepts("push_stream_audit $_;", "push_stream_audit $_") for qw(on ON "on");
@@ -53,6 +58,27 @@ $c->refuses("push_stream_audit on; push_stream_audit_allow $_;",
     "push_stream_audit_allow $_") for 'localhost', '10.0.0.1/33', 'ALL';
 $c->refuses({ $_ => 'push_stream_audit on;' }, qr/"push_stream_audit" directive is not allowed here/,
     "push_stream_audit in $_") for qw(http server);
+
+# the metrics
+$c->accepts("push_stream_metrics $_;", "push_stream_metrics $_") for qw(on ON "on");
+$c->accepts('push_stream_metrics off; push_stream_publisher;', 'metrics that are off leave room');
+$c->accepts({ bare => 1, http => 'push_stream_shared_memory_size 1m;', location => 'push_stream_metrics on;' },
+    'metrics need no channels path');
+$c->refuses({ bare => 1, http => '', location => 'push_stream_metrics on;' },
+    qr/push_stream_shared_memory_size must be set/, 'but a zone');
+$c->refuses('push_stream_metrics yes;', qr/"push_stream_metrics" directive must be "on" or "off"/, 'neither on nor off');
+$c->refuses('push_stream_metrics;', qr/invalid number of arguments in "push_stream_metrics" directive/, 'no argument');
+$c->refuses('push_stream_metrics on; push_stream_metrics_allow;',
+    qr/invalid number of arguments in "push_stream_metrics_allow" directive/, 'an empty list');
+$c->refuses('if ($args) { push_stream_metrics on; }', qr/"push_stream_metrics" directive is not allowed here/, 'in an if');
+$c->accepts('push_stream_metrics on; if ($args) { return 204; }', 'beside an if');
+$c->accepts("push_stream_metrics on; push_stream_metrics_allow $_;", "push_stream_metrics_allow $_") for
+    'all', 'unix:', '10.0.0.1', '10.0.0.0/8 ::1 2001:db8::/32', '127.0.0.1; push_stream_metrics_allow ::1';
+$c->refuses("push_stream_metrics on; push_stream_metrics_allow $_;",
+    qr/\[error\] .*push stream module: invalid push_stream_metrics_allow value: \Q$_\E, it must be an address, a network, unix: or all in \S+nginx\.conf:\d+/,
+    "push_stream_metrics_allow $_") for 'localhost', '10.0.0.1/33', 'ALL';
+$c->refuses({ $_ => 'push_stream_metrics on;' }, qr/"push_stream_metrics" directive is not allowed here/,
+    "push_stream_metrics in $_") for qw(http server);
 
 for my $directive (qw(push_stream_publisher push_stream_subscriber push_stream_channels_statistics)) {
     my $misplaced = qr/\[emerg\] .*"$directive" directive is not allowed here/;

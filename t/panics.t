@@ -3,11 +3,12 @@
 #
 # PUSH_STREAM_ONLY=text runs only the cases with this text in their names.
 #
-# Proves promises.md: deaths-and-changes.
+# Proves promises.md: deaths-and-changes, counters.
 
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::Nginx::PushStream;
+use Test::Nginx::PushStream::Metrics qw(scrape);
 use JSON::PP qw(decode_json);
 
 plan(skip_all => 'the module was built without the feature "faults"') unless Test::Nginx::PushStream->has_faults;
@@ -36,6 +37,7 @@ my $t = Test::Nginx::PushStream->new(workers => 2, faults => 1)->http(<<'EOC')->
         location /ws       { push_stream_subscriber websocket; push_stream_websocket_allow_publish on; }
         location /stats    { push_stream_channels_statistics; }
         location /audit    { push_stream_audit on; }
+        location /metrics  { push_stream_metrics on; }
     }
 EOC
 $t->expect_log(qr/\[alert\] .* push stream: panic in ".+": asked for by a test: /);
@@ -420,6 +422,20 @@ sub last_panic {
 
 my $reload = sub { return $t->reload(wait_old => 1) };
 $_->{s}->close for @bystanders;
+
+# All that were let in have ended, and have been counted as that, whatever has panicked.
+sub sum {
+    my ($series, $name) = @_;
+    my $sum = 0;
+    $sum += $series->{$_} for grep { /\Anginx_push_stream_$name(?:\{|\z)/ } keys %$series;
+    return $sum;
+}
+my $series;
+$t->wait_for(sub { $series = scrape($t); !sum($series, 'subscribers') && !sum($series, 'subscriptions') },
+    'counters without a subscriber', 10);
+is(sum($series, $_), 0, "the metrics know no $_ any more") for qw(subscribers subscriptions buffered_bytes);
+is(sum($series, 'disconnects_total'), sum($series, 'accepted_subscribers_total'), 'all that were let in have ended once');
+is(sum($series, 'worker_deaths_total'), 0, 'no worker died');
 last_panic('dismiss', 'dismiss', 'a reload', $reload, qw(sub ws lp));
 last_panic('layout',  'dismiss', 'a reload', $reload, qw(sub ws lp));
 # A WebSocket has its close frame by then.

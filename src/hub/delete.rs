@@ -1,7 +1,7 @@
 //! Deleting channels.
 
 use crate::hub::{Hub, Rules, set_time_forward};
-use crate::model::Now;
+use crate::model::{Now, Removal};
 use crate::store::arena::Handle;
 use crate::store::message::{Content, Message, NOTICE};
 
@@ -28,7 +28,7 @@ impl Hub {
             section.remember(channel);
             section.index_remove(handle);
             section.unlink_idle(handle);
-            section.uncount_channel(channel);
+            section.uncount_channel(channel, Removal::Deleted);
             // What is published from now on, in a channel of this name or others, comes after it.
             let place = set_time_forward(&section, now);
             section.mark_deleted(channel, place);
@@ -71,7 +71,7 @@ impl Hub {
             return None;
         }
         let text = [text];
-        let content = Content { event_id: None, event_type: None, text: &text, flags: NOTICE };
+        let content = Content { text: &text, flags: NOTICE, ..Content::default() };
         self.with_room(now, |hub| hub.store.stage(content))
     }
 }

@@ -347,6 +347,7 @@ impl Hub {
                 self.notify("client_unsubscribed", &id, rules, now);
             }
         }
+        self.note_subscriptions();
         if self.roster.some_listener(batch.token).is_none() {
             self.roster.close(batch.token);
             self.drop_interest(Reader { shard: batch.shard, interest: batch.interest }, now);
@@ -661,6 +662,7 @@ mod tests {
                     binary: false,
                     store: false,
                     may_be_empty: false,
+                    ..Post::default()
                 };
                 stop_after(publisher, publishes, |hub| {
                     hub.publish(&[b"a"], &post, &rules, now).expect("room");

@@ -69,6 +69,7 @@ impl Hub {
             binary: false,
             store: true,
             may_be_empty: false,
+            ..Post::default()
         };
         if let Ok(message) = self.stage(&post, now) {
             // Fails only if the events channel was gone and does not fit any more.

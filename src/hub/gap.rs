@@ -389,6 +389,7 @@ mod tests {
             binary: false,
             store,
             may_be_empty: false,
+            ..Post::default()
         };
         let (rules, now) = (world.rules.clone(), world.now);
         world.hub(0).publish(&[id], &post, &rules, now).expect("room");

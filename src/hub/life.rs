@@ -196,6 +196,7 @@ impl Life {
             binary: false,
             store: self.rng.chance(70),
             may_be_empty: false,
+            ..Post::default()
         };
         // A full zone may refuse it.
         let _ = self.hub.publish(channels, &post, rules, now);

@@ -2,7 +2,9 @@
 
 use crate::hub::census::Figures;
 use crate::hub::{Found, Hub, Refusal, Rules};
-use crate::model::{ChannelInfo, Few, Gap, Now, Seconds};
+use crate::model::{
+    ChannelInfo, Discard, Few, Gap, Now, Operation, Removal, Seconds, Source, Stamp,
+};
 use crate::store::arena::Handle;
 use crate::store::channel::{Channel, EVENTS, WILDCARD};
 use crate::store::message::{BINARY, Content, Message, REPLAYABLE, STORED, TAG_MAX};
@@ -22,7 +24,7 @@ pub(super) const EVICTED_PER_PUBLISH: usize = DISCARDS_PER_SECTION * SECTIONS_PE
 const SECTIONS_PER_TICK: usize = 256;
 
 /// A message to publish.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Post<'a> {
     /// `Event-Id`.
     pub event_id: Option<&'a [u8]>,
@@ -36,6 +38,10 @@ pub struct Post<'a> {
     pub store: bool,
     /// Accept a message without content, which is an error over HTTP.
     pub may_be_empty: bool,
+    /// Where it comes from.
+    pub source: Source,
+    /// When it is published. None for notices: their delay is not measured.
+    pub stamp: Stamp,
 }
 
 impl<'a> Post<'a> {
@@ -45,6 +51,7 @@ impl<'a> Post<'a> {
             event_type: self.event_type,
             text: self.body,
             flags: if self.binary { BINARY } else { 0 },
+            stamp: self.stamp,
         }
     }
 }
@@ -73,6 +80,21 @@ impl Hub {
     /// `docs/protocol.md`, "Publisher".
     pub fn check_publisher(
         &mut self,
+        channels: &[&[u8]],
+        changes: bool,
+        creates: bool,
+        rules: &Rules,
+    ) -> Result<(), Refusal> {
+        let checked = self.try_publisher(channels, changes, creates, rules);
+        match (changes, creates) {
+            (_, true) => self.counting_refusal(Operation::Publish, checked),
+            (true, false) => self.counting_refusal(Operation::Delete, checked),
+            (false, false) => checked,
+        }
+    }
+
+    fn try_publisher(
+        &self,
         channels: &[&[u8]],
         changes: bool,
         creates: bool,
@@ -153,6 +175,17 @@ impl Hub {
         rules: &Rules,
         now: Now,
     ) -> Result<Few<ChannelInfo<&'a [u8]>>, Refusal> {
+        let published = self.publish_each(channels, post, rules, now);
+        self.counting_refusal(Operation::Publish, published)
+    }
+
+    fn publish_each<'a>(
+        &mut self,
+        channels: &[&'a [u8]],
+        post: &Post<'_>,
+        rules: &Rules,
+        now: Now,
+    ) -> Result<Few<ChannelInfo<&'a [u8]>>, Refusal> {
         let mut told = Few::default();
         let mut each = |id: &'a [u8], figures: Figures| told.push(figures.into_info(id));
         if !post.may_be_empty && post.body.iter().all(|piece| piece.is_empty()) {
@@ -162,6 +195,7 @@ impl Hub {
             // One channel gets it or does not: nothing has to be looked at before.
             let message = if post.store { Some(self.stage(post, now)?) } else { None };
             each(id, self.publish_one(id, post, message, rules, now)?);
+            self.count_published(post);
             return Ok(told);
         }
         let mut staged = Vec::with_capacity(channels.len());
@@ -183,7 +217,10 @@ impl Hub {
         for (id, message) in channels.iter().zip(staged.into_iter().rev()) {
             // Can fail for a later channel only if others fill the zone meanwhile.
             match self.publish_one(id, post, message, rules, now) {
-                Ok(figures) => each(id, figures),
+                Ok(figures) => {
+                    each(id, figures);
+                    self.count_published(post);
+                }
                 Err(refusal) => outcome = outcome.and(Err(refusal)),
             }
         }
@@ -411,7 +448,7 @@ impl Hub {
         section.index_remove(handle);
         section.unlink_idle(handle);
         section.unlink_untold(handle);
-        section.uncount_channel(channel);
+        section.uncount_channel(channel, Removal::Idle);
         section.give(handle);
         section.commit();
         true
@@ -444,7 +481,7 @@ fn discard_some(section: &Section<'_>, handle: Handle<Channel>, max: u64, now: N
         }
         let Some(oldest) = section.oldest_stored(channel) else { break };
         newest = Some(section.store.place(section.get(oldest)));
-        section.discard(channel, oldest, !channel.has(EVENTS), now.steady);
+        section.discard(channel, oldest, Discard::Limit, now.steady);
     }
     if let Some(newest) = newest {
         section.lose(channel, newest, Gap::Evicted);

@@ -104,6 +104,8 @@ pub(super) struct Roster {
     free_locals: Vec<u32>,
     /// Indexed by the slots of their tokens.
     subscribers: Vec<Subscriber>,
+    /// Subscriptions of all of them.
+    subscriptions: u64,
 }
 
 /// A channel that a subscriber listens to.
@@ -120,8 +122,9 @@ impl Roster {
         if self.subscribers.len() <= index {
             self.subscribers.resize_with(index + 1, Subscriber::default);
         }
-        self.subscribers[index] =
-            Subscriber { generation: token.generation(), ..Subscriber::default() };
+        let subscriber = Subscriber { generation: token.generation(), ..Subscriber::default() };
+        let former = core::mem::replace(&mut self.subscribers[index], subscriber);
+        self.subscriptions -= former.places.as_slice().len() as u64;
     }
 
     /// The subscriber that is registered in this slot.
@@ -167,7 +170,13 @@ impl Roster {
         let index = count(listeners.len() - 1);
         if let Some(subscriber) = self.subscriber_mut(listener.token) {
             subscriber.places.push(Place { local: local_number, group: count(group), index });
+            self.subscriptions += 1;
         }
+    }
+
+    /// Subscriptions of all subscribers.
+    pub(super) fn subscriptions(&self) -> u64 {
+        self.subscriptions
     }
 
     /// From now on the subscriber is counted. False if it was already, or is not registered.
@@ -205,6 +214,7 @@ impl Roster {
         let Some(subscriber) = self.subscriber_mut(token) else { return };
         let last = subscriber.places.as_slice().len().wrapping_sub(1);
         if let Some(place) = subscriber.places.remove(last) {
+            self.subscriptions -= 1;
             self.unseat(&place);
         }
     }
@@ -215,6 +225,7 @@ impl Roster {
         let at = places.as_slice().iter().position(|place| place.local == number)?;
         let place = places.remove(at)?;
         let left = places.as_slice().len();
+        self.subscriptions -= 1;
         self.unseat(&place);
         Some(left)
     }
@@ -222,7 +233,8 @@ impl Roster {
     /// Unregisters a subscriber without subscriptions.
     pub(super) fn remove(&mut self, token: Token) {
         if let Some(subscriber) = self.subscriber_mut(token) {
-            *subscriber = Subscriber::default();
+            let places = core::mem::take(subscriber).places.as_slice().len();
+            self.subscriptions -= places as u64;
         }
     }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use crate::hub::deliver::LastAsked;
 use crate::hub::roster::Roster;
 use crate::hub::sweep::Sweeping;
-use crate::hub::{Hub, Rules};
+use crate::hub::{Hub, Rules, metrics};
 use crate::model::Now;
 use crate::store::Store;
 use crate::store::message::Readout;
@@ -28,7 +28,7 @@ impl Hub {
             last_asked: LastAsked::default(),
         };
         let seat = hub.store.seat;
-        hub.exclusively(|hub| hub.clean(seat, now));
+        hub.exclusively(|hub| hub.clean(seat, true, now));
         // That one may have died before it had told everybody of its last message.
         for shard in 0..SHARDS {
             hub.tell_all(shard);
@@ -49,7 +49,7 @@ impl Hub {
         }
         self.tell_of_destroyed(rules, now);
         let seat = self.store.seat;
-        self.exclusively(|hub| hub.clean(seat, now));
+        self.exclusively(|hub| hub.clean(seat, false, now));
     }
 
     /// Cleans the seats of dead processes that no other process has taken since.
@@ -67,7 +67,7 @@ impl Hub {
                 // A successor may have taken it meanwhile.
                 let pid = hub.store.seat_at(number).map_or(0, |seat| seat.pid.get());
                 if pid != 0 && !is_alive(pid) {
-                    hub.clean(number, now);
+                    hub.clean(number, true, now);
                 }
             }
         });
@@ -92,8 +92,8 @@ impl Hub {
     }
 
     /// Empties a seat: undoes its open section, and frees its messages under construction and its
-    /// interests.
-    fn clean(&mut self, number: u32, now: Now) {
+    /// interests. `has_died`: its tenant cannot do that, if there is one.
+    fn clean(&mut self, number: u32, has_died: bool, now: Now) {
         let store = &self.store;
         let Some(seat) = store.seat_at(number) else { return };
         store.repair_seat(seat);
@@ -107,7 +107,16 @@ impl Hub {
         }
         store.arena.put64(&seat.subscribers, 0);
         store.arena.put32(&seat.woken, 0);
-        store.arena.put32(&seat.pid, 0);
+        if let Some(counters) = store.counters_at(number) {
+            metrics::clear(store, counters, has_died);
+        }
+        // If we die in here, the seat is cleaned again, and the death is counted once all the same.
+        let section = store.commons_section();
+        if has_died && seat.pid.get() != 0 {
+            section.add(&section.commons().worker_deaths, 1);
+        }
+        section.set32(&seat.pid, 0);
+        section.commit();
     }
 
     /// Runs `body` while no other process cleans or sweeps.

@@ -70,6 +70,7 @@ fn a_waiter_is_told_who_holds_the_lock_and_outlasts_it() {
             binary: false,
             store: true,
             may_be_empty: false,
+            ..Post::default()
         };
         hub.publish(&[b"a"], &post, &rules(), now()).expect("room");
         drop(is_through);

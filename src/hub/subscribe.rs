@@ -8,7 +8,7 @@ use crate::hub::backlog::Backlog;
 use crate::hub::gap::{Case, Findings, Lacks, Missing};
 use crate::hub::roster::Local;
 use crate::hub::{Hub, Reader, Refusal, Rules};
-use crate::model::{Gap, Latest, Listener, Now, Reached, Seconds, Since, Token};
+use crate::model::{Gap, Latest, Listener, Now, Operation, Reached, Seconds, Since, Token};
 use crate::store::arena::Handle;
 use crate::store::channel::Channel;
 use crate::store::interest::{Interest, LIVE};
@@ -143,6 +143,17 @@ impl Hub {
     ///
     /// The first [`Refusal`] in the order of `docs/protocol.md`, "Limits". Nothing has changed then.
     pub fn subscribe(
+        &mut self,
+        request: &Subscribe<'_>,
+        rules: &Rules,
+        now: Now,
+    ) -> Result<Subscribed, Refusal> {
+        let subscribed = self.try_subscribe(request, rules, now);
+        self.note_subscriptions();
+        self.counting_refusal(Operation::Subscribe, subscribed)
+    }
+
+    fn try_subscribe(
         &mut self,
         request: &Subscribe<'_>,
         rules: &Rules,
@@ -325,6 +336,7 @@ impl Hub {
         if announced {
             self.count_subscribers(-1);
         }
+        self.note_subscriptions();
         self.leaving.pop();
     }
 

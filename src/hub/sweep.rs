@@ -4,8 +4,7 @@
 //! expires waits in a queue, in the order of expiry.
 
 use crate::hub::{Hub, Rules};
-use crate::model::{Gap, Now};
-use crate::store::channel::EVENTS;
+use crate::model::{Discard, Gap, Now, Removal};
 use crate::store::lock::Acquired;
 use crate::store::message::STORED;
 use crate::store::trash::TRASH_SECS;
@@ -149,7 +148,7 @@ impl Hub {
         for _ in 0..MESSAGES_PER_SECTION {
             let Some(first) = channel.first.get() else { break };
             if section.get(first).has(STORED) {
-                section.discard(channel, first, !channel.has(EVENTS), now.steady);
+                section.discard(channel, first, Discard::Deleted, now.steady);
             } else {
                 section.unlink_message(channel, first);
                 section.trash_message(first, now.steady);
@@ -185,7 +184,7 @@ impl Hub {
                 };
                 let channel = section.get(handle);
                 section.lose(channel, self.store.place(message), Gap::Expired);
-                section.discard(channel, first, !channel.has(EVENTS), now.steady);
+                section.discard(channel, first, Discard::Ttl, now.steady);
                 section.may_be_idle(handle);
                 done += 1;
             }
@@ -222,7 +221,7 @@ impl Hub {
             section.index_remove(handle);
             section.unlink_idle(handle);
             section.unlink_untold(handle);
-            section.uncount_channel(channel);
+            section.uncount_channel(channel, Removal::Idle);
             section.trash_channel(handle, now.steady);
             let mut id = Vec::new();
             self.store.read_channel_id(handle, &mut id);

@@ -115,7 +115,7 @@ pub(crate) fn text(request: &mut Request, content_type: &'static str, body: &[u8
     r.headers_out.content_type =
         ngx_str_t { len: content_type.len(), data: content_type.as_ptr().cast_mut() };
     // The length without parameters: `gzip_types` compares so much.
-    r.headers_out.content_type_len = content_type.len();
+    r.headers_out.content_type_len = content_type.find(';').unwrap_or(content_type.len());
     r.headers_out.content_type_lowcase = ptr::null_mut();
     if let Some(code) = send_header(request) {
         return Ok(code);

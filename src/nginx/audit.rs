@@ -7,21 +7,17 @@
 
 use core::cell::Cell;
 use core::mem;
-use core::net::IpAddr;
 use core::ptr::NonNull;
 
 use ngx::ffi::{
-    AF_INET, AF_INET6, AF_UNIX, NGX_DONE, ngx_add_timer, ngx_connection_t, ngx_del_timer,
-    ngx_event_t, ngx_http_finalize_request, ngx_http_request_t, ngx_int_t, sockaddr_in,
-    sockaddr_in6,
+    NGX_DONE, ngx_add_timer, ngx_del_timer, ngx_event_t, ngx_http_finalize_request,
+    ngx_http_request_t, ngx_int_t,
 };
 
 use crate::nginx::answer::{self, FAILED, Sent};
-use crate::nginx::location::Location;
 use crate::nginx::request::{Method, NoMemory, Request};
-use crate::nginx::{ffi, headers, peer, settings, worker};
+use crate::nginx::{ffi, headers, peer, settings, visitor, worker};
 use crate::store::Inspection;
-use crate::wire::allow::Client;
 use crate::wire::audit;
 
 /// Stops between two rounds of the event loop: 256 pages, a zone of 1 MiB, in a few milliseconds.
@@ -47,7 +43,7 @@ fn begin(request: &mut Request) -> Sent {
     if let Err(code) = request.discard_body() {
         return Ok(code);
     }
-    if !client(request).is_some_and(|client| is_allowed(location, client)) {
+    if !visitor::may_see(request, location.audit_allow.as_deref()) {
         return Ok(answer::refused_silently(request, 403, "the client may not see an audit"));
     }
     if request.method() != Method::Get {
@@ -61,38 +57,6 @@ fn begin(request: &mut Request) -> Sent {
         Some(false) => finish(request, inspection),
         Some(true) => go_on_later(request, inspection),
     }
-}
-
-fn is_allowed(location: &Location, client: Client) -> bool {
-    match &location.audit_allow {
-        None => client.is_local(),
-        Some(list) => list.iter().any(|allowed| allowed.lets_in(client)),
-    }
-}
-
-/// Who asks; `None` if nginx knows the client by something that we do not.
-fn client(request: &Request) -> Option<Client> {
-    let connection: *mut ngx_connection_t = request.fields().connection;
-    // SAFETY: a request has a connection as long as it lives.
-    let address = unsafe { (*connection).sockaddr };
-    // SAFETY: null, or the client's address, as old as the connection.
-    let family = i32::from(unsafe { address.as_ref() }?.sa_family);
-    if family == AF_UNIX as i32 {
-        return Some(Client::Unix);
-    }
-    if family == AF_INET as i32 {
-        // SAFETY: the family says that it is one of these.
-        let address = unsafe { &*address.cast::<sockaddr_in>() };
-        return Some(Client::Address(IpAddr::from(address.sin_addr.s_addr.to_ne_bytes())));
-    }
-    if family == AF_INET6 as i32 {
-        // SAFETY: as above.
-        let address = unsafe { &*address.cast::<sockaddr_in6>() };
-        // SAFETY: 16 bytes in the order of the network, whatever the system calls them.
-        let bytes = unsafe { mem::transmute_copy::<_, [u8; 16]>(&address.sin6_addr) };
-        return Some(Client::Address(IpAddr::from(bytes)));
-    }
-    None
 }
 
 /// Some stops; is there more to look at? `None` without a seat in the zone.

@@ -117,6 +117,10 @@ impl Link for Client {
         self.peer.send(bytes)
     }
 
+    fn sent(&self) -> u64 {
+        u64::try_from(self.peer.sent()).unwrap_or(0)
+    }
+
     fn flush(&self, way: Way, outbox: &mut Outbox) -> Flushed {
         faults::point("flush");
         let before = self.peer.sent();

@@ -17,7 +17,8 @@ use ngx::ffi::{
 };
 
 use crate::hub::Rules;
-use crate::nginx::location::{ChannelsPath, Cors, Delivery, Location, Mode, Origins, PaddingRule};
+use crate::model::Delivery;
+use crate::nginx::location::{ChannelsPath, Cors, Location, Mode, Origins, PaddingRule};
 use crate::nginx::mapping::Mapping;
 use crate::nginx::parse::{Parse, Place};
 use crate::nginx::variables::LegacyVariables;
@@ -271,6 +272,8 @@ pub(crate) struct LocationConf {
     pub(super) open_publisher: ngx_flag_t,
     pub(super) audit: ngx_flag_t,
     pub(super) audit_allow: Option<Vec<Allowed>>,
+    pub(super) metrics: ngx_flag_t,
+    pub(super) metrics_allow: Option<Vec<Allowed>>,
 
     // Settings of old configurations.
     pub(super) content_type: ngx_str_t,
@@ -329,6 +332,8 @@ impl Default for LocationConf {
             open_publisher: UNSET,
             audit: UNSET,
             audit_allow: None,
+            metrics: UNSET,
+            metrics_allow: None,
             content_type: ngx_str_t::empty(),
             event_source_support: UNSET,
             publisher_admin: UNSET,
@@ -429,6 +434,7 @@ impl LocationConf {
             force_filters: self.force_filters == 1,
             forget_request: self.forget_request == 1,
             audit_allow: self.audit_allow.clone(),
+            metrics_allow: self.metrics_allow.clone(),
             content_type: (!self.content_type.is_empty())
                 .then(|| self.content_type.as_bytes().to_vec()),
         }
@@ -519,6 +525,9 @@ impl LocationConf {
         }
         if self.audit_allow.is_none() {
             self.audit_allow.clone_from(&outer.audit_allow);
+        }
+        if self.metrics_allow.is_none() {
+            self.metrics_allow.clone_from(&outer.metrics_allow);
         }
         if self.content_type.data.is_null() {
             self.content_type = outer.content_type;

@@ -38,7 +38,19 @@ pub(super) fn finalize(departure: Departure<Client>) {
 /// In the content handler: what it has to return.
 pub(super) fn code(departure: Departure<Client>) -> ngx_int_t {
     faults::point("depart");
-    let Departure { link, how, is_answer } = departure;
+    let (peer, served_as) = (departure.link.peer(), departure.served_as);
+    let before = peer.sent();
+    let code = last_bytes(departure);
+    if let Some(worker) = worker::this()
+        && let Some(delivery) = served_as
+    {
+        worker.count_sent(delivery, peer.sent() - before);
+    }
+    code
+}
+
+fn last_bytes(departure: Departure<Client>) -> ngx_int_t {
+    let Departure { link, how, is_answer, .. } = departure;
     let peer = link.peer();
     match how {
         How::Closed => NGX_OK as ngx_int_t,

@@ -73,7 +73,7 @@ pub(super) const fn table() -> *mut ngx_command_t {
     (&raw const TABLE).cast_mut().cast()
 }
 
-const ROWS: usize = 70;
+const ROWS: usize = 72;
 
 /// The rows, in the order of the manual; names of old configurations come last.
 static TABLE: Table = Table([
@@ -110,6 +110,22 @@ static TABLE: Table = Table([
         LOCATION,
         NGX_CONF_1MORE,
         setters::set_audit_allow,
+        Field::None,
+    ),
+    // push_stream_metrics on | off;   location   default: off
+    row(
+        ngx_string!("push_stream_metrics"),
+        LOCATION,
+        NGX_CONF_FLAG,
+        setters::set_metrics,
+        Field::None,
+    ),
+    // push_stream_metrics_allow <address> | <network> | unix: | all ...;   location   default: this machine
+    row(
+        ngx_string!("push_stream_metrics_allow"),
+        LOCATION,
+        NGX_CONF_1MORE,
+        setters::set_metrics_allow,
         Field::None,
     ),
     // For all locations together.

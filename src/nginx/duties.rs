@@ -172,12 +172,15 @@ pub(super) fn stop() {
     ffi::guard("stop", (), || go_on_with_goodbye(worker));
     // Again, for what came in while the last requests were served.
     give_up_seat(worker);
+    // Those whose last bytes are not written yet end now, with their connections.
+    worker.hub().count_rest_as_ended();
     worker.full_zone.report(clock::now());
     refusals::report_rest();
 }
 
 /// All subscribers have been told: the statistics list this worker no longer.
 fn give_up_seat(worker: &Worker) {
+    worker.count(false);
     worker.hub().detach(worker.rules(), clock::both());
     worker.after_operation();
 }
@@ -253,6 +256,7 @@ unsafe extern "C" fn on_flush(_: *mut ngx_event_t) {
         }
     });
     worker.serve("on_flush", || worker.audience.go_on(worker));
+    ffi::guard("on_flush", (), || worker.count(true));
 }
 
 /// nginx calls this when an interval of somebody is over.
@@ -263,7 +267,10 @@ unsafe extern "C" fn on_flush(_: *mut ngx_event_t) {
 unsafe extern "C" fn on_due(_: *mut ngx_event_t) {
     let Some(worker) = worker::this() else { return };
     worker.serve("on_due", || worker.audience.work_off_due(worker, clock::now_msec()));
-    ffi::guard("on_due", (), || worker.schedule());
+    ffi::guard("on_due", (), || {
+        worker.count(true);
+        worker.schedule();
+    });
 }
 
 /// nginx calls this when an exiting worker has more subscribers to dismiss.
@@ -288,6 +295,7 @@ unsafe extern "C" fn on_full_tick(_: *mut ngx_event_t) {
         worker.events.full_tick.fire_in(FULL_TICK_MSEC);
         worker.full_zone.report(clock::now());
         refusals::report_rest();
+        worker.count(true);
         for token in worker.staying.take() {
             worker.leave(token);
         }

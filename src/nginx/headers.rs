@@ -21,6 +21,8 @@ pub(crate) const TAG: &str = "X-Nginx-PushStream-Tag";
 pub(crate) const COMMIT: &str = "X-Nginx-PushStream-Commit";
 /// The methods of a location.
 pub(crate) const ALLOW: &str = "Allow";
+/// The request header that the answer depends on.
+pub(crate) const VARY: &str = "Vary";
 /// The versions of the WebSocket protocol that the module speaks.
 pub(crate) const WEBSOCKET_VERSION: &str = "Sec-WebSocket-Version";
 

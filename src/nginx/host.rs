@@ -3,7 +3,7 @@
 use core::cell::Cell;
 
 use crate::hub::{self, Post, Refusal, Rest};
-use crate::model::{Message, Reached, Seconds, Token};
+use crate::model::{Message, Reached, Seconds, Source, Token};
 use crate::nginx::client::Client;
 use crate::nginx::worker::{self, Worker};
 use crate::nginx::{clock, departing, faults, ffi, journal, log};
@@ -84,6 +84,8 @@ impl Host for Worker {
             binary,
             may_be_empty: location.websocket_binary,
             store: location.store_messages,
+            source: Source::WebSocket,
+            stamp: clock::stamp(),
         };
         let published = self.operate(|hub, rules, now| {
             faults::point("websocket_publish");
@@ -114,6 +116,7 @@ impl Host for Worker {
         // A panic of the hub's is not about the subscriber that asks for it.
         let more = ffi::guard("deliver", true, || self.hand_out());
         self.serve("write", || self.audience.go_on(self));
+        self.count(true);
         if more {
             self.events.delivery.post_next();
         }
@@ -192,6 +195,7 @@ impl Worker {
         }
         let more = self.hand_out();
         self.serve("write", || self.audience.go_on(self));
+        self.count(true);
         more
     }
 

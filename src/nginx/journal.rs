@@ -79,7 +79,7 @@ pub(super) fn write_error(r: NonNull<ngx_http_request_t>) {
         // SAFETY: the request is live.
         let value = unsafe { (*r.as_ptr()).variables }.wrapping_add(index);
         // SAFETY: the index is one of the request's configuration.
-        fill(unsafe { &mut *value }, Reason::Error.text());
+        fill(unsafe { &mut *value }, Reason::Error.text().as_bytes());
     }
 }
 
@@ -94,7 +94,7 @@ pub(super) fn set(
         MESSAGES_SENT => u64::from(entry.messages_sent),
         MESSAGES_SKIPPED => u64::from(entry.messages_skipped),
         BYTES_BUFFERED => entry.bytes_buffered as u64,
-        CLOSE_REASON => return fill_if(value, entry.reason.map(Reason::text)),
+        CLOSE_REASON => return fill_if(value, entry.reason.map(|reason| reason.text().as_bytes())),
         _ => {
             debug_assert_eq!(which, GAP);
             return fill_if(value, entry.gap.map(|gap| gap.text().as_bytes()));

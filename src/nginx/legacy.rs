@@ -13,8 +13,9 @@ use ngx::ffi::{
     time_t,
 };
 
+use crate::model::Delivery;
 use crate::nginx::config::{MainConf, UNSET, UNSET_MSEC, UNSET_SECS};
-use crate::nginx::location::{Delivery, Mode};
+use crate::nginx::location::Mode;
 use crate::nginx::log::Level;
 use crate::nginx::parse::{self, DUPLICATE, Parse, Refused};
 use crate::nginx::{setters, zone};

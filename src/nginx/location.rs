@@ -8,6 +8,7 @@ use core::ptr::NonNull;
 
 use ngx::ffi::{ngx_http_complex_value_t, ngx_http_request_t};
 
+use crate::model::Delivery;
 use crate::nginx::regex::Regex;
 use crate::nginx::variables;
 use crate::session::Layout;
@@ -19,6 +20,8 @@ use crate::wire::allow::Allowed;
 pub(crate) enum Mode {
     /// `push_stream_audit`
     Audit,
+    /// `push_stream_metrics`
+    Metrics,
     /// `push_stream_channels_statistics`
     Statistics,
     /// `push_stream_publisher`
@@ -28,26 +31,6 @@ pub(crate) enum Mode {
     },
     /// `push_stream_subscriber`
     Subscriber(Delivery),
-}
-
-/// How a subscriber location delivers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Delivery {
-    Streaming,
-    Polling,
-    LongPolling,
-    EventSource,
-    WebSocket,
-}
-
-impl Delivery {
-    /// The response stays open until the server or the client ends it.
-    pub(crate) fn is_stream(self) -> bool {
-        match self {
-            Self::Streaming | Self::EventSource | Self::WebSocket => true,
-            Self::Polling | Self::LongPolling => false,
-        }
-    }
 }
 
 /// The source of the channel path.
@@ -167,6 +150,8 @@ pub(crate) struct Location {
     pub(crate) forget_request: bool,
     /// The clients that may see an audit. `None`: those on this machine.
     pub(crate) audit_allow: Option<Vec<Allowed>>,
+    /// The same for the metrics.
+    pub(crate) metrics_allow: Option<Vec<Allowed>>,
     /// The content type that the old directive `push_stream_content_type` gives, instead of nginx's
     /// choice.
     pub(crate) content_type: Option<Vec<u8>>,

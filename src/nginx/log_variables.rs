@@ -1,7 +1,7 @@
 //! Read-only variables for logs and other directives: how a request was served, and how it ended.
 //!
 //! ```text
-//!   $push_stream_mode            audit | statistics | publisher | streaming | polling | long-polling |
+//!   $push_stream_mode            audit | metrics | statistics | publisher | streaming | polling | long-polling |
 //!                                eventsource | websocket
 //!   $push_stream_messages_sent   messages given to this subscriber, old ones included
 //!   $push_stream_messages_skipped
@@ -21,7 +21,7 @@ use ngx::ffi::{
 };
 
 use crate::nginx::journal::NAMES;
-use crate::nginx::location::{Delivery, Mode};
+use crate::nginx::location::Mode;
 use crate::nginx::parse::{Parse, Refused};
 use crate::nginx::request::Request;
 use crate::nginx::{ffi, journal, settings, subscriber};
@@ -81,15 +81,10 @@ fn mode_of(request: &Request) -> Option<&'static str> {
     let location = settings::location(request.as_non_null())?;
     Some(match location.mode {
         Mode::Audit => "audit",
+        Mode::Metrics => "metrics",
         Mode::Statistics => "statistics",
         Mode::Publisher { .. } => "publisher",
-        Mode::Subscriber(delivery) => match subscriber::effective(delivery, request) {
-            Delivery::Streaming => "streaming",
-            Delivery::Polling => "polling",
-            Delivery::LongPolling => "long-polling",
-            Delivery::EventSource => "eventsource",
-            Delivery::WebSocket => "websocket",
-        },
+        Mode::Subscriber(delivery) => subscriber::effective(delivery, request).text(),
     })
 }
 

@@ -15,12 +15,12 @@ use core::ptr::NonNull;
 use ngx::ffi::{ngx_http_finalize_request, ngx_http_request_t, ngx_int_t};
 
 use crate::hub::Post;
-use crate::model::Few;
+use crate::model::{Few, Source};
 use crate::nginx::answer::{self, FAILED, Sent};
 use crate::nginx::body::{self, Body};
 use crate::nginx::location::{Location, Mode};
 use crate::nginx::request::{Method, Request};
-use crate::nginx::{cors, faults, ffi, headers, log, settings, statistics, worker};
+use crate::nginx::{clock, cors, faults, ffi, headers, log, settings, statistics, worker};
 use crate::wire::path;
 
 thread_local! {
@@ -158,6 +158,8 @@ fn publish(
             binary: false,
             may_be_empty: false,
             store: location.store_messages,
+            source: Source::Http,
+            stamp: clock::stamp(),
         };
         worker::operate(|hub, rules, now| {
             if !are_checked {

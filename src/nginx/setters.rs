@@ -7,9 +7,12 @@ use std::{fs, io};
 
 use ngx::ffi::{ngx_command_t, ngx_conf_t, ngx_flag_t, ngx_str_t};
 
-use crate::nginx::config::{MessageFormat, Publisher, SlowSubscriber, UNSET, UNSET_SIZE};
+use crate::model::Delivery;
+use crate::nginx::config::{
+    LocationConf, MessageFormat, Publisher, SlowSubscriber, UNSET, UNSET_SIZE,
+};
 use crate::nginx::handlers;
-use crate::nginx::location::{Delivery, Mode, Origin, Origins};
+use crate::nginx::location::{Mode, Origin, Origins};
 use crate::nginx::log::Level;
 use crate::nginx::parse::{self, DUPLICATE, Parse, Refused};
 use crate::nginx::regex::Regex;
@@ -51,16 +54,7 @@ pub(super) unsafe extern "C" fn set_audit(
     _command: *mut ngx_command_t,
     _conf: *mut c_void,
 ) -> *mut c_char {
-    let body = |parse: &Parse| {
-        let conf = parse.location_conf();
-        if conf.audit != UNSET {
-            return Err(DUPLICATE);
-        }
-        let words = [("on", true), ("off", false)];
-        let is_on = choose(parse, words, c"must be \"on\" or \"off\"")?;
-        conf.audit = ngx_flag_t::from(is_on);
-        if is_on { choose_mode(parse, Mode::Audit) } else { Ok(()) }
-    };
+    let body = |parse: &Parse| switch_on(parse, |conf| &mut conf.audit, Mode::Audit);
     // SAFETY: nginx calls us with its parser's state, inside `http`.
     unsafe { parse::setter("set_audit", cf, body) }
 }
@@ -77,24 +71,84 @@ pub(super) unsafe extern "C" fn set_audit_allow(
 ) -> *mut c_char {
     let body = |parse: &Parse| {
         let list = parse.location_conf().audit_allow.get_or_insert_default();
-        for word in parse.arguments() {
-            let Some(allowed) = Allowed::parse(word.as_bytes()) else {
-                parse.say(
-                    Level::Error,
-                    format_args!(
-                        "push stream module: invalid push_stream_audit_allow value: {}, it must be \
-                         an address, a network, unix: or all",
-                        String::from_utf8_lossy(word.as_bytes())
-                    ),
-                );
-                return Err(Refused::Logged);
-            };
-            list.push(allowed);
-        }
-        Ok(())
+        allow(parse, "push_stream_audit_allow", list)
     };
     // SAFETY: nginx calls us with its parser's state, inside `http`.
     unsafe { parse::setter("set_audit_allow", cf, body) }
+}
+
+/// `push_stream_metrics on | off;`
+///
+/// # Safety
+///
+/// nginx calls it for a directive that it has found in our table.
+pub(super) unsafe extern "C" fn set_metrics(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    _conf: *mut c_void,
+) -> *mut c_char {
+    let body = |parse: &Parse| switch_on(parse, |conf| &mut conf.metrics, Mode::Metrics);
+    // SAFETY: nginx calls us with its parser's state, inside `http`.
+    unsafe { parse::setter("set_metrics", cf, body) }
+}
+
+/// `push_stream_metrics_allow <address> | <network> | unix: | all ...;`
+///
+/// # Safety
+///
+/// nginx calls it for a directive that it has found in our table.
+pub(super) unsafe extern "C" fn set_metrics_allow(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    _conf: *mut c_void,
+) -> *mut c_char {
+    let body = |parse: &Parse| {
+        let list = parse.location_conf().metrics_allow.get_or_insert_default();
+        allow(parse, "push_stream_metrics_allow", list)
+    };
+    // SAFETY: nginx calls us with its parser's state, inside `http`.
+    unsafe { parse::setter("set_metrics_allow", cf, body) }
+}
+
+/// A flag that makes the location one of this mode when it is on.
+fn switch_on(
+    parse: &Parse,
+    flag: impl FnOnce(&mut LocationConf) -> &mut ngx_flag_t,
+    mode: Mode,
+) -> Result<(), Refused> {
+    let flag = flag(parse.location_conf());
+    if *flag != UNSET {
+        return Err(DUPLICATE);
+    }
+    let word = parse.argument(0);
+    let is_on = word.eq_ignore_ascii_case(b"on");
+    *flag = ngx_flag_t::from(is_on);
+    if is_on {
+        choose_mode(parse, mode)
+    } else if word.eq_ignore_ascii_case(b"off") {
+        Ok(())
+    } else {
+        Err(Refused::Because(c"must be \"on\" or \"off\""))
+    }
+}
+
+/// Adds the arguments to a list of clients.
+fn allow(parse: &Parse, directive: &str, list: &mut Vec<Allowed>) -> Result<(), Refused> {
+    for word in parse.arguments() {
+        let Some(allowed) = Allowed::parse(word.as_bytes()) else {
+            parse.say(
+                Level::Error,
+                format_args!(
+                    "push stream module: invalid {directive} value: {}, it must be an address, a \
+                     network, unix: or all",
+                    String::from_utf8_lossy(word.as_bytes())
+                ),
+            );
+            return Err(Refused::Logged);
+        };
+        list.push(allowed);
+    }
+    Ok(())
 }
 
 /// `push_stream_publisher [normal | admin];`

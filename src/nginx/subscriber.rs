@@ -24,9 +24,10 @@ use core::ptr::NonNull;
 use ngx::ffi::{NGX_DECLINED, ngx_http_request_t, ngx_int_t};
 
 use crate::hub::Refusal;
+use crate::model::{Delivery, Operation};
 use crate::nginx::answer::{self, FAILED, Sent};
 use crate::nginx::client;
-use crate::nginx::location::{Delivery, Location, Mode};
+use crate::nginx::location::{Location, Mode};
 use crate::nginx::request::{Method, Request};
 use crate::nginx::subscriber::asking::{Asked, Received, channels_of};
 use crate::nginx::worker;
@@ -55,6 +56,9 @@ pub(crate) unsafe extern "C" fn handle(r: *mut ngx_http_request_t) -> ngx_int_t 
     let code = unsafe { answer::guarded("subscriber::handle", r, body) };
     if is_over && let Some(r) = NonNull::new(r) {
         ffi::guard("subscriber::handle", (), || give_up(r));
+    }
+    if let Some(worker) = worker::this() {
+        ffi::guard("subscriber::handle", (), || worker.count(true));
     }
     code
 }
@@ -95,19 +99,23 @@ fn serve(request: &mut Request, location: &'static Location) -> Sent {
     let path = unsafe { request.channels_path(location) }?;
     let requested = channels_of(path);
     if requested.is_empty() {
+        worker::with(|worker| {
+            worker.hub().count_refusal(Operation::Subscribe, Refusal::NoChannelId);
+        });
         return answer::refused(request, Refusal::NoChannelId);
     }
     let received = Received::of(request, location)?;
     let asked = Asked { requested: &requested, since: received.since() };
     let Some(worker) = worker::this() else { return Ok(FAILED) };
-    match effective(delivery, request) {
-        Delivery::Polling => polling::start(worker, request, location, &asked, false),
+    let delivery = effective(delivery, request);
+    match delivery {
+        Delivery::Polling => polling::start(worker, request, location, &asked, delivery, false),
         Delivery::LongPolling => {
             let waits = !request.is_detached();
-            polling::start(worker, request, location, &asked, waits)
+            polling::start(worker, request, location, &asked, delivery, waits)
         }
         Delivery::Streaming | Delivery::EventSource | Delivery::WebSocket => {
-            streaming::start(worker, request, location, &asked)
+            streaming::start(worker, request, location, &asked, delivery)
         }
     }
 }

@@ -150,8 +150,8 @@ fn channels_path(parse: &Parse, conf: &LocationConf, mode: Mode) -> Result<Chann
     }
     let order = match mode {
         Mode::Subscriber(_) => [Legacy::ChannelsPath, Legacy::ChannelId],
-        // An audit concerns no channel.
-        Mode::Audit => return Ok(ChannelsPath::Variables([None, None])),
+        // These concern no channel.
+        Mode::Audit | Mode::Metrics => return Ok(ChannelsPath::Variables([None, None])),
         Mode::Statistics | Mode::Publisher { .. } => [Legacy::ChannelId, Legacy::ChannelsPath],
     };
     let variables = &parse.main_conf().legacy_variables;

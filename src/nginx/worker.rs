@@ -14,13 +14,14 @@ use std::rc::Rc;
 
 use ngx::ffi::{ngx_exiting, ngx_terminate};
 
-use crate::hub::{Hub, Rules};
-use crate::model::{Cursor, Now, Reached, Seconds, Token};
+use crate::hub::{Counting, Hub, Rules, Traffic};
+use crate::model::{Cursor, Delivery, Now, Reached, Seconds, Stamp, Token};
 use crate::nginx::event::Event;
 use crate::nginx::location::Location;
 use crate::nginx::mapping::Mapping;
 use crate::nginx::{clock, faults, log, wake};
 use crate::session::audience::Audience;
+use crate::session::counts::{Change, Given, Published, Tally};
 
 /// Between two reduced ticks of a worker that has published.
 pub(super) const MESSAGES_TICK_MSEC: usize = 5000;
@@ -117,6 +118,22 @@ impl Worker {
         outcome
     }
 
+    /// Adds what has happened to subscribers to the counters in the zone. To be called at the end of an event;
+    /// `at_end`: what was to be written is.
+    pub(crate) fn count(&self, at_end: bool) {
+        if self.audience.has_counts() {
+            let hub = self.hub();
+            let mut tally = InZone { counting: hub.counting(), now: None };
+            self.audience.take_counts(at_end, &mut tally);
+        }
+    }
+
+    /// Bytes of an answer that the server has written for a subscriber, besides what the session has.
+    pub(super) fn count_sent(&self, delivery: Delivery, bytes: i64) {
+        let sent_bytes = u64::try_from(bytes).unwrap_or(0);
+        self.hub().counting().traffic(delivery, &Traffic { sent_bytes, ..Traffic::default() });
+    }
+
     /// Wakes the workers, this one included, that have news since the last operation.
     pub(crate) fn after_operation(&self) {
         self.wake_others();
@@ -151,6 +168,37 @@ impl Worker {
         if let Some(at_msec) = self.audience.next_due_msec() {
             self.events.due.fire_within(at_msec.saturating_sub(clock::now_msec()));
         }
+    }
+}
+
+/// The counters in the zone.
+struct InZone<'a> {
+    counting: Counting<'a>,
+    /// Asked for once, if at all.
+    now: Option<Stamp>,
+}
+
+impl Tally for InZone<'_> {
+    fn change(&mut self, change: Change) {
+        match change {
+            Change::Entered(delivery) => self.counting.entered(delivery),
+            Change::Ended(delivery, reason) => self.counting.ended(delivery, reason),
+        }
+    }
+
+    fn given(&mut self, delivery: Delivery, given: &Given) {
+        let Given { delivered, replayed, sent_bytes } = *given;
+        self.counting.traffic(delivery, &Traffic { delivered, replayed, sent_bytes });
+    }
+
+    fn buffered(&mut self, bytes: usize) {
+        self.counting.buffered(bytes as u64);
+    }
+
+    fn written(&mut self, published: Published, deliveries: u64) {
+        let now = *self.now.get_or_insert_with(clock::stamp);
+        let secs = clock::now() - published.time;
+        self.counting.delay(published.stamp, (now, secs), deliveries);
     }
 }
 

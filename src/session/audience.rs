@@ -20,7 +20,8 @@ use core::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
-use crate::model::{Gap, Token};
+use crate::model::{Delivery, Gap, Token};
+use crate::session::counts::Counts;
 use crate::session::departure::{Cut, Departure, Entry, How, Reason};
 use crate::session::due::{Kind, Place, Places, Wheels};
 use crate::session::fanout::Round;
@@ -75,6 +76,7 @@ pub(super) struct Records<H: Host> {
     pub(super) portions: usize,
     /// Polls that have their message, each once.
     pub(super) answered: VecDeque<Token>,
+    pub(super) counts: Counts,
 }
 
 /// What the worker knows about one subscriber. There may be hundreds of thousands of them.
@@ -95,6 +97,8 @@ pub(super) struct Subscriber<H: Host> {
     pub(super) reason: Reason,
     /// Why it does not get all old messages that it has asked for, if so.
     pub(super) gap: Option<Gap>,
+    /// How it is served. `None`: it was not let in.
+    pub(super) served_as: Option<Delivery>,
     /// Messages given to it.
     pub(super) messages_sent: u32,
     pub(super) ping: Place,
@@ -147,6 +151,7 @@ impl<H: Host> Default for Audience<H> {
             reading: VecDeque::new(),
             portions: 0,
             answered: VecDeque::new(),
+            counts: Counts::default(),
         };
         Self {
             records: RefCell::new(records),
@@ -188,6 +193,7 @@ impl<H: Host> Audience<H> {
             is_blocked: false,
             reason: Reason::Refused,
             gap: None,
+            served_as: None,
             messages_sent: 0,
             ping: Place::NOWHERE,
             end: Place::NOWHERE,
@@ -287,13 +293,13 @@ impl<H: Host> Audience<H> {
         how: impl FnOnce(&mut Subscriber<H>) -> How,
     ) -> Option<Departure<H::Link>> {
         // First of all, for this may panic: then the subscriber is still there to be cut off.
-        let (how, is_answer) = {
+        let (how, is_answer, served_as) = {
             let records = &mut *self.records.borrow_mut();
             let subscriber = records.slots.get(token)?;
-            (how(subscriber), subscriber.is_answer())
+            (how(subscriber), subscriber.is_answer(), subscriber.served_as)
         };
         let link = self.take_out(host, token)?;
-        Some(Departure { link, how, is_answer })
+        Some(Departure { link, how, is_answer, served_as })
     }
 
     /// Statistics stop counting a subscriber before its last byte can be read.
@@ -333,6 +339,7 @@ impl<H: Host> Records<H> {
     /// Removes the subscriber. Answers its connection and its last entry.
     fn remove(&mut self, token: Token) -> Option<(H::Link, Entry)> {
         self.quit(token);
+        self.count_end(token);
         let subscriber = self.slots.get(token)?;
         let entry = subscriber.entry(self.skipped.messages(token));
         let entry = Entry { reason: Some(subscriber.reason), ..entry };
@@ -449,7 +456,7 @@ impl<H: Host> Slots<H> {
         }
     }
 
-    fn some_from(&self, from: usize, slots: usize) -> (Vec<Token>, Option<usize>) {
+    pub(super) fn some_from(&self, from: usize, slots: usize) -> (Vec<Token>, Option<usize>) {
         let to = from.saturating_add(slots);
         let indices = from..to.min(self.pages.len() * PAGE);
         let tokens = indices.filter_map(|index| self.token_at(index as u32)).collect();

@@ -1,51 +1,8 @@
 //! How a subscriber ends: why, what is said about it, and what becomes of its connection.
 
-use crate::model::Gap;
+pub use crate::model::Reason;
+use crate::model::{Delivery, Gap};
 use crate::session::poll::Answer;
-
-/// Why a subscriber ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// It was not let in; the status says why.
-    Refused,
-    /// It closed the connection, or the connection broke.
-    Client,
-    /// A poll got its answer.
-    Answered,
-    /// Its time to live was over.
-    Ttl,
-    /// Its last channel was deleted.
-    Deleted,
-    /// The worker ends: reload, stop or quit.
-    Shutdown,
-    /// It broke a rule of the WebSocket protocol, or its message was too large.
-    Protocol,
-    /// More than `push_stream_subscriber_max_buffered` waited for it, or old messages were gone
-    /// before it took them.
-    Slow,
-    /// It took nothing for `send_timeout`.
-    SendTimeout,
-    /// A bug of ours: serving it panicked.
-    Error,
-}
-
-impl Reason {
-    /// What logs call it.
-    pub const fn text(self) -> &'static [u8] {
-        match self {
-            Self::Refused => b"refused",
-            Self::Client => b"client",
-            Self::Answered => b"answered",
-            Self::Ttl => b"ttl",
-            Self::Deleted => b"deleted",
-            Self::Shutdown => b"shutdown",
-            Self::Protocol => b"protocol",
-            Self::Slow => b"slow",
-            Self::SendTimeout => b"send_timeout",
-            Self::Error => b"error",
-        }
-    }
-}
 
 /// What logs say about a subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +28,8 @@ pub struct Departure<L> {
     pub how: How,
     /// It is the answer to a poll. If it is cut, the client must see that.
     pub is_answer: bool,
+    /// How the subscriber was served; `None`: it was not let in.
+    pub served_as: Option<Delivery>,
 }
 
 /// What a connection is still owed.

@@ -19,6 +19,7 @@ use std::rc::Rc;
 use crate::model::{DELETED_ID, Group, Listener, Message, Seconds, Token};
 use crate::session::Form;
 use crate::session::audience::{Audience, Mode, Records, State};
+use crate::session::counts::{Published, delivery_of};
 use crate::session::departure::Reason;
 use crate::session::held;
 use crate::session::link::{Host, Link, Lost};
@@ -45,6 +46,11 @@ pub struct Fanout<'a> {
     channel: Option<Rc<[u8]>>,
     /// The number of the batch in the round, once somebody needs it.
     batch: Option<usize>,
+    /// Messages that the streams of the group were given, and bytes that their sockets have taken.
+    given: usize,
+    sent_bytes: usize,
+    /// Messages that the streams of all groups were given.
+    all_given: usize,
 }
 
 impl<'a> Fanout<'a> {
@@ -68,6 +74,9 @@ impl<'a> Fanout<'a> {
             renderings: Renderings::default(),
             channel: None,
             batch: None,
+            given: 0,
+            sent_bytes: 0,
+            all_given: 0,
         }
     }
 
@@ -84,11 +93,17 @@ impl<'a> Fanout<'a> {
                     audience.at_work.set(Some(listener.token));
                     self.give(records, &form, listener);
                 }
+                let delivery = delivery_of(form.framing());
+                records.counts.gave(delivery, self.given);
+                records.counts.sent(delivery, core::mem::take(&mut self.sent_bytes));
+                self.all_given += core::mem::take(&mut self.given);
             }
             self.next = (self.next.0 + 1, 0);
             self.renderings = Renderings::default();
         }
         audience.at_work.set(None);
+        let given = core::mem::take(&mut self.all_given);
+        records.counts.batch_waits(self.messages, given);
     }
 
     fn give<H: Host>(&mut self, records: &mut Records<H>, form: &Form, listener: &Listener) {
@@ -148,7 +163,10 @@ impl<'a> Fanout<'a> {
                         records.sent += 1;
                         let send = |bytes: &[u8]| link.send(bytes);
                         match stream.outbox.pass(rendering, (skipped, end), send) {
-                            Ok(()) => is_sent = stream.outbox.is_empty(),
+                            Ok(taken) => {
+                                self.sent_bytes = self.sent_bytes.wrapping_add(taken);
+                                is_sent = stream.outbox.is_empty();
+                            }
                             // Its turn ends it: the hub is busy now.
                             Err(Lost) => subscriber.state = State::Broken,
                         }
@@ -163,16 +181,24 @@ impl<'a> Fanout<'a> {
                     let rendering = self.renderings.get(false, form, self.messages, channel);
                     Piece::one(rendering, skipped)
                 };
-                if poll.offer(Order::of(first, self.deleted_at), first.latest, piece) {
+                let (order, latest) = (Order::of(first, self.deleted_at), first.latest);
+                if poll.offer(order, latest, Published::of(first), piece) {
                     records.answered.push_back(token);
                 }
                 return;
             }
         }
         subscriber.count(due.len());
-        // Nobody needs a turn behind a full socket: the link tells when it takes more.
-        if !is_sent && !subscriber.is_blocked && !core::mem::replace(&mut subscriber.is_dirty, true)
-        {
+        self.given = self.given.wrapping_add(due.len());
+        if is_sent {
+            return;
+        }
+        if subscriber.is_blocked {
+            // Nobody needs a turn behind a full socket: the link tells when it takes more.
+            subscriber.count_buffered(token, &mut records.counts);
+            return;
+        }
+        if !core::mem::replace(&mut subscriber.is_dirty, true) {
             records.dirty.push_back(token);
         }
     }
@@ -199,7 +225,9 @@ impl<H: Host> Records<H> {
                 break;
             }
         }
-        if has_some && !subscriber.is_blocked {
+        if has_some && subscriber.is_blocked {
+            subscriber.count_buffered(token, &mut self.counts);
+        } else if has_some {
             self.mark_dirty(token);
         }
     }
@@ -249,6 +277,9 @@ impl<H: Host> Audience<H> {
                     records.held.push(part.token, run);
                 } else {
                     stream.push(channel, is_notice, rendering, first, end);
+                    if subscriber.is_blocked {
+                        subscriber.count_buffered(part.token, &mut records.counts);
+                    }
                 }
             }
         }

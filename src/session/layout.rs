@@ -270,7 +270,7 @@ fn text_frame(template: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Latest;
+    use crate::model::{Latest, Stamp};
     use crate::wire::cursor;
 
     const NEWS: Message<'_> = Message {
@@ -283,6 +283,7 @@ mod tests {
         event_id: None,
         event_type: None,
         text: b"Ola",
+        stamp: Stamp(0),
         binary: false,
     };
 

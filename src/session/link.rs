@@ -92,6 +92,8 @@ pub trait Link: Clone {
     ///
     /// [`Lost`]
     fn send(&self, bytes: &[u8]) -> Result<usize, Lost>;
+    /// Bytes of the connection that were written so far, as the server counts them.
+    fn sent(&self) -> u64;
     /// Gives what waits to the server's own output, as much as that writes at once. May call back.
     fn flush(&self, way: Way, outbox: &mut Outbox) -> Flushed;
     /// Runs what a flush has put off until the end of the event. May call back.

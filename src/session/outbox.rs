@@ -341,6 +341,7 @@ impl Outbox {
     }
 
     /// Offers these messages of a rendering to `send`, and keeps what it does not take. Nothing may wait.
+    /// Answers how many bytes were taken.
     ///
     /// # Errors
     ///
@@ -350,17 +351,19 @@ impl Outbox {
         rendering: &Rc<Rendering>,
         (first, end): (usize, usize),
         send: impl FnOnce(&[u8]) -> Result<usize, Lost>,
-    ) -> Result<(), Lost> {
+    ) -> Result<usize, Lost> {
         debug_assert!(self.is_empty(), "what waits comes first");
         let (from, to) = rendering.range(first, end);
-        let Some(bytes) = rendering.bytes.get(from..to) else { return Ok(()) };
-        if !bytes.is_empty() {
-            let from = from + send(bytes)?;
-            if from < to {
-                self.push(Piece { rendering: Rc::clone(rendering), from, to });
-            }
+        let Some(bytes) = rendering.bytes.get(from..to) else { return Ok(0) };
+        if bytes.is_empty() {
+            return Ok(0);
         }
-        Ok(())
+        let taken = send(bytes)?;
+        let from = from + taken;
+        if from < to {
+            self.push(Piece { rendering: Rc::clone(rendering), from, to });
+        }
+        Ok(taken)
     }
 
     /// Adds all that another one holds.

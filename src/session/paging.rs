@@ -362,7 +362,7 @@ impl<'a, H: Host> Refiller<'a, H> {
         let records = &mut *self.audience.records.borrow_mut();
         records.skip_old(self.token, left.as_deref().unwrap_or_default());
         let Some(subscriber) = records.slots.get(self.token) else { return };
-        subscriber.count(portion.messages);
+        records.counts.replayed_to(subscriber, portion.messages);
         let Mode::Stream(stream) = &mut subscriber.mode else { return };
         stream.outbox.push(Piece::all(portion.rendering));
         stream.outbox.mark_backlog();
@@ -379,7 +379,9 @@ impl<'a, H: Host> Refiller<'a, H> {
         if self.rest.is_none() {
             stream.go_live();
         }
+        let before = subscriber.messages_sent;
         subscriber.uncount(forgotten);
+        records.count_taken_back(self.token, before);
     }
 
     /// The place to read from, if it is this subscriber's turn.

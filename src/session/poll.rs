@@ -15,6 +15,7 @@
 use crate::model::{Gap, Latest, Message, Reached, Token};
 use crate::session::Layout;
 use crate::session::audience::{Audience, Mode, State};
+use crate::session::counts::Published;
 use crate::session::departure::{Cut, Departure, How, Reason};
 use crate::session::due::Kind;
 use crate::session::fanout::Order;
@@ -50,6 +51,8 @@ struct Found {
     order: Order,
     /// It is this message of its channel; `None`: a notice.
     latest: Option<Latest>,
+    /// When it was published.
+    published: Published,
     message: Piece,
 }
 
@@ -115,12 +118,13 @@ impl Poll {
         &mut self,
         order: Order,
         latest: Option<Latest>,
+        published: Published,
         render: impl FnOnce() -> Piece,
     ) -> bool {
         if self.found.as_ref().is_some_and(|found| found.order <= order) {
             return false;
         }
-        self.found.replace(Found { order, latest, message: render() }).is_none()
+        self.found.replace(Found { order, latest, published, message: render() }).is_none()
     }
 
     /// The answer with what it has found, else as for a poll whose time is over. `place`: from where
@@ -133,7 +137,7 @@ impl Poll {
             Some(Found { order, message, .. }) if order.is_notice => {
                 (place.min(order.place().into()).max(asked_at), Some(message))
             }
-            Some(Found { order, latest, message }) => {
+            Some(Found { order, latest, message, .. }) => {
                 (Reached { place: order.place(), latest }, Some(message))
             }
             None if says_timed_out => {
@@ -189,15 +193,13 @@ impl<H: Host> Audience<H> {
 
     /// The poll is answered at once, with so many messages.
     pub fn answered(&self, token: Token, messages: usize) {
-        self.change(token, |subscriber| {
-            subscriber.count(messages);
-            subscriber.reason = Reason::Answered;
-        });
+        self.count(token, messages);
+        self.change(token, |subscriber| subscriber.reason = Reason::Answered);
     }
 
-    /// So many messages are given to the subscriber.
+    /// So many old messages are given to the subscriber.
     pub fn count(&self, token: Token, messages: usize) {
-        self.change(token, |subscriber| subscriber.count(messages));
+        self.records.borrow_mut().replay(token, messages);
     }
 
     pub(super) fn is_poll(&self, token: Token) -> bool {
@@ -278,7 +280,11 @@ impl<H: Host> Audience<H> {
                 return None;
             }
             let is_placed = poll.found.as_ref().is_some_and(|found| !found.order.is_notice);
-            if poll.found.is_some() {
+            if let Some(found) = &poll.found {
+                if let Some(delivery) = subscriber.served_as {
+                    records.counts.gave(delivery, 1);
+                }
+                records.counts.waits(found.published, 1);
                 subscriber.count(1);
                 subscriber.reason = Reason::Answered;
             }

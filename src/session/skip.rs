@@ -123,7 +123,10 @@ impl<H: Host> Records<H> {
             None if has_gap => stream.outbox.mark_gap(),
             None => {}
         }
+        let before = subscriber.messages_sent;
         subscriber.uncount(skipped);
+        subscriber.count_buffered(token, &mut self.counts);
+        self.count_taken_back(token, before);
     }
 
     /// So many old messages of these channels are no longer stored, and behind them it goes on.

@@ -28,6 +28,8 @@ pub(super) struct Stream<R> {
     pub(super) frames_chunks: bool,
     /// It is the answer to a poll, which is over when all of it is written.
     pub(super) is_answer: bool,
+    /// Bytes that wait for it are counted: see [`crate::session::counts`].
+    pub(super) is_counted: bool,
     pub(super) outbox: Outbox,
     /// Old messages that are still to be read from the zone, and what comes after them.
     pub(super) unread: Option<Box<Unread<R>>>,
@@ -43,6 +45,7 @@ impl<R> Stream<R> {
             way,
             frames_chunks: false,
             is_answer: false,
+            is_counted: false,
             outbox: Outbox::default(),
             unread: None,
             is_heard: false,
@@ -113,10 +116,10 @@ impl<H: Host> Audience<H> {
 
     /// What is sent first waits now; live messages follow.
     pub fn open(&self, token: Token, opening: Opening<H::Rest>) {
+        self.records.borrow_mut().replay(token, opening.portion.messages());
         self.change(token, |subscriber| {
             let Opening { way, frames_chunks, portion, rest } = opening;
             subscriber.state = State::Open;
-            subscriber.count(portion.messages());
             if let Mode::Stream(stream) = &mut subscriber.mode {
                 (stream.way, stream.frames_chunks) = (way, frames_chunks);
                 stream.outbox.push(portion.into_opening());
@@ -194,6 +197,12 @@ impl<H: Host> Records<H> {
     /// footer that it is to have. Others than WebSockets get their footer when what waits is written: for
     /// the server it belongs to the end of the body.
     pub(super) fn begin_end(&mut self, token: Token, reason: Reason, frames: Option<Vec<u8>>) {
+        let before = self.slots.get(token).map_or(0, |subscriber| subscriber.messages_sent);
+        self.let_end(token, reason, frames);
+        self.count_taken_back(token, before);
+    }
+
+    fn let_end(&mut self, token: Token, reason: Reason, frames: Option<Vec<u8>>) {
         self.quit(token);
         // With a place that a client knows it gets the others when it comes back.
         let held = self.held.forget(token);

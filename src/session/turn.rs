@@ -178,10 +178,14 @@ impl<H: Host> Audience<H> {
         let plain = self.records.borrow_mut().write_plain(token, false);
         plain.unwrap_or_else(|| {
             let Some(mut turn) = Turn::begin(self, token) else { return Written::Gone };
+            let before = turn.link.sent();
             let flushed = turn.link.flush(turn.way, &mut turn.outbox);
+            let sent = turn.sent_since(before);
             drop(turn);
             let records = &mut *self.records.borrow_mut();
-            records.slots.get(token).map_or(Written::Gone, |s| s.after_flush(flushed))
+            let Some(subscriber) = records.slots.get(token) else { return Written::Gone };
+            subscriber.count_written(token, &mut records.counts, sent);
+            subscriber.after_flush(flushed)
         })
     }
 }
@@ -222,9 +226,9 @@ impl<H: Host> Records<H> {
         if stream.way != Way::Direct || !link.is_plain() {
             return None;
         }
-        let mut progress = false;
+        let mut taken_in_all = 0;
         let sent = if link.is_writable() {
-            let send = |bytes: &[u8]| link.send(bytes).inspect(|taken| progress |= *taken > 0);
+            let send = |bytes: &[u8]| link.send(bytes).inspect(|taken| taken_in_all += taken);
             stream.outbox.write(&mut self.scratch, send)
         } else {
             Ok(())
@@ -232,8 +236,9 @@ impl<H: Host> Records<H> {
         let flushed = match sent {
             Err(Lost) => Flushed::Lost,
             Ok(()) if stream.outbox.is_empty() => Flushed::All,
-            Ok(()) => Flushed::Some { progress },
+            Ok(()) => Flushed::Some { progress: taken_in_all > 0 },
         };
+        subscriber.count_written(token, &mut self.counts, taken_in_all);
         Some(subscriber.after_flush(flushed))
     }
 }
@@ -290,6 +295,16 @@ impl<'a, H: Host> Turn<'a, H> {
         let Mode::Stream(stream) = &mut subscriber.mode else { return None };
         let (link, way) = (subscriber.link.clone(), stream.way);
         Some(Self { audience, token, link, way, outbox: mem::take(&mut stream.outbox) })
+    }
+}
+
+impl<H: Host> Turn<'_, H> {
+    /// Bytes that were written since then. The request may have ended meanwhile, and with it the connection.
+    fn sent_since(&self, before: u64) -> usize {
+        if !self.audience.has(self.token) {
+            return 0;
+        }
+        usize::try_from(self.link.sent().saturating_sub(before)).unwrap_or(0)
     }
 }
 

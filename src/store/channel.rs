@@ -227,7 +227,7 @@ impl Section<'_> {
         flags: u32,
         now: Seconds,
     ) -> Option<Handle<Channel>> {
-        let slot = self.take(CHANNEL_HEAD + id.len())?;
+        let slot = self.take_for_channel(CHANNEL_HEAD + id.len())?;
         let arena = &self.store.arena;
         let channel = arena.at::<Channel>(slot.offset());
         let handle = slot.cast::<Channel>();
@@ -237,6 +237,7 @@ impl Section<'_> {
         let count =
             if flags & WILDCARD != 0 { &commons.wildcard_channels } else { &commons.channels };
         self.add(count, 1);
+        self.note_done(|done| done.created(flags & WILDCARD != 0));
         // Of the channels that were removed it may have been one.
         let lost = self.store.former(hash).lost.get();
         let reason = (Gap::Unknown as u32) << REASON_SHIFT;

@@ -127,7 +127,7 @@ mod tests {
 
     /// A stored message with this time to live, in no channel's log.
     fn enqueue(store: &Store, now: Seconds, ttl: Seconds) -> Handle<Message> {
-        let content = Content { event_id: None, event_type: None, text: &[], flags: STORED };
+        let content = Content { flags: STORED, ..Content::default() };
         let message = store.stage(content).expect("room");
         let section = store.section(0);
         store.arena.put32(&section.get(message).expires, store.short_steady(now + ttl));

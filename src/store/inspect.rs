@@ -399,7 +399,19 @@ impl<'s> Walk<'s, '_> {
             found.need(count.stored == count.stored_by_channels, "channel_stored_messages");
             found.need(shard.channels_in_delete.get() == count.in_delete, "channels_in_delete");
         }
-        let seat_pages = self.store.seat_pages();
+        let seat_pages = 2 * self.store.seat_pages();
+        let bytes = |kinds: &[Kind]| -> u64 {
+            kinds.iter().map(|kind| found.amounts[*kind as usize].bytes).sum()
+        };
+        let blocks = bytes(&[Kind::Content]);
+        let messages = bytes(&[Kind::Stored, Kind::BeingRead, Kind::Trash, Kind::Staged]) + blocks;
+        let channels = bytes(&[Kind::Live, Kind::Deleted, Kind::TrashedChannel]);
+        let interests = bytes(&[Kind::Interest, Kind::Backlog]);
+        // Nobody knows whose block it is.
+        let trash = bytes(&[Kind::Trash]);
+        let trash = trash..=trash + blocks;
+        let overhead = found.overhead;
+        let trashed_bytes = bytes(&[Kind::TrashedChannel]);
         let trashed = found.amounts[Kind::TrashedChannel as usize].count;
         for (holds, name) in [
             (found.free_list.is_even(), "free_list"),
@@ -413,6 +425,12 @@ impl<'s> Walk<'s, '_> {
             (commons.free_pages.get() == found.free_pages, "free_pages"),
             (commons.free_interests.get() == found.free_interests, "free_interests"),
             (seat_pages == found.seat_pages as usize, "seat_pages"),
+            (commons.used_by_messages.get() == messages, "used_by_messages"),
+            (commons.used_by_channels.get() == channels, "used_by_channels"),
+            (commons.used_by_interests.get() == interests, "used_by_interests"),
+            (trash.contains(&commons.trash_bytes.get()), "trash_bytes"),
+            (commons.trash_channel_bytes.get() == trashed_bytes, "trash_channel_bytes"),
+            (commons.page_ends.get() == overhead, "page_ends"),
             (commons.channels.get() == found.normal, "channels"),
             (commons.wildcard_channels.get() == found.wildcard, "wildcard_channels"),
             (commons.messages_in_trash.get() == found.discarded, "messages_in_trash"),

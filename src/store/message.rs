@@ -5,13 +5,13 @@
 //! ```
 //!
 //! The prefix has one word each for what few messages need: if the content does not fit the slot, the first
-//! block and the length of the text; the length of the event id; the length of the event type.
+//! block, the length of the text, and how much memory the blocks take; the length of the event id; the length of the event type.
 //!
 //! The content goes on from slot to slot; each slot is filled to its end. A message is built in small
 //! sections, while only the `staging` list of its worker has it, and is filled without a lock. Then one
 //! link makes it visible.
 
-use crate::model::{self, Latest, Seconds};
+use crate::model::{self, Latest, Seconds, Stamp};
 use crate::store::arena::{Handle, Link, Record, UNIT, W32};
 use crate::store::channel::Channel;
 use crate::store::expiry::EXPIRY_QUEUES;
@@ -48,13 +48,19 @@ const _: () = assert!(CLASSES <= CLASS_BITS as usize + 1);
 const NUMBER_SHIFT: u32 = 16;
 /// The largest number of a message: a channel with a million messages a second needs nine years for it.
 pub(crate) const NUMBER_MAX: u64 = (1 << 48) - 1;
-/// The largest tag. Then the zone's time goes on to the next second.
-pub(crate) const TAG_MAX: u64 = u32::MAX as u64;
+/// The bits of a tag. Above them its word has a part of the stamp.
+const TAG_BITS: u32 = 20;
+/// The largest tag. Then the zone's time goes on to the next second. No zone takes a million messages a second.
+pub(crate) const TAG_MAX: u64 = (1 << TAG_BITS) - 1;
+/// The other part of the stamp is in the word of the flags.
+const STAMP_SHIFT: u32 = 16;
+const STAMP_LOW_BITS: u32 = 8;
+const _: () = assert!(Stamp::BITS == STAMP_LOW_BITS + u32::BITS - TAG_BITS);
 
 /// One message.
 #[repr(C)]
 pub(crate) struct Message {
-    /// The kind in the upper half, and flags in the lower one.
+    /// The kind in the upper quarter, then eight bits of the stamp, and flags in the lower half.
     pub(crate) flags: W32,
     /// Next in the channel's log, in the trash, or under construction.
     pub(crate) next: Link<Message>,
@@ -69,7 +75,8 @@ pub(crate) struct Message {
     number_high_and_len: W32,
     /// See [`Store::seconds`].
     pub(crate) time: W32,
-    pub(crate) tag: W32,
+    /// Its tag, and above it twelve bits of the stamp.
+    tag: W32,
     /// When it expires; in the trash: when it came there.
     pub(crate) expires: W32,
 }
@@ -79,6 +86,8 @@ pub(crate) struct Message {
 pub(crate) struct Chain {
     pub(crate) first: Link<Block>,
     text_len: W32,
+    /// What its blocks take when it has all of them, in units of a handle.
+    units: W32,
 }
 
 // SAFETY: `repr(C)`, words only; it has no kind, it is part of a message.
@@ -99,8 +108,8 @@ unsafe impl Record for Len {
 
 // SAFETY: `repr(C)`, words and links only, kind first.
 unsafe impl Record for Message {
-    const KIND: u32 = u32::from_le_bytes(*b"\0\0ms");
-    const KIND_BITS: u32 = 0xffff_0000;
+    const KIND: u32 = u32::from_le_bytes(*b"\0\0\0m");
+    const KIND_BITS: u32 = 0xff00_0000;
 }
 
 pub(crate) const MESSAGE_HEAD: usize = size_of::<Message>();
@@ -109,13 +118,15 @@ const _: () = assert!(MESSAGE_HEAD == 44);
 const PREFIX_MAX: usize = size_of::<Chain>() + 2 * size_of::<Len>();
 
 /// The content of a message that is to be made.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Content<'a> {
     pub(crate) event_id: Option<&'a [u8]>,
     pub(crate) event_type: Option<&'a [u8]>,
     /// The text, in pieces.
     pub(crate) text: &'a [&'a [u8]],
     pub(crate) flags: u32,
+    /// When it is published.
+    pub(crate) stamp: Stamp,
 }
 
 /// The lengths of the parts of a message's content.
@@ -141,6 +152,7 @@ struct Head {
     tag: u64,
     life: u64,
     channel_number: u32,
+    stamp: Stamp,
     flags: u32,
     lengths: Lengths,
     /// Where its content begins.
@@ -154,9 +166,10 @@ impl Readout {
         self.heads.push(Head {
             id: record.id().cast_signed(),
             time: store.seconds(&record.time),
-            tag: u64::from(record.tag.get()),
+            tag: record.tag(),
             life: store.life(),
             channel_number,
+            stamp: record.stamp(),
             flags: record.flags.get(),
             lengths: store.lengths(handle),
             at: self.bytes.len(),
@@ -218,6 +231,7 @@ impl Head {
             event_id,
             event_type,
             text,
+            stamp: self.stamp,
             binary: self.flags & BINARY != 0,
         }
     }
@@ -237,6 +251,17 @@ impl Message {
     pub(crate) fn id(&self) -> u64 {
         let high = self.number_high_and_len.get() >> NUMBER_SHIFT;
         u64::from(high) << 32 | u64::from(self.number_low.get())
+    }
+
+    /// Its tag.
+    pub(crate) fn tag(&self) -> u64 {
+        u64::from(self.tag.get()) & TAG_MAX
+    }
+
+    /// When it was published, for measuring.
+    fn stamp(&self) -> Stamp {
+        let low = self.flags.get() >> STAMP_SHIFT & ((1 << STAMP_LOW_BITS) - 1);
+        Stamp(self.tag.get() >> TAG_BITS << STAMP_LOW_BITS | low)
     }
 
     /// The size class of its slot.
@@ -289,7 +314,7 @@ impl Store {
 
     /// Time and tag of a message.
     pub(crate) fn place(&self, message: &Message) -> (Seconds, u64) {
-        (self.seconds(&message.time), u64::from(message.tag.get()))
+        (self.seconds(&message.time), message.tag())
     }
 
     /// Stamps a message that nobody else knows yet.
@@ -300,7 +325,8 @@ impl Store {
         self.arena.put32(&message.number_low, number as u32);
         self.arena.put32(&message.number_high_and_len, high << NUMBER_SHIFT | len);
         self.arena.put32(&message.time, self.short(time));
-        self.arena.put32(&message.tag, tag as u32);
+        let stamp = message.tag.get() & !(TAG_MAX as u32);
+        self.arena.put32(&message.tag, stamp | tag as u32);
     }
 
     /// Builds a message that nobody else knows yet: takes its slots, a few in each section, and fills them.
@@ -324,12 +350,14 @@ impl Store {
         let message = self.arena.at::<Message>(slot.offset());
         let is_chained = slot.size < head + total;
         let mut flags = content.flags | (slot.class as u32) << CLASS_SHIFT;
+        flags |= (content.stamp.0 & ((1 << STAMP_LOW_BITS) - 1)) << STAMP_SHIFT;
         let mut at = slot.offset() + MESSAGE_HEAD;
         if is_chained {
             flags |= CHAINED;
             let chain = self.arena.at::<Chain>(at);
             self.arena.put_link(&chain.first, None);
             self.arena.put32(&chain.text_len, text as u32);
+            self.arena.put32(&chain.units, 0);
             at += size_of::<Chain>();
         }
         for (flag, part) in optional {
@@ -346,6 +374,7 @@ impl Store {
             (&message.expiry_prev.0, 0),
             (&message.number_low, 0),
             (&message.number_high_and_len, if is_chained { 0 } else { text as u32 }),
+            (&message.tag, content.stamp.0 >> STAMP_LOW_BITS << TAG_BITS),
             (&message.flags, Message::KIND | flags),
         ] {
             self.arena.put32(word, value);
@@ -369,6 +398,7 @@ impl Store {
     /// Adds blocks for `missing` bytes to a message under construction.
     fn extend(&self, chain: &Chain, mut missing: usize) -> bool {
         let mut tail = &chain.first;
+        let mut units = 0;
         while missing > 0 {
             let section = self.commons_section();
             for _ in 0..BLOCKS_PER_SECTION {
@@ -382,13 +412,26 @@ impl Store {
                 section.link(tail, Some(slot.cast()));
                 tail = &block.next;
                 missing = missing.saturating_sub(slot.size - BLOCK_HEAD);
+                units += (slot.size / UNIT) as u32;
                 if missing == 0 {
                     break;
                 }
             }
             section.commit();
         }
+        self.arena.put32(&chain.units, units);
         true
+    }
+
+    /// Bytes of the slot of a message.
+    pub(crate) fn size_of(&self, message: &Message) -> u64 {
+        Self::size_of_class(message.class()) as u64
+    }
+
+    /// Bytes that a message has of the zone, if none of its blocks is freed yet.
+    pub(crate) fn size_of_all(&self, handle: Handle<Message>) -> u64 {
+        let blocks = self.chain(handle).map_or(0, |chain| u64::from(chain.units.get()));
+        self.size_of(self.arena.get(handle)) + blocks * UNIT as u64
     }
 
     /// Frees a message under construction.
@@ -498,6 +541,9 @@ impl Section<'_> {
         for _ in 0..BLOCKS_PER_SECTION {
             let Some(block) = chain.first.get() else { return false };
             self.link(&chain.first, self.get(block).next.get());
+            if self.get(handle).has(TRASHED) {
+                self.sub(&self.commons().trash_bytes, self.store.size_of_slot(block));
+            }
             self.give(block);
         }
         chain.first.get().is_some()
@@ -532,7 +578,8 @@ mod tests {
             ] {
                 let (head, tail) = text.split_at(cut);
                 let pieces: [&[u8]; 4] = [b"", head, b"", tail];
-                let content = Content { event_id: id, event_type: kind, text: &pieces, flags: 0 };
+                let content =
+                    Content { event_id: id, event_type: kind, text: &pieces, ..Content::default() };
                 let message = store.stage(content).expect("room");
                 let lengths = store.lengths(message);
                 assert_eq!(lengths.event_id, id.map(<[u8]>::len));
@@ -553,7 +600,7 @@ mod tests {
         let (_memory, store) = zone();
         for len in [0, 100, 3000, 5000] {
             let text = vec![b'x'; len];
-            let content = Content { event_id: None, event_type: None, text: &[&text], flags: 0 };
+            let content = Content { text: &[&text], ..Content::default() };
             let handle = store.stage(content).expect("room");
             let message = store.arena.get(handle);
             for number in [1, 1 << 32, NUMBER_MAX] {
@@ -571,7 +618,7 @@ mod tests {
         let pristine = store.inventory();
         let text = vec![b'x'; 300 * 1024];
         let pieces: [&[u8]; 1] = [&text];
-        let content = Content { event_id: None, event_type: None, text: &pieces, flags: 0 };
+        let content = Content { text: &pieces, ..Content::default() };
         assert!(store.stage(content).is_none());
         assert_eq!(store.inventory(), pristine);
     }

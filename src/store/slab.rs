@@ -5,7 +5,9 @@
 //! Slots are never split or merged, and nothing needs adjacent ones, so free memory never becomes
 //! unusable: a record that does not fit one slot is a chain of [`Block`]s of any size.
 
-use crate::store::arena::{Handle, Link, PAGE, Record, UNIT, W32};
+use crate::store::arena::{Handle, Link, PAGE, Record, UNIT, W32, W64};
+use crate::store::channel::Channel;
+use crate::store::interest::Interest;
 use crate::store::pages::SLAB;
 use crate::store::undo::Section;
 use crate::store::zone::Store;
@@ -84,6 +86,13 @@ impl Store {
         u64::MAX >> (64 - Self::slots_of_class(class))
     }
 
+    /// Bytes of the slot of a record.
+    pub(crate) fn size_of_slot<T: Record>(&self, handle: Handle<T>) -> u64 {
+        let place = self.slot_at(handle.unit() as usize * UNIT);
+        let (_, _, class) = place.expect("push stream: a record outside of all slots");
+        SIZES[class] as u64
+    }
+
     /// The page, the number in it, and the class of the slot that begins at this offset.
     pub(crate) fn slot_at(&self, offset: usize) -> Option<(u32, u32, usize)> {
         let first = self.page_offset(0);
@@ -105,11 +114,17 @@ impl Section<'_> {
     /// Takes a slot for an interest, from a page that is kept for interests if necessary.
     pub(crate) fn take_vital(&self, size: usize) -> Option<Slot> {
         debug_assert!(size <= SIZES[VITAL], "interests have a class of their own");
-        self.take_of_class(VITAL, true)
+        let slot = self.take_of_class(VITAL, true)?;
+        Some(self.used(&self.commons().used_by_interests, slot))
     }
 
-    /// Takes a slot of at least `size` bytes, which is at most [`SLOT_MAX`].
-    pub(crate) fn take(&self, size: usize) -> Option<Slot> {
+    /// Takes a slot for a channel of `size` bytes, which is at most [`SLOT_MAX`].
+    pub(crate) fn take_for_channel(&self, size: usize) -> Option<Slot> {
+        let slot = self.take(size)?;
+        Some(self.used(&self.commons().used_by_channels, slot))
+    }
+
+    fn take(&self, size: usize) -> Option<Slot> {
         let class = class_for(size)?;
         self.take_of_class(class, false).or_else(|| {
             // There is no page: any larger slot will do.
@@ -117,12 +132,20 @@ impl Section<'_> {
         })
     }
 
-    /// Takes a slot for a part of a chain, which can go on in another slot: of `wish` bytes or more if
+    /// Takes a slot for a message or a part of one, which can go on in another slot: of `wish` bytes or more if
     /// possible, otherwise the largest one, of at least `least` bytes.
     pub(crate) fn take_some(&self, least: usize, wish: usize) -> Option<Slot> {
         let smallest = class_for(least)?;
-        self.take(wish.min(SLOT_MAX).max(least))
-            .or_else(|| (smallest..CLASSES).rev().find_map(|class| self.take_partial(class)))
+        let slot = self
+            .take(wish.min(SLOT_MAX).max(least))
+            .or_else(|| (smallest..CLASSES).rev().find_map(|class| self.take_partial(class)))?;
+        Some(self.used(&self.commons().used_by_messages, slot))
+    }
+
+    /// Counts the bytes of a slot that was taken.
+    fn used(&self, by: &W64, slot: Slot) -> Slot {
+        self.add(by, slot.size as u64);
+        slot
     }
 
     fn take_of_class(&self, class: usize, vital: bool) -> Option<Slot> {
@@ -136,6 +159,7 @@ impl Section<'_> {
         self.set32(&descriptor.next, 0);
         self.set32(&descriptor.prev, 0);
         self.count_free(class, i64::from(Store::slots_of_class(class)) - 1);
+        self.add(&self.commons().page_ends, end_of_page(class));
         if Store::slots_of_class(class) > 1 {
             self.push_partial(class, page);
         }
@@ -173,12 +197,20 @@ impl Section<'_> {
         let old = descriptor.free.get();
         let free = old | 1 << slot;
         assert!(free != old, "push stream: a slot is freed twice");
+        let commons = self.commons();
+        let used = match T::KIND {
+            Channel::KIND => &commons.used_by_channels,
+            Interest::KIND => &commons.used_by_interests,
+            _ => &commons.used_by_messages,
+        };
+        self.sub(used, SIZES[class] as u64);
         let all = Store::all_free(class);
         if free == all {
             if old != 0 {
                 self.unlink_partial(class, page);
             }
             self.set64(&descriptor.free, 0);
+            self.sub(&self.commons().page_ends, end_of_page(class));
             self.count_free(class, 1 - i64::from(Store::slots_of_class(class)));
             self.give_page(page);
         } else {
@@ -224,6 +256,11 @@ impl Section<'_> {
         self.set32(&descriptor.next, 0);
         self.set32(&descriptor.prev, 0);
     }
+}
+
+/// Bytes at the end of a page of this class that are too few for a slot.
+fn end_of_page(class: usize) -> u64 {
+    (PAGE % SIZES[class]) as u64
 }
 
 /// The smallest ordinary class that holds `size` bytes.

@@ -4,9 +4,9 @@
 //! otherwise a tick frees them when their time is over. There are two queues, one for messages and one
 //! for channels.
 
-use crate::model::Seconds;
+use crate::model::{Discard, Removal, Seconds};
 use crate::store::arena::Handle;
-use crate::store::channel::{CHANNEL_TRASHED, Channel, WILDCARD};
+use crate::store::channel::{CHANNEL_TRASHED, Channel, EVENTS, WILDCARD};
 use crate::store::message::{Message, NOTICE, STORED, TRASHED};
 use crate::store::undo::Section;
 use crate::store::zone::Store;
@@ -39,6 +39,7 @@ impl Store {
             if !message.has(NOTICE) {
                 section.sub(&commons.messages_in_trash, 1);
             }
+            section.sub(&commons.trash_bytes, self.size_of(message));
             section.give(handle);
         }
         section.commit();
@@ -59,6 +60,7 @@ impl Store {
             section.link(&commons.trash_channel_last, None);
         }
         section.sub(&commons.channels_in_trash, 1);
+        section.sub(&commons.trash_channel_bytes, self.size_of_slot(handle));
         section.give(handle);
         section.commit();
         true
@@ -71,7 +73,7 @@ impl Section<'_> {
         &self,
         channel: &Channel,
         handle: Handle<Message>,
-        counted: bool,
+        why: Discard,
         now: Seconds,
     ) {
         let message = self.get(handle);
@@ -82,8 +84,9 @@ impl Section<'_> {
         self.dequeue_expiry(handle);
         self.flag(&message.flags, STORED, false);
         self.uncount_stored(channel, handle);
-        if counted {
+        if !channel.has(EVENTS) {
             self.sub(&self.shard().stored, 1);
+            self.note_done(|done| done.discarded(why));
         }
         self.count_discarded();
         if self.all_passed(channel, message.id()) {
@@ -110,6 +113,7 @@ impl Section<'_> {
         let message = self.get(handle);
         self.set32(&message.expires, self.store.short_steady(now));
         self.flag(&message.flags, TRASHED, true);
+        self.add(&commons.trash_bytes, self.store.size_of_all(handle));
         self.link(&message.next, None);
         match commons.trash_last.get() {
             Some(last) => self.link(&self.get(last).next, Some(handle)),
@@ -131,13 +135,15 @@ impl Section<'_> {
         }
         self.link(&commons.trash_channel_last, Some(handle));
         self.add(&commons.channels_in_trash, 1);
+        self.add(&commons.trash_channel_bytes, self.store.size_of_slot(handle));
     }
 
     /// There is one live channel less.
-    pub(crate) fn uncount_channel(&self, channel: &Channel) {
+    pub(crate) fn uncount_channel(&self, channel: &Channel, why: Removal) {
         let commons = self.commons();
         let count =
             if channel.has(WILDCARD) { &commons.wildcard_channels } else { &commons.channels };
         self.sub(count, 1);
+        self.note_done(|done| done.removed(channel.has(WILDCARD), why));
     }
 }

@@ -21,6 +21,7 @@
 use core::cell::Cell;
 
 use crate::store::arena::{Handle, Link, Record, W32, W64};
+use crate::store::counters::Done;
 use crate::store::interest::Interest;
 use crate::store::lock::{Acquired, LockCell};
 use crate::store::message::Message;
@@ -116,6 +117,8 @@ pub(crate) struct Section<'s> {
     seat: &'s Seat,
     shard: Option<usize>,
     commons: Cell<bool>,
+    /// To be counted when it commits.
+    done: Cell<Done>,
     committed: bool,
 }
 
@@ -168,7 +171,14 @@ impl Store {
         #[cfg(any(test, fuzzing))]
         self.section_begins();
         let seat = self.my_seat();
-        Section { store: self, seat, shard, commons: Cell::new(false), committed: false }
+        Section {
+            store: self,
+            seat,
+            shard,
+            commons: Cell::new(false),
+            done: Cell::default(),
+            committed: false,
+        }
     }
 
     /// Undoes the section of the dead process that held the lock `bit`.
@@ -299,6 +309,13 @@ impl<'s> Section<'s> {
         self.set32(flags, if on { old | bits } else { old & !bits });
     }
 
+    /// This has happened, if the section commits.
+    pub(crate) fn note_done(&self, note: impl FnOnce(&mut Done)) {
+        let mut done = self.done.get();
+        note(&mut done);
+        self.done.set(done);
+    }
+
     /// Makes all changes of this section final, at once.
     pub(crate) fn commit(mut self) {
         if self.seat.log_len.get() > 0 {
@@ -307,6 +324,7 @@ impl<'s> Section<'s> {
         }
         self.store.arena.put32(&self.seat.log_len, 0);
         self.committed = true;
+        self.done.get().count(self.store);
     }
 
     /// Notes the old value of a word before it changes.

@@ -22,6 +22,7 @@ use core::ptr::NonNull;
 use crate::model::{Now, Seconds};
 use crate::store::arena::{Arena, Link, PAGE, Record, UNIT, W32, W64};
 use crate::store::channel::Channel;
+use crate::store::counters::{COUNTERS_SIZE, Counters};
 use crate::store::expiry::{EXPIRY_QUEUES, ExpiryQueue};
 use crate::store::lock::{LockCell, Locking};
 use crate::store::message::Message;
@@ -47,12 +48,15 @@ const _: () = assert!(FORMER_MIN.is_multiple_of(SHARDS) && FORMER_MIN.is_power_o
 /// The smallest arena: header, seats for a few workers, and some pages of messages.
 const LEN_MIN: usize = 16 * PAGE;
 
+/// So many pages at least are kept for interests: more seats need two of them, one for their counters.
+const RESERVE_MIN: usize = 2;
+
 /// Times may lie so many seconds before the zone was made, some eight years: the clock may be set back.
 const SECONDS_BEFORE: Seconds = 1 << 28;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"pushstrm");
 /// Goes up when the meaning of any byte changes.
-const VERSION: u32 = 6;
+const VERSION: u32 = 7;
 
 /// The first bytes of the zone.
 #[repr(C)]
@@ -89,10 +93,14 @@ pub(crate) struct Header {
     /// Process id of that worker, for those that wait for it.
     pub(crate) sweeper: W32,
     _spare: W32,
+    /// What the previous scrape of the metrics took, in microseconds. Any worker may write it.
+    pub(crate) scrape_usec: W64,
     pub(crate) commons: Commons,
     pub(crate) shards: [Shard; SHARDS],
     /// Pages that hold seats, as numbers counted from the base; 0 = none.
     seat_pages: [W32; SEAT_PAGES_MAX],
+    /// The page with the counters of the seats in the page of the same number.
+    counters_pages: [W32; SEAT_PAGES_MAX],
 }
 
 // SAFETY: `repr(C)`, words, links and locks only, kind first.
@@ -130,6 +138,17 @@ pub(crate) struct Commons {
     pub(crate) trash_last: Link<Message>,
     pub(crate) trash_channel_first: Link<Channel>,
     pub(crate) trash_channel_last: Link<Channel>,
+    /// Bytes of the slots in use, those in the trash included.
+    pub(crate) used_by_messages: W64,
+    pub(crate) used_by_channels: W64,
+    pub(crate) used_by_interests: W64,
+    /// Bytes of the slots that messages and channels in the trash have.
+    pub(crate) trash_bytes: W64,
+    pub(crate) trash_channel_bytes: W64,
+    /// Bytes at the ends of pages, too few for a slot.
+    pub(crate) page_ends: W64,
+    /// Workers that have died without leaving their seat.
+    pub(crate) worker_deaths: W64,
     /// The events channel, if there is one.
     pub(crate) events: Link<Channel>,
 }
@@ -351,7 +370,7 @@ impl Store {
             (&header.descriptors_at, word(plan.descriptors_at)),
             (&header.pages, word(plan.pages)),
             (&header.first_page, word(plan.first_page)),
-            (&header.reserve, word((plan.pages / 128).max(1))),
+            (&header.reserve, word((plan.pages / 128).max(RESERVE_MIN))),
             (&header.commons.free_pages, word(plan.pages)),
         ] {
             arena.put32(word, value);
@@ -539,7 +558,7 @@ impl Store {
         (0..seats).filter_map(|number| self.seat_at(number).map(|seat| (number, seat)))
     }
 
-    /// How many pages hold seats.
+    /// How many pages hold seats; as many hold their counters.
     pub(crate) fn seat_pages(&self) -> usize {
         self.header().seat_pages.iter().take_while(|page| page.get() != 0).count()
     }
@@ -553,6 +572,19 @@ impl Store {
         }
         let seat = self.arena.at::<Seat>(page * PAGE + number % SEATS_PER_PAGE * SEAT_SIZE);
         (self.arena.kind_of(seat) == Seat::KIND).then_some(seat)
+    }
+
+    /// The counters of the seat of this number.
+    pub(crate) fn counters_at(&self, number: u32) -> Option<&Counters> {
+        let number = number as usize;
+        let page = self.header().counters_pages.get(number / SEATS_PER_PAGE)?.get() as usize;
+        let at = page * PAGE + number % SEATS_PER_PAGE * COUNTERS_SIZE;
+        (page != 0).then(|| self.arena.at::<Counters>(at))
+    }
+
+    /// The counters of this process.
+    pub(crate) fn my_counters(&self) -> &Counters {
+        self.counters_at(self.seat).expect("every seat has some")
     }
 
     /// The bucket of this number.
@@ -589,15 +621,18 @@ impl Store {
     /// Adds pages of seats until there are `seats` besides the master's, or no page is left.
     fn add_seats(&self, seats: u32) {
         let wanted = (seats as usize + 1).div_ceil(SEATS_PER_PAGE).min(SEAT_PAGES_MAX);
-        for slot in self.header().seat_pages.iter().take(wanted) {
+        let slots = self.header().seat_pages.iter().zip(&self.header().counters_pages);
+        for (slot, counters_slot) in slots.take(wanted) {
             if slot.get() != 0 {
                 continue;
             }
             let section = self.commons_section();
             let Some(page) = section.take_seat_page() else { return };
+            let Some(counters) = section.take_seat_page() else { return };
             let page = self.header().first_page.get() + page;
             self.format_seats(page);
             section.set32(slot, page);
+            section.set32(counters_slot, self.header().first_page.get() + counters);
             section.commit();
         }
     }
@@ -608,6 +643,8 @@ impl Store {
         let page = self.header().first_page.get() + page;
         self.format_seats(page);
         self.arena.put32(&self.header().seat_pages[0], page);
+        let counters = self.header().first_page.get() + self.take_page_unlogged();
+        self.arena.put32(&self.header().counters_pages[0], counters);
     }
 
     fn format_seats(&self, page: u32) {
@@ -674,6 +711,7 @@ fn layout() -> u64 {
     [
         size_of::<Header>(),
         size_of::<Seat>(),
+        size_of::<Counters>(),
         size_of::<Channel>(),
         size_of::<Message>(),
         size_of::<crate::store::interest::Interest>(),

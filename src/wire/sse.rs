@@ -177,7 +177,7 @@ fn one_line(text: &[u8]) -> Cow<'_, [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Latest;
+    use crate::model::{Latest, Stamp};
 
     const DEFAULT: &[u8] = b"~text~";
     const JSON: &[u8] = b"{\"id\":~id~,\"text\":\"~text~\"}";
@@ -188,8 +188,8 @@ mod tests {
         event_type: Option<&'a [u8]>,
     ) -> Message<'a> {
         let (id, channel, time, tag, life, binary) = (3, b"news".as_slice(), 0, 1, 0, false);
-        let latest = None;
-        Message { id, channel, time, tag, life, latest, event_id, event_type, text, binary }
+        let (latest, stamp) = (None, Stamp(0));
+        Message { id, channel, time, tag, life, latest, event_id, event_type, text, stamp, binary }
     }
 
     fn rendered(template: &[u8], message: &Message<'_>) -> String {

@@ -373,7 +373,7 @@ fn digits(number: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Cursor, Latest};
+    use crate::model::{Cursor, Latest, Stamp};
 
     const FULL: &[u8] = b"[~id~|~channel~|~text~|~size~|~tag~|~time~|~event-id~|~event-type~]";
 
@@ -388,6 +388,7 @@ mod tests {
             event_id: None,
             event_type: None,
             text,
+            stamp: Stamp(0),
             binary: false,
         }
     }

@@ -289,6 +289,7 @@ mod tests {
             binary: false,
             store,
             may_be_empty: false,
+            ..Post::default()
         };
         hub.publish(&[b"a"], &post, rules, Now::both(time_of(n))).expect("room");
     }
@@ -426,15 +427,7 @@ mod tests {
             let event_id = event_id(n);
             let text: &[&[u8]] = &[b"100"];
             let (event_id, body) = (Some(&*event_id), text);
-            let store = true;
-            let post = Post {
-                event_id,
-                event_type: None,
-                body,
-                binary: false,
-                store,
-                may_be_empty: false,
-            };
+            let post = Post { event_id, body, store: true, ..Post::default() };
             world.hub(1).publish(&[b"a"], &post, &rules, now).expect("room");
         }
         let (got, _) =

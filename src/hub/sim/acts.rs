@@ -29,6 +29,7 @@ impl World {
             binary: false,
             store,
             may_be_empty: false,
+            ..Post::default()
         };
         self.hub(worker).publish(channels, &post, &rules, now)
     }

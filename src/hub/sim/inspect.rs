@@ -152,7 +152,7 @@ fn each_broken_rule_has_a_name() {
     world.publish(0, &[b"idle"], b"to nobody", false).expect("room");
     // For pages that were used and are free again.
     let text: &[&[u8]] = &[&[b'x'; 30_000]];
-    let content = Content { event_id: None, event_type: None, text, flags: 0 };
+    let content = Content { text, ..Content::default() };
     let staged = world.hub(0).store.stage(content).expect("room");
     world.hub(0).store.unstage(staged);
     let world = world;

@@ -13,7 +13,7 @@ type Place = (Seconds, u64);
 fn publish(hub: &mut Hub, world: (&crate::hub::Rules, Now), id: &[u8], text: &[u8], store: bool) {
     let (rules, now) = world;
     let (event_id, event_type, body) = (None, None, &[text][..]);
-    let post = Post { event_id, event_type, body, binary: false, store, may_be_empty: false };
+    let post = Post { event_id, event_type, body, store, ..Post::default() };
     hub.publish(&[id], &post, rules, now).expect("room");
 }
 

@@ -373,6 +373,7 @@ impl Sim {
             binary: false,
             store: posted.store,
             may_be_empty: false,
+            ..Post::default()
         };
         let late = if worker == LATE_WORKER { LATE_SECS } else { 0 };
         let outcome = self.on(worker, death, |hub, rules, now| {

@@ -9,7 +9,7 @@ use crate::model::{Now, Seconds, Since, Token};
 const ZONE: usize = 512 * 1024;
 
 fn post<'a>(body: &'a [&'a [u8]]) -> Post<'a> {
-    Post { event_id: None, event_type: None, body, binary: false, store: true, may_be_empty: false }
+    Post { body, store: true, ..Post::default() }
 }
 
 fn request<'a>(requested: &'a [(&'a [u8], Option<u64>)]) -> Subscribe<'a> {

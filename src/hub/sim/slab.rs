@@ -1,7 +1,7 @@
 //! Memory: which messages fit, that none overlap, and that a drained zone holds as much as before.
 //!
 //! Exactly which messages fit: a message is a head of 44 bytes and its content, in a chain of slots. If it
-//! has more than one, the head has 8 bytes more. It uses all other bytes of the first slot, and all but 16 of
+//! has more than one, the head has 12 bytes more. It uses all other bytes of the first slot, and all but 16 of
 //! each further one. It may use every free slot of
 //! the ordinary classes, and every free page except those that are kept for interests
 //! (`Store::may_spare`), each as one slot of 4,096 bytes. If its bytes fit there, it is accepted.
@@ -12,7 +12,7 @@ use crate::hub::Hub;
 use crate::model::Now;
 use crate::store::Store;
 use crate::store::arena::PAGE;
-use crate::store::message::{Content, MESSAGE_HEAD, Message};
+use crate::store::message::{Chain, Content, MESSAGE_HEAD, Message};
 use crate::store::pages::SLAB;
 use crate::store::slab::{BLOCK_HEAD, CLASSES, VITAL};
 
@@ -36,13 +36,13 @@ fn room(store: &Store) -> Option<usize> {
         slots += 1;
         bytes += PAGE;
     }
-    let chain = if slots > 1 { 8 } else { 0 };
+    let chain = if slots > 1 { size_of::<Chain>() } else { 0 };
     let heads = MESSAGE_HEAD + chain + slots.checked_sub(1)? * BLOCK_HEAD;
     Some(bytes - heads)
 }
 
 fn content<'a>(text: &'a [&'a [u8]]) -> Content<'a> {
-    Content { event_id: None, event_type: None, text, flags: 0 }
+    Content { text, ..Content::default() }
 }
 
 /// A message that just fits is accepted and keeps its content. One byte more is refused.

@@ -52,6 +52,7 @@ fn handle(name: &str, r: *mut ngx_http_request_t, body: impl FnOnce(&'static Wor
             }
         });
     }
+    ffi::guard(name, (), || worker.count(true));
 }
 
 /// nginx calls this when the request's socket takes bytes again, or has taken none for too long.
@@ -134,6 +135,9 @@ pub(super) unsafe extern "C" fn on_frames(r: *mut ngx_http_request_t) {
 /// None: `data` is a token, which is looked up.
 pub(super) unsafe extern "C" fn on_cleanup(data: *mut c_void) {
     ffi::guard("on_cleanup", (), || {
-        worker::with(|worker| worker.audience.forget(worker, client::token_from(data)));
+        if let Some(worker) = worker::this() {
+            worker.audience.forget(worker, client::token_from(data));
+            worker.count(false);
+        }
     });
 }

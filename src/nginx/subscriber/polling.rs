@@ -6,7 +6,7 @@
 use ngx::ffi::{NGX_ERROR, NGX_HTTP_CLIENT_CLOSED_REQUEST, ngx_int_t};
 
 use crate::hub::{Missing, Replayed, Rest, Stay, Subscribed};
-use crate::model::{Cursor, Token};
+use crate::model::{Cursor, Delivery, Token};
 use crate::nginx::answer::{self, Sent};
 use crate::nginx::client::Client;
 use crate::nginx::location::Location;
@@ -30,6 +30,7 @@ pub(super) fn start(
     request: &mut Request,
     location: &'static Location,
     asked: &Asked<'_>,
+    delivery: Delivery,
     waits: bool,
 ) -> Sent {
     let callback = match request.argument(b"callback").map(Callback::parse) {
@@ -46,8 +47,16 @@ pub(super) fn start(
     let token = admit(request, location, |client| {
         worker.audience.admit_poll(client, form, asked.has_many_channels(), poll)
     })?;
-    let asking =
-        Asking { worker, location, asked, token, form, callback: callback.as_ref(), waits };
+    let asking = Asking {
+        worker,
+        location,
+        asked,
+        token,
+        form,
+        callback: callback.as_ref(),
+        delivery,
+        waits,
+    };
     let opened = asking.open(request);
     conclude(worker, token, opened, || keep_open(worker, request, token))
 }
@@ -60,6 +69,7 @@ struct Asking<'a> {
     token: Token,
     form: u32,
     callback: Option<&'a Callback>,
+    delivery: Delivery,
     waits: bool,
 }
 
@@ -79,6 +89,7 @@ impl Asking<'_> {
             };
             let gap = subscribed.gap();
             audience.accept(token, gap);
+            audience.let_in(token, self.delivery);
             let told = self.gaps(&subscribed, Some(subscribed.place().cursor(worker.hub().life())));
             let (body, replayed) = self.read(&mut subscribed, &told);
             let mut announced = Announced::since(&asked.since);
@@ -100,14 +111,9 @@ impl Asking<'_> {
                     let Some(rest) = replayed.rest else {
                         audience.answered(token, count);
                         let body = Body::of(body);
-                        return respond::messages(
-                            request,
-                            location,
-                            has_callback,
-                            &announced,
-                            body,
-                        )
-                        .map(Some);
+                        return self.measured(request, |request| {
+                            respond::messages(request, location, has_callback, &announced, body)
+                        });
                     };
                     audience.count(token, count);
                     return self.begin(request, &announced, body, rest);
@@ -120,8 +126,9 @@ impl Asking<'_> {
                         announced = Announced::message(time, tag);
                     }
                     audience.answered(token, 0);
-                    return respond::not_modified(request, location, has_callback, &announced)
-                        .map(Some);
+                    return self.measured(request, |request| {
+                        respond::not_modified(request, location, has_callback, &announced)
+                    });
                 }
                 Step::LookAgain => worker.leave(token),
                 Step::Wait => {
@@ -151,6 +158,19 @@ impl Asking<'_> {
         let missing =
             missing.map(|Missing { channel, reason, count }| (&**channel, *reason, *count));
         reply::gaps(&self.location.layout, self.callback, missing, place)
+    }
+
+    /// Counts the bytes of an answer.
+    fn measured(
+        &self,
+        request: &mut Request,
+        answer: impl FnOnce(&mut Request) -> Sent,
+    ) -> Result<Option<ngx_int_t>, NoMemory> {
+        let peer = request.peer();
+        let before = peer.sent();
+        let sent = answer(request);
+        self.worker.count_sent(self.delivery, peer.sent() - before);
+        sent.map(Some)
     }
 
     /// The body with all old messages, if there are any; without its end if there was no room for some. `told`

@@ -8,7 +8,7 @@
 use ngx::ffi::{NGX_ERROR, NGX_HTTP_CLIENT_CLOSED_REQUEST, ngx_int_t};
 
 use crate::hub::{Missing, Stay, Subscribed};
-use crate::model::{Cursor, Token};
+use crate::model::{Cursor, Delivery, Token};
 use crate::nginx::answer::{self, Sent};
 use crate::nginx::location::Location;
 use crate::nginx::peer::Peer;
@@ -31,6 +31,7 @@ pub(super) fn start(
     request: &mut Request,
     location: &'static Location,
     asked: &Asked<'_>,
+    delivery: Delivery,
 ) -> Sent {
     let peer = request.peer();
     if peer.has_hung_up() {
@@ -52,6 +53,7 @@ pub(super) fn start(
     let opened = match asked.subscribe(worker, location, token, form, Stay::Live, false) {
         Ok(subscribed) => {
             audience.accept(token, subscribed.gap());
+            audience.let_in(token, delivery);
             open(worker, request, location, padding.as_ref(), token, subscribed)
         }
         Err(refusal) => {

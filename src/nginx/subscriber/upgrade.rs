@@ -12,7 +12,7 @@
 use ngx::ffi::{NGX_DONE, NGX_ERROR, ngx_int_t, ngx_uint_t};
 
 use crate::hub::{Refusal, Stay, Subscribed};
-use crate::model::{Gap, Token};
+use crate::model::{Delivery, Gap, Operation, Token};
 use crate::nginx::answer::{self, FAILED, Sent};
 use crate::nginx::location::Location;
 use crate::nginx::request::{Method, NoMemory, Request};
@@ -76,11 +76,15 @@ pub(super) fn start(request: &mut Request, location: &'static Location) -> Sent 
         audience.put_in_order(token);
     }
     let subscribed = if requested.is_empty() {
+        worker.hub().count_refusal(Operation::Subscribe, Refusal::NoChannelId);
         Err(Refusal::NoChannelId)
     } else {
         asked.subscribe(worker, location, token, form, Stay::Live, false)
     };
     audience.accept(token, gap_of(&subscribed));
+    if subscribed.is_ok() {
+        audience.let_in(token, Delivery::WebSocket);
+    }
     let accepted = Accepted { key, protocol };
     let opened = open(worker, request, location, token, &accepted, subscribed);
     conclude(worker, token, opened, || {

@@ -90,6 +90,7 @@ impl Ground {
             binary: false,
             store: is_stored,
             may_be_empty: false,
+            ..Post::default()
         };
         self.operate(worker, |hub, rules, now| {
             hub.publish(channels, &post, rules, now)?;

@@ -116,6 +116,8 @@ pub(in crate::session) struct Connection {
     pub(in crate::session) room: Cell<usize>,
     /// Bytes that the server's own output has taken, and the socket not yet.
     held: RefCell<Vec<u8>>,
+    /// Bytes that the socket has taken so far.
+    pub(in crate::session) written: Cell<u64>,
     pub(in crate::session) received: RefCell<Vec<u8>>,
     pub(in crate::session) wants_room: Cell<bool>,
     /// How often the time began in which the socket may take nothing.
@@ -161,6 +163,7 @@ impl SimLink {
             chunks: Cell::new(false),
             room: Cell::new(usize::MAX),
             held: RefCell::default(),
+            written: Cell::new(0),
             received: RefCell::default(),
             wants_room: Cell::new(false),
             restarts: Cell::new(0),
@@ -285,8 +288,13 @@ impl SimLink {
         let mut held = self.held.borrow_mut();
         let len = held.len().min(self.room.get());
         self.take_room(len);
+        self.note_written(len);
         self.received.borrow_mut().extend_from_slice(&held[..len]);
         held.drain(..len);
+    }
+
+    fn note_written(&self, len: usize) {
+        self.written.set(self.written.get() + len as u64);
     }
 
     fn take_room(&self, len: usize) {
@@ -342,8 +350,13 @@ impl Link for SimLink {
         assert!(self.held.borrow().is_empty(), "these bytes overtake others");
         let len = bytes.len().min(self.room.get());
         self.take_room(len);
+        self.note_written(len);
         self.received.borrow_mut().extend_from_slice(&bytes[..len]);
         Ok(len)
+    }
+
+    fn sent(&self) -> u64 {
+        self.written.get()
     }
 
     fn flush(&self, way: Way, outbox: &mut Outbox) -> Flushed {

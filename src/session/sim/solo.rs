@@ -417,7 +417,7 @@ impl Host for Solo {
 
 /// What the server does with a connection that it is given back.
 pub(in crate::session) fn depart(departure: Departure<SimLink>) {
-    let Departure { link, how, is_answer: _ } = departure;
+    let Departure { link, how, .. } = departure;
     let end = match how {
         How::Finished(footer) => {
             link.finish(&footer);

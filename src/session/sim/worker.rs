@@ -14,8 +14,9 @@ use super::link::{End, Injected, SimLink};
 use super::solo::depart;
 use crate::hub::sim::LIFE;
 use crate::hub::{self, Hub, News, Refusal, Rules, Stay, Subscribe, Subscribed};
-use crate::model::{DELETED_ID, Message, Now, Reached, Seconds, Since, Token};
+use crate::model::{DELETED_ID, Delivery, Message, Now, Reached, Seconds, Since, Token};
 use crate::session::audience::{Audience, Mode, State};
+use crate::session::counts::{self, Change, Tally};
 use crate::session::departure::{Cut, Departure, Entry, Reason};
 use crate::session::fanout::Fanout;
 use crate::session::link::{Host, Lagged, Read, Unpublished};
@@ -48,6 +49,10 @@ pub(super) struct Desk {
     round: Cell<usize>,
     /// Subscribers that the statistics count.
     pub(super) counted: RefCell<BTreeSet<Token>>,
+    /// What the worker's counters in the zone would say.
+    tally: RefCell<Tallied>,
+    /// The connections of all that were let in.
+    let_in: RefCell<Vec<SimLink>>,
     pub(super) too_slow: Cell<usize>,
     /// Messages that the log was told of as skipped.
     pub(super) skipped: Cell<usize>,
@@ -59,6 +64,36 @@ impl core::ops::Deref for Worker {
     fn deref(&self) -> &Desk {
         &self.0
     }
+}
+
+/// The sums of what was counted.
+#[derive(Default)]
+struct Tallied {
+    entered: u64,
+    ended: u64,
+    delivered: u64,
+    sent_bytes: u64,
+    buffered: usize,
+}
+
+impl Tally for Tallied {
+    fn change(&mut self, change: Change) {
+        match change {
+            Change::Entered(_) => self.entered += 1,
+            Change::Ended(..) => self.ended += 1,
+        }
+    }
+
+    fn given(&mut self, _: Delivery, given: &counts::Given) {
+        self.delivered += given.delivered;
+        self.sent_bytes += given.sent_bytes;
+    }
+
+    fn buffered(&mut self, bytes: usize) {
+        self.buffered = bytes;
+    }
+
+    fn written(&mut self, _: counts::Published, _: u64) {}
 }
 
 /// Old messages that are still to be read, and whose they are.
@@ -77,6 +112,8 @@ impl Worker {
             is_exiting: Cell::new(false),
             round: Cell::new(0),
             counted: RefCell::default(),
+            tally: RefCell::default(),
+            let_in: RefCell::default(),
             too_slow: Cell::new(0),
             skipped: Cell::new(0),
         }))
@@ -162,6 +199,41 @@ impl Worker {
             }
         }
         assert_eq!(self.audience.at_work.get(), None, "nobody is served between two events");
+        self.check_counts();
+    }
+
+    fn let_in(&self, token: Token, link: &SimLink, delivery: Delivery) {
+        self.audience.let_in(token, delivery);
+        let is_new = |other: &SimLink| !std::ptr::eq(&raw const **other, &raw const **link);
+        if self.let_in.borrow().iter().all(is_new) {
+            self.let_in.borrow_mut().push(link.clone());
+        }
+    }
+
+    /// The counters say what there is.
+    fn check_counts(&self) {
+        let mut tally = self.tally.borrow_mut();
+        self.audience.take_counts(true, &mut *tally);
+        let there = self.audience.let_in_now();
+        let links = self.let_in.borrow();
+        assert_eq!(tally.entered, links.len() as u64, "each is let in once");
+        assert_eq!(tally.entered - tally.ended, there.len() as u64, "let in and not ended");
+        let ended: u64 = links
+            .iter()
+            .filter_map(|link| link.entry.get())
+            .map(|entry| u64::from(entry.messages_sent))
+            .sum();
+        let entries = there.iter().filter_map(|token| self.audience.entry(*token));
+        let given: u64 = entries.map(|entry| u64::from(entry.messages_sent)).sum();
+        assert_eq!(tally.delivered, ended + given + self.audience.taken_back(), "messages given");
+        let written: u64 = links.iter().map(|link| link.written.get()).sum();
+        assert!(tally.sent_bytes <= written, "no more bytes than were written");
+        if links.iter().all(|link| link.end() != Some(End::Vanished)) {
+            assert_eq!(tally.sent_bytes, written, "all bytes that were written");
+        }
+        if let Some(waiting) = self.audience.buffered_now() {
+            assert_eq!(tally.buffered, waiting, "bytes that wait");
+        }
     }
 
     /// Hands out a bounded part of what the hub has, and writes to those who get it.
@@ -394,6 +466,8 @@ impl Asked<'_> {
         match subscribed {
             Ok(subscribed) => {
                 audience.accept(token, None);
+                let framing = link.layout.form().framing();
+                worker.let_in(token, link, counts::delivery_of(framing));
                 portion.push_other(|out| link.layout.open(None, out));
                 self.begin(token, portion, subscribed);
             }
@@ -487,6 +561,8 @@ impl Asked<'_> {
                 break End::Refused;
             };
             audience.accept(token, None);
+            let delivery = if waits { Delivery::LongPolling } else { Delivery::Polling };
+            worker.let_in(token, &client.link, delivery);
             let mut body = Vec::new();
             let mut reply = Reply::open(&client.link.layout, callback.as_ref(), &mut body);
             let gaps = |place| {
