@@ -33,7 +33,8 @@ export class Position {
 
   /** `cursor` is one of ours or the server's. */
   constructor(cursor?: string, since?: Date) {
-    if (since) this._first = { time: +since, tag: 0 };
+    // Zero is no time on the wire, and nothing is older than the first second.
+    if (since) this._first = { time: Math.max(+since, 1000), tag: 0 };
     if (cursor?.[0] !== '[') {
       this._word = cursor ?? '';
       return;

@@ -40,6 +40,10 @@ test('several channels without cursors go back a little, but not before the begi
   assert.equal(p.had(message('b', 2, T + 8000, 1), 2), false, 'overtaken, not had');
 });
 
+test('since the beginning of time is a time', () => {
+  assert.deepEqual(new Position('', new Date(0)).ask(1), { time: 'Thu, 01 Jan 1970 00:00:01 GMT', tag: '0' });
+});
+
 test('since, and a beginning that the server names', () => {
   assert.deepEqual(new Position(undefined, new Date(T)).ask(1), { time: date(T), tag: '0' });
   const p = new Position();
