@@ -590,10 +590,11 @@ impl Hub {
             let oldest = section.get(handle).stored_link().get();
             let is_there = |oldest: &Handle<Record>| section.get(*oldest).id() <= remaining.next;
             let Some(start) = oldest.filter(is_there) else { return Some(Err(Missing)) };
-            // If all are stored from there to the end, none has gone in between, else one may have.
+            // If all that belong to the rest are stored, none has gone, else one may have.
             let holes = section.holes();
-            let whole_from = section.oldest_of_unbroken(section.get(handle));
-            let is_whole = whole_from.is_some_and(|oldest| oldest <= remaining.next);
+            let unbroken = section.unbroken(section.get(handle));
+            let is_whole = unbroken
+                .is_some_and(|ids| ids.contains(&remaining.next) && ids.contains(&remaining.until));
             if holes != remaining.holes && !is_whole {
                 return Some(Err(Missing));
             }
@@ -815,6 +816,23 @@ mod tests {
             }
             assert_eq!(all, (1..=30).filter(|n| *n != 20).collect::<Vec<_>>(), "{mixed} {ticks}");
             world.check("at rest");
+        }
+    }
+
+    #[test]
+    fn messages_at_the_end_that_go_while_the_place_is_kept_are_a_gap() {
+        for ticks in [false, true] {
+            let mut world = world(19, 0);
+            world.rules.message_ttl_secs = 5; // By a reload.
+            (20..=30).for_each(|n| publish(&mut world, b"a", n));
+            let (_, rest) = world.read_first(0, &[(b"a", Some(30))], 10);
+            world.now += 6;
+            if ticks {
+                world.tick(1);
+            }
+            let lagged = world.read_on(0, rest.expect("more is left"), 100).err();
+            assert!(lagged.is_some(), "{ticks}");
+            assert_eq!(pinned(&world), 0);
         }
     }
 

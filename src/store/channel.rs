@@ -1,5 +1,7 @@
 //! Channels: their logs of messages, and the list of channels that may be idle.
 
+use core::ops::RangeInclusive;
+
 use crate::model::{Gap, Latest, Seconds};
 use crate::store::arena::{Handle, Link, Record, UNIT, W32, W64};
 use crate::store::interest::Interest;
@@ -332,12 +334,12 @@ impl Section<'_> {
         self.get(at).has(STORED).then_some(at)
     }
 
-    /// The id of the oldest stored message, if as many messages are stored as there are ids from it to the
-    /// end of the log. Then each of those is stored.
-    pub(crate) fn oldest_of_unbroken(&self, channel: &Channel) -> Option<u64> {
+    /// The ids from the oldest stored message to the end of the log, if as many messages are stored as there are
+    /// such ids. Then each of those is stored.
+    pub(crate) fn unbroken(&self, channel: &Channel) -> Option<RangeInclusive<u64>> {
         let oldest = self.get(channel.stored_first.get()?).id();
         let last = self.get(channel.last.get()?).id();
-        (last - oldest + 1 == channel.stored()).then_some(oldest)
+        (last - oldest + 1 == channel.stored()).then_some(oldest..=last)
     }
 
     /// The channel was used, so it is the last one to become idle. Does this at most once a second.

@@ -356,7 +356,7 @@ impl<'s> Section<'s> {
     fn pins_only_stored(&self, handle: Handle<Interest>) -> bool {
         let interest = self.get(handle);
         let channel = self.get(interest.channel.get().expect("an interest has a channel"));
-        self.oldest_of_unbroken(channel).is_some_and(|oldest| interest.read_to.get() + 1 >= oldest)
+        self.unbroken(channel).is_some_and(|ids| interest.read_to.get() + 1 >= *ids.start())
     }
 
     /// Moves an interest to a message ahead, if it can be seen at once that all between are stored.

@@ -79,9 +79,9 @@ impl Entry {
             {
                 (from, skipped) = (Some(newest), stored - span);
             } else if span < stored
-                && let Some(oldest) = section.oldest_of_unbroken(channel)
+                && let Some(ids) = section.unbroken(channel)
             {
-                (start, skipped) = (Start::Id(oldest + stored - span), stored - span);
+                (start, skipped) = (Start::Id(ids.start() + stored - span), stored - span);
             }
         } else if selection.needs_event_ids() {
             start = Start::EventId;
