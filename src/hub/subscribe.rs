@@ -218,6 +218,7 @@ impl Hub {
             }
             self.roster.add(request.token);
         }
+        let names_place = request.ordered && request.since.event_id.is_none();
         let mut subscribed = Subscribed {
             token: request.token,
             backlogs: Vec::new(),
@@ -225,7 +226,8 @@ impl Hub {
             place: None,
             latest: None,
             is_ordered: request.ordered && request.requested.len() > 1,
-            since: request.since.time.filter(|_| request.ordered).map(|time| {
+            // With an event id a channel may begin behind that place.
+            since: request.since.time.filter(|_| names_place).map(|time| {
                 let place = (time, request.since.tag.unwrap_or(u64::MAX));
                 let latest = request.since.cursor.and_then(|cursor| cursor.latest);
                 Box::new(Reached { place, latest })

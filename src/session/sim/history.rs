@@ -406,7 +406,10 @@ impl History {
     /// A worker is dead.
     fn bury(&mut self, number: usize) {
         for client in self.ground.clients_of(number) {
-            client.link.close(End::Vanished);
+            // It may have died right behind the end of a request.
+            if !client.link.has_ended() {
+                client.link.close(End::Vanished);
+            }
         }
         self.ground.forget_worker(number);
         self.take_place(number);
