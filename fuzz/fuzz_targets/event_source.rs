@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ngx_http_push_stream_module::model::Message;
+use ngx_http_push_stream_module::model::{Message, Stamp};
 use ngx_http_push_stream_module::wire::sse::{self, BlankLines};
 
 fuzz_target!(|input: (&[u8], &[u8], Option<&[u8]>, Option<&[u8]>)| {
@@ -18,6 +18,7 @@ fuzz_target!(|input: (&[u8], &[u8], Option<&[u8]>, Option<&[u8]>)| {
         event_id,
         event_type,
         text,
+        stamp: Stamp(0),
         binary,
     };
     check(&message, BlankLines::Drop);

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ngx_http_push_stream_module::model::{Latest, Message};
+use ngx_http_push_stream_module::model::{Latest, Message, Stamp};
 use ngx_http_push_stream_module::wire::template::Template;
 
 fuzz_target!(|input: (&[u8], &[u8], &[u8], Option<&[u8]>, i64, i64, u64)| {
@@ -19,6 +19,7 @@ fuzz_target!(|input: (&[u8], &[u8], &[u8], Option<&[u8]>, i64, i64, u64)| {
         event_id: event,
         event_type: event,
         text,
+        stamp: Stamp(0),
         binary,
     };
     if let Some(word) = Template::unknown_word(template) {

@@ -77,7 +77,6 @@ pub(crate) enum Death {
 }
 
 /// The life of the zone.
-#[cfg(test)]
 pub(crate) const LIFE: u64 = crate::store::memory::LIFE;
 
 /// Has a worker died of this panic?
