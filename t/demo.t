@@ -152,6 +152,23 @@ like(shows(q{const said = document.getElementById('status').textContent; return 
 $browser->run(q{document.getElementById('run').click()});
 shows(q{return parseFloat(document.getElementById('published').textContent) > 0 && parseFloat(document.getElementById('delivered').textContent) > 0 && document.getElementById('delay').textContent.endsWith('s')}, 'rates and delays');
 is($browser->run(q{return document.querySelectorAll('#workers tbody tr').length >= 2}), 1, 'dashboard: each worker');
+# What else may come back, for as long as window.answer says so.
+$browser->run(<<'JS');
+    const ask = window.fetch;
+    window.fetch = (url, init) => window.answer && url === '/metrics' ? window.answer() : ask(url, init);
+JS
+for my $case (
+    [ "new Response('<!DOCTYPE html><p>Please log in')",                                            'no metrics' ],
+    [ "new Response('', { status: 403 })",                                                          'own machine only' ],
+    [ "new Response('', { status: 502 })",                                                          'status 502' ],
+    [ "new Response(new ReadableStream({ start: body => body.error(new TypeError('cut off')) }))",  'does not answer' ],
+) {
+    my ($answer, $says) = @$case;
+    $browser->run("window.answer = () => Promise.resolve($answer)");
+    shows("return document.getElementById('status').textContent.includes('$says')", "the dashboard to say: $says");
+    $browser->run('window.answer = undefined');
+    shows(q{return document.getElementById('status').textContent.includes('2 workers')}, "the dashboard to go on after: $says");
+}
 clean('dashboard');
 fits('dashboard');
 

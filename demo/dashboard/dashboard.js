@@ -40,14 +40,18 @@ class Trouble extends Error { }
 
 async function read() {
     let answer;
+    let text;
     try {
         answer = await fetch('/metrics', { cache: 'no-store', signal: AbortSignal.timeout(10_000) });
+        text = await answer.text();
     } catch {
         throw new Trouble('The server does not answer. Asking again every two seconds.');
     }
     if (answer.status === 403 || answer.status === 401) throw new Trouble('The server gives its metrics to its own machine only: open this page there, or allow your address.');
     if (!answer.ok) throw new Trouble(`The server answers with status ${answer.status}.`);
-    return new Reading(await answer.text(), Date.now());
+    const reading = new Reading(text, Date.now());
+    if (!reading.samples('build_info').length) throw new Trouble('What the server answers at /metrics is no metrics.');
+    return reading;
 }
 
 function tile(id, text, unit = '') { at(id).replaceChildren(text, unit && element('small', {}, ` ${unit}`)); }
@@ -98,7 +102,7 @@ function status(text, isTrouble) {
 async function turn() {
     try {
         const now = await read();
-        const info = now.samples('build_info')[0]?.labels ?? {};
+        const info = now.samples('build_info')[0].labels;
         const since = new Date(now.sum('start_time_seconds') * 1000).toLocaleString();
         const isRestarted = before && !now.follows(before);
         status(`${isRestarted ? 'The server was started anew. ' : ''}Version ${info.version} in nginx ${info.nginx}, ${now.sum('workers')} workers, counting since ${since}.`, false);
