@@ -152,6 +152,8 @@ like(shows(q{const said = document.getElementById('status').textContent; return 
 $browser->run(q{document.getElementById('run').click()});
 shows(q{return parseFloat(document.getElementById('published').textContent) > 0 && parseFloat(document.getElementById('delivered').textContent) > 0 && document.getElementById('delay').textContent.endsWith('s')}, 'rates and delays');
 is($browser->run(q{return document.querySelectorAll('#workers tbody tr').length >= 2}), 1, 'dashboard: each worker');
+$browser->run(q{document.getElementById('run').click()});
+is($browser->run($text->('state')), 'connected by metrics', 'dashboard: the bar tells of the readings, not of the traffic that was stopped');
 # What else may come back, for as long as window.answer says so.
 $browser->run(<<'JS');
     const ask = window.fetch;

@@ -1,9 +1,9 @@
 // The dashboard: reads /metrics every two seconds, one request at a time, not while the page is hidden.
 
+import { Subscriber } from '/client/index.js';
 import { Chart } from '/dashboard/charts.js';
 import { Reading, quantile, rate } from '/dashboard/readings.js';
 import { element, say } from '/frame.js';
-import { subscribe } from '/subscribe.js';
 
 const EVERY_MSEC = 2000;
 const MODES = ['streaming', 'eventsource', 'websocket', 'long-polling', 'polling'];
@@ -134,7 +134,8 @@ function stop() {
 }
 
 function start() {
-    const subscriber = subscribe({ channels: ['load'] });
+    // Not that of the other pages: the bar at the top tells how the readings go.
+    const subscriber = new Subscriber(location.origin, { channels: ['load'] });
     let number = 0;
     const publish = () => subscriber.publish('load', `message ${++number} of a page that makes traffic`).catch(() => { });
     traffic = { subscriber, timer: setInterval(publish, 1000 / Number(at('rate').value)) };
