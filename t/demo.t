@@ -44,11 +44,12 @@ sub visit {
     return;
 }
 
-# Waits until the script returns something true.
+# Waits until the script returns something true. A wait in vain is a failure: often nothing else looks at it.
 sub shows {
     my ($script, $what) = @_;
     my $got;
     $t->wait_for(sub { $got = $browser->run($script) }, $what, 30);
+    fail("waited for $what") unless $got;
     return $got;
 }
 
