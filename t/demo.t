@@ -128,6 +128,23 @@ my ($complete) = $browser->run($text->('said')) =~ /(\d+) words/;
 is(scalar(split ' ', $answer), $complete, 'tokens: each word once');
 $browser->switch($first);
 
+# A cut, and meanwhile another answer: it is subscribed to once. The timer of the cut is called when it would be.
+visit('/tokens/#0000000000000001');
+shows(q{return document.getElementById('state').textContent.startsWith('connected')}, 'the wait for the first word');
+$browser->run(<<'JS');
+    const later = window.setTimeout;
+    window.setTimeout = (f, wait) => later(wait === 3000 ? () => { f(); window.cameBack = true; } : f, wait);
+    document.getElementById('drop').click();
+    location.hash = '#0000000000000002';
+    later(() => { window.cameBack = true; }, 3100);
+JS
+shows('return window.cameBack', 'the end of the cut');
+$t->publish('/pub?id=answer-0000000000000002', '{"word":"once ","of":2}');
+$t->publish('/pub?id=answer-0000000000000002', '{"done":true,"of":2}');
+shows(q{return document.getElementById('said').textContent.startsWith('Complete')}, 'the other answer');
+is($browser->run($text->('answer')), 'once ', 'tokens: another answer during a cut has each word once');
+clean('tokens, another answer');
+
 # ---- transports: all eight, cut, and connected again
 visit('/transports/');
 my $counts = q{return [...document.querySelectorAll('.lane footer span')].map(e => e.textContent)};
