@@ -21,7 +21,7 @@ const common = {
   // Chrome 80 has a?.b; esbuild means a?.(...b), which the source does not use.
   supported: { 'optional-chain': true },
   // Private members, and names that only our own files use for each other.
-  mangleProps: /^(_.+|isKnown|had|settle|told|begin|ask|heard|isOver|comment|polled|room|anew|doubt|away|back|wasOpen|wasGood|wasCut|retryAfter|place|take)$/,
+  mangleProps: /^(_.+|isKnown|had|settle|told|begin|ask|heard|isOver|comment|polled|room|anew|doubt|away|back|wasOpen|wasGood|wasCut|retryAfter|place|take|request)$/,
   legalComments: 'none',
   write: !check,
   logLevel: 'warning',

@@ -44,11 +44,12 @@ sub visit {
     return;
 }
 
-# Waits until the script returns something true.
+# Waits until the script returns something true. A wait in vain is a failure: often nothing else looks at it.
 sub shows {
     my ($script, $what) = @_;
     my $got;
     $t->wait_for(sub { $got = $browser->run($script) }, $what, 30);
+    fail("waited for $what") unless $got;
     return $got;
 }
 
@@ -127,6 +128,23 @@ my ($complete) = $browser->run($text->('said')) =~ /(\d+) words/;
 is(scalar(split ' ', $answer), $complete, 'tokens: each word once');
 $browser->switch($first);
 
+# A cut, and meanwhile another answer: it is subscribed to once. The timer of the cut is called when it would be.
+visit('/tokens/#0000000000000001');
+shows(q{return document.getElementById('state').textContent.startsWith('connected')}, 'the wait for the first word');
+$browser->run(<<'JS');
+    const later = window.setTimeout;
+    window.setTimeout = (f, wait) => later(wait === 3000 ? () => { f(); window.cameBack = true; } : f, wait);
+    document.getElementById('drop').click();
+    location.hash = '#0000000000000002';
+    later(() => { window.cameBack = true; }, 3100);
+JS
+shows('return window.cameBack', 'the end of the cut');
+$t->publish('/pub?id=answer-0000000000000002', '{"word":"once ","of":2}');
+$t->publish('/pub?id=answer-0000000000000002', '{"done":true,"of":2}');
+shows(q{return document.getElementById('said').textContent.startsWith('Complete')}, 'the other answer');
+is($browser->run($text->('answer')), 'once ', 'tokens: another answer during a cut has each word once');
+clean('tokens, another answer');
+
 # ---- transports: all eight, cut, and connected again
 visit('/transports/');
 my $counts = q{return [...document.querySelectorAll('.lane footer span')].map(e => e.textContent)};
@@ -152,6 +170,25 @@ like(shows(q{const said = document.getElementById('status').textContent; return 
 $browser->run(q{document.getElementById('run').click()});
 shows(q{return parseFloat(document.getElementById('published').textContent) > 0 && parseFloat(document.getElementById('delivered').textContent) > 0 && document.getElementById('delay').textContent.endsWith('s')}, 'rates and delays');
 is($browser->run(q{return document.querySelectorAll('#workers tbody tr').length >= 2}), 1, 'dashboard: each worker');
+$browser->run(q{document.getElementById('run').click()});
+is($browser->run($text->('state')), 'connected by metrics', 'dashboard: the bar tells of the readings, not of the traffic that was stopped');
+# What else may come back, for as long as window.answer says so.
+$browser->run(<<'JS');
+    const ask = window.fetch;
+    window.fetch = (url, init) => window.answer && url === '/metrics' ? window.answer() : ask(url, init);
+JS
+for my $case (
+    [ "new Response('<!DOCTYPE html><p>Please log in')",                                            'no metrics' ],
+    [ "new Response('', { status: 403 })",                                                          'own machine only' ],
+    [ "new Response('', { status: 502 })",                                                          'status 502' ],
+    [ "new Response(new ReadableStream({ start: body => body.error(new TypeError('cut off')) }))",  'does not answer' ],
+) {
+    my ($answer, $says) = @$case;
+    $browser->run("window.answer = () => Promise.resolve($answer)");
+    shows("return document.getElementById('status').textContent.includes('$says')", "the dashboard to say: $says");
+    $browser->run('window.answer = undefined');
+    shows(q{return document.getElementById('status').textContent.includes('2 workers')}, "the dashboard to go on after: $says");
+}
 clean('dashboard');
 fits('dashboard');
 

@@ -33,7 +33,7 @@ export const PING = -1, DELETED = -2, TIMEOUT = -3, GAP = -4;
 export type Fields = Record<string, unknown>;
 
 // Any JSON value can be where a text should be.
-const word = (value: unknown): string => (value === undefined || value === null ? '' : String(value));
+const word = (value: unknown): string => String(value ?? '');
 
 function message(from: Fields): Message {
   const { time, base64, text } = from;

@@ -214,6 +214,17 @@ test('a long poll that is answered with nothing new does not ask at once', async
   }
 });
 
+test('a long poll that always comes back at once is asked for later and later', async () => {
+  const requests = server(async () => {
+    await new Promise(setImmediate);
+    return new Response(null, { status: 304, headers: { 'X-Nginx-PushStream-Cursor': 'p1-0-9' } });
+  });
+  const { got } = subscriber({ transports: ['longpolling'], retry: { min: 60_000, max: 60_000 } });
+  await until(() => got.state.some(({ state }) => state === 'waiting') || requests.length > 100);
+  assert.equal(requests.length, 1);
+  assert.deepEqual(got.error, []);
+});
+
 test('a poll with something that is no message goes on behind it', async () => {
   const requests = server(
     () => new Response('{"half', { headers: { 'X-Nginx-PushStream-Cursor': 'p1-1-1' } }),

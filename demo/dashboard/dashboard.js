@@ -1,9 +1,9 @@
 // The dashboard: reads /metrics every two seconds, one request at a time, not while the page is hidden.
 
+import { Subscriber } from '/client/index.js';
 import { Chart } from '/dashboard/charts.js';
 import { Reading, quantile, rate } from '/dashboard/readings.js';
 import { element, say } from '/frame.js';
-import { subscribe } from '/subscribe.js';
 
 const EVERY_MSEC = 2000;
 const MODES = ['streaming', 'eventsource', 'websocket', 'long-polling', 'polling'];
@@ -40,14 +40,18 @@ class Trouble extends Error { }
 
 async function read() {
     let answer;
+    let text;
     try {
         answer = await fetch('/metrics', { cache: 'no-store', signal: AbortSignal.timeout(10_000) });
+        text = await answer.text();
     } catch {
         throw new Trouble('The server does not answer. Asking again every two seconds.');
     }
     if (answer.status === 403 || answer.status === 401) throw new Trouble('The server gives its metrics to its own machine only: open this page there, or allow your address.');
     if (!answer.ok) throw new Trouble(`The server answers with status ${answer.status}.`);
-    return new Reading(await answer.text(), Date.now());
+    const reading = new Reading(text, Date.now());
+    if (!reading.samples('build_info').length) throw new Trouble('What the server answers at /metrics is no metrics.');
+    return reading;
 }
 
 function tile(id, text, unit = '') { at(id).replaceChildren(text, unit && element('small', {}, ` ${unit}`)); }
@@ -98,7 +102,7 @@ function status(text, isTrouble) {
 async function turn() {
     try {
         const now = await read();
-        const info = now.samples('build_info')[0]?.labels ?? {};
+        const info = now.samples('build_info')[0].labels;
         const since = new Date(now.sum('start_time_seconds') * 1000).toLocaleString();
         const isRestarted = before && !now.follows(before);
         status(`${isRestarted ? 'The server was started anew. ' : ''}Version ${info.version} in nginx ${info.nginx}, ${now.sum('workers')} workers, counting since ${since}.`, false);
@@ -130,7 +134,8 @@ function stop() {
 }
 
 function start() {
-    const subscriber = subscribe({ channels: ['load'] });
+    // Not that of the other pages: the bar at the top tells how the readings go.
+    const subscriber = new Subscriber(location.origin, { channels: ['load'] });
     let number = 0;
     const publish = () => subscriber.publish('load', `message ${++number} of a page that makes traffic`).catch(() => { });
     traffic = { subscriber, timer: setInterval(publish, 1000 / Number(at('rate').value)) };

@@ -12,6 +12,7 @@ let subscriber;
 let text = '';
 let words = 0;
 let isDone = false;
+let comesBack;      // the timer after a cut
 
 function keep() { sessionStorage.setItem(`answer-${question}`, JSON.stringify({ text, words, isDone, cursor: subscriber?.cursor })); }
 
@@ -52,6 +53,7 @@ function listen(cursor) {
 function open() {
     question = /^#([0-9a-f]{16})$/.exec(location.hash)?.[1];
     at('share').hidden = !question;
+    clearTimeout(comesBack);
     subscriber?.close();
     ({ text, words, isDone } = { text: '', words: 0, isDone: false });
     if (!question) { say('idle'); return; }
@@ -77,7 +79,7 @@ at('drop').addEventListener('click', () => {
     subscriber.close();
     at('drop').disabled = true;
     show(`Cut after ${words} words. Connecting again in three seconds.`);
-    setTimeout(() => isDone || listen(cursor), CUT_MSEC);
+    comesBack = setTimeout(() => isDone || listen(cursor), CUT_MSEC);
 });
 
 addEventListener('hashchange', open);

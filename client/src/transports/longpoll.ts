@@ -10,6 +10,7 @@ const OPEN_MSEC = 1000;
 export const longpoll: Connect = async line => {
   const timer = setTimeout(line.open, OPEN_MSEC);
   for (;;) {
+    const began = Date.now();
     const response = await ask(line).finally(() => clearTimeout(timer));
     line.open(response);
     // A poll without news comes back after as long as pings are apart.
@@ -18,6 +19,7 @@ export const longpoll: Connect = async line => {
     line.polled(response);
     // The next question comes at once only if it is another one. This is somebody else's page, or what we had.
     if (!isNews && !response.headers.has('X-Nginx-PushStream-Cursor')) throw new PushError('format', 200);
-    if (line.signal.aborted) return;
+    // This one has not waited: a location of another kind, or a cache. So the next attempt has to.
+    if (line.signal.aborted || (response.status === 304 && Date.now() - began < OPEN_MSEC)) return;
   }
 };
