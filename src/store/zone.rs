@@ -306,7 +306,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// The image is not usable.
+    /// The image is not usable, or has no memory for so many.
     ///
     /// # Safety
     ///
@@ -314,8 +314,7 @@ impl Store {
     pub unsafe fn grow_seats(base: NonNull<u8>, len: usize, seats: u32) -> Result<(), ImageError> {
         // SAFETY: the caller's promise.
         let store = unsafe { Self::open_with(base, len, MASTER, Locking::Robust) }?;
-        store.add_seats(seats);
-        Ok(())
+        store.add_seats(seats)
     }
 
     /// Checks the image, and binds this process to the seat of nginx's process slot `seat`.
@@ -395,7 +394,8 @@ impl Store {
         }
         let store = Self::new(arena, locking, MASTER, key, now);
         store.make_seat_page();
-        store.add_seats(seats);
+        // A worker without a seat says so.
+        let _ = store.add_seats(seats);
         // This is written last: an image without its magic is not a zone.
         store.arena.put64(&store.header().magic, MAGIC);
         Ok(())
@@ -619,7 +619,7 @@ impl Store {
     }
 
     /// Adds pages of seats until there are `seats` besides the master's, or no page is left.
-    fn add_seats(&self, seats: u32) {
+    fn add_seats(&self, seats: u32) -> Result<(), ImageError> {
         let wanted = (seats as usize + 1).div_ceil(SEATS_PER_PAGE).min(SEAT_PAGES_MAX);
         let slots = self.header().seat_pages.iter().zip(&self.header().counters_pages);
         for (slot, counters_slot) in slots.take(wanted) {
@@ -627,14 +627,15 @@ impl Store {
                 continue;
             }
             let section = self.commons_section();
-            let Some(page) = section.take_seat_page() else { return };
-            let Some(counters) = section.take_seat_page() else { return };
+            let page = section.take_seat_page().ok_or(ImageError::NoSeat)?;
+            let counters = section.take_seat_page().ok_or(ImageError::NoSeat)?;
             let page = self.header().first_page.get() + page;
             self.format_seats(page);
             section.set32(slot, page);
             section.set32(counters_slot, self.header().first_page.get() + counters);
             section.commit();
         }
+        Ok(())
     }
 
     /// Makes the very first page of seats, without a section: there is no log before it.
@@ -758,8 +759,9 @@ mod tests {
             section.set32(&store.descriptor(page).state, crate::store::pages::SEATS);
             section.commit();
         }
-        store.add_seats(4);
-        memory.open(4).expect("a seat out of the reserve");
+        store.add_seats(4).expect("seats out of the reserve");
+        memory.open(4).expect("one of them");
+        assert_eq!(store.add_seats(500), Err(ImageError::NoSeat), "the reserve is not endless");
     }
 
     #[test]
