@@ -25,7 +25,7 @@ for my $file (@files) {
     $text =~ s/^\s*(?:pid|error_log|user|daemon)\s[^;]*;//mg;
     $text =~ s/\b(proxy_cache_path) \S+/$1 cache/g;
     $text =~ s/\b127\.0\.0\.1:(\d+)/127.0.0.1:%%PORT_$1%%/g;
-    $text =~ s/^(http \{)/$1 access_log off;/m if $text !~ /^\s*access_log\b/m;
+    $text =~ s/^(http \{)/$1 access_log off;/m if $text !~ /^    access_log\b/m;
     $text =~ s/\b(access_log) (?!off)\S+/$1 access.log/g;
     my ($ok, $said) = $t->try_config("pid nginx.pid; error_log error.log;\n$text", raw => 1);
     ok($ok, "$name is accepted") or diag $said;
