@@ -44,33 +44,13 @@ my $browser = Test::Nginx::PushStream::Browser->new($dir);
 $browser->open('http://127.0.0.1:' . $t->port(8080) . '/page/index.html');
 $t->wait_subscribers('/stats?id=a', 2);
 
-my $count = 0;
-my (@one, @two);
-
-sub publish_some {
-    my $pub = $t->client;
-    for (1 .. 1000) {
-        my $id = ++$count % 3 ? 'a' : 'b';
-        $t->publish("/pub?id=$id", $count, client => $pub);
-        push @one, $count if $id eq 'a';
-        push @two, $count;
-    }
-    $pub->close;
-    return;
-}
-
-for (1 .. 5) {
-    publish_some();
-    $t->reload;
-    publish_some();
-    $t->kill_worker($_) for ($t->worker_pids)[0];
-}
+my ($one, $two) = $t->publish_through_cuts(5, 1000);
 my $got;
-$t->wait_for(sub { $got = $browser->run('return got'); ($got->{one}[-1] // 0) == $one[-1] && ($got->{two}[-1] // 0) == $two[-1] },
+$t->wait_for(sub { $got = $browser->run('return got'); ($got->{one}[-1] // 0) == $one->[-1] && ($got->{two}[-1] // 0) == $two->[-1] },
     'the last message of each', 30);
-is(scalar @two, 10_000, 'messages');
-is_deeply($got->{one}, \@one, 'one channel');
-is_deeply($got->{two}, \@two, 'two channels, in the order of publishing');
+is(scalar @$two, 10_000, 'messages');
+is_deeply($got->{one}, $one, 'one channel');
+is_deeply($got->{two}, $two, 'two channels, in the order of publishing');
 cmp_ok($got->{cuts}, '>=', 5, "connections were cut: $got->{cuts}");
 $browser->quit;
 $t->done();

@@ -19,41 +19,12 @@ my $browser = Test::Nginx::PushStream::Browser->new($t->dir);
 $page->open_in($browser);
 my @transports = qw(fetch websocket longpolling eventsource);
 
-# A browser's EventSource and WebSocket see no place before the first message.
-$t->publish('/pub?id=a', 'first a');
-$t->publish('/pub?id=b', 'first b');
-for my $transport (@transports) {
-    $page->follow($browser, "$transport one", transports => [$transport], channels => [ { id => 'a', backtrack => 1 } ]);
-    $page->follow($browser, "$transport two", transports => [$transport],
-        channels => [ { id => 'a', backtrack => 1 }, { id => 'b', backtrack => 1 } ]);
-}
+$page->follow_one_and_two($browser, @transports);
 my $got;
 my $look = sub { $got = $browser->run('return got') };
-$t->wait_for(sub { $look->(); !grep { !@{ $got->{"$_ one"}{texts} } || @{ $got->{"$_ two"}{texts} } < 2 } @transports },
-    'the first messages');
-
-my $count = 0;
-my (@one, @two);
-
-sub publish_some {
-    my $pub = $t->client;
-    for (1 .. 100) {
-        my $id = ++$count % 3 ? 'a' : 'b';
-        $t->publish("/pub?id=$id", $count, client => $pub);
-        push @one, $count if $id eq 'a';
-        push @two, $count;
-    }
-    $pub->close;
-    return;
-}
-
-for (1 .. 2) {
-    publish_some();
-    $t->reload;
-    publish_some();
-    $t->kill_worker(($t->worker_pids)[0]);
-}
-publish_some();
+my ($of_a, $all) = $t->publish_through_cuts(3, 100);
+my @one = @$of_a;
+my @two = @$all;
 $t->wait_for(sub {
     $look->();
     return !grep { $got->{"$_ one"}{texts}[-1] ne $one[-1] || $got->{"$_ two"}{texts}[-1] ne $two[-1] } @transports;

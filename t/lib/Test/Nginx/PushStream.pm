@@ -715,6 +715,31 @@ sub websocket {
     return Test::Nginx::PushStream::WebSocket->new(exchange => $exchange, key => $key)->wait_subscribed;
 }
 
+# Publishes the numbers from 1 on to /pub, two thirds of them to channel a and the others to b: so many before and after
+# a worker is killed, each time behind a reload. Returns those of a, and all.
+sub publish_through_cuts {
+    my ($self, $rounds, $each) = @_;
+    my (@of_a, @all);
+    my $some = sub {
+        my $pub = $self->client;
+        for (1 .. $each) {
+            my $number = @all + 1;
+            my $id = $number % 3 ? 'a' : 'b';
+            $self->publish("/pub?id=$id", $number, client => $pub);
+            push @of_a, $number if $id eq 'a';
+            push @all, $number;
+        }
+        $pub->close;
+    };
+    for (1 .. $rounds) {
+        $self->reload;
+        $some->();
+        $self->kill_worker(($self->worker_pids)[0]);
+        $some->();
+    }
+    return (\@of_a, \@all);
+}
+
 # Publishes many messages over one connection, with several requests under way at a time. `bodies` is a
 # number (of equal messages, `body`), or code that returns the next (uri, body) or nothing. until => code
 # is called with each status; true ends it. Returns { status => how often }.

@@ -99,4 +99,22 @@ sub follow {
     return $self;
 }
 
+# Follows channel a, and a and b, by each of these transports, as "<transport> one" and "<transport> two", and waits for a
+# first message: some transports see no place before it.
+sub follow_one_and_two {
+    my ($self, $browser, @transports) = @_;
+    my $t = $self->{t};
+    my @channels = map { { id => $_, backtrack => 1 } } qw(a b);
+    $t->publish("/pub?id=$_", "first $_") for qw(a b);
+    for my $transport (@transports) {
+        $self->follow($browser, "$transport one", transports => [$transport], channels => [ $channels[0] ]);
+        $self->follow($browser, "$transport two", transports => [$transport], channels => \@channels);
+    }
+    $t->wait_for(sub {
+        my $got = $browser->run('return got');
+        return !grep { !@{ $got->{"$_ one"}{texts} } || @{ $got->{"$_ two"}{texts} } < 2 } @transports;
+    }, 'the first messages');
+    return $self;
+}
+
 1;
